@@ -1,0 +1,52 @@
+"""Gradient-based pruning for TensorFlow Extended.
+
+The public names are loaded on first use: `import tfx_pruning` loads neither TensorFlow nor TFX, and the engine alone
+never loads TFX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .engine.hparams import PruningHParams
+    from .engine.keras_training import pruning_scope
+    from .engine.pruning import Pruning, apply_mask
+    from .engine.warm_start import warm_start
+    from .pruning_trainer.component import PruningTrainer
+    from .stripper.component import Stripper
+    from .stripper.strip import strip_saved_model
+
+_HOME = {
+    "Pruning": ".engine.pruning",
+    "PruningHParams": ".engine.hparams",
+    "PruningTrainer": ".pruning_trainer.component",
+    "Stripper": ".stripper.component",
+    "apply_mask": ".engine.pruning",
+    "pruning_scope": ".engine.keras_training",
+    "strip_saved_model": ".stripper.strip",
+    "warm_start": ".engine.warm_start",
+}
+
+__all__ = [
+    "Pruning",
+    "PruningHParams",
+    "PruningTrainer",
+    "Stripper",
+    "__version__",
+    "apply_mask",
+    "pruning_scope",
+    "strip_saved_model",
+    "warm_start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,312 @@
+"""How a Keras model's training is pruned: `pruning_scope`."""
+
+import contextlib
+import contextvars
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from . import summaries
+from .hparams import PruningHParams
+from .pruning import Pruning
+from .weight_state import WeightState
+
+_active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
+
+
+class PruningScope:
+    """What is pruned inside one `pruning_scope`.
+
+    Attributes:
+        hparams: The hyperparameters.
+        log_dir: Where TensorBoard summaries go; None for nowhere.
+        prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`.
+    """
+
+    def __init__(self, hparams: PruningHParams, log_dir: str | os.PathLike[str] | None) -> None:
+        self.hparams = hparams
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self._trainings: dict[int, _Training] = {}
+
+    @property
+    def prunings(self) -> list[Pruning]:
+        """See the class."""
+        return [training.pruning for training in self._trainings.values() if training.pruning is not None]
+
+    @property
+    def trainings(self) -> list[tuple[keras.Model, Pruning, int]]:
+        """Each fitted model with its pruning and the optimizer steps it took."""
+        return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
+
+    def _training(self, model: keras.Model) -> "_Training":
+        return self._trainings.setdefault(id(model), _Training(model, self))
+
+    def _close(self) -> None:
+        for training in self._trainings.values():
+            training.forget_compiled_steps()
+
+
+@contextlib.contextmanager
+def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | None = None) -> Iterator[PruningScope]:
+    """Inside this scope a Keras 3 model's `fit` is pruned, with no change to the model or the call.
+
+    The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
+    weights are exactly zero after every optimizer step, and when `fit` returns the sparsity is exactly what the
+    schedule asks for. Steps count the model's optimizer steps inside the scope, over all its `fit`s. Any number of
+    models may be fitted.
+
+    Args:
+        hparams: The hyperparameters.
+        log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
+            `pruning_frequency` steps.
+
+    Yields:
+        The scope, whose `prunings` hold the masks of each fitted model.
+
+    Raises:
+        TypeError: `hparams` is not PruningHParams.
+        ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
+            would lose all its weights.
+        RuntimeError: The scope is opened inside another, or nothing was fitted in it.
+    """
+    if not isinstance(hparams, PruningHParams):
+        raise TypeError(
+            f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
+        )
+    if _active.get() is not None:
+        raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
+    scope = PruningScope(hparams, log_dir)
+    token = _active.set(scope)
+    original = keras.Model.fit
+    keras.Model.fit = _pruned_fit(original)
+    try:
+        yield scope
+    finally:
+        keras.Model.fit = original
+        _active.reset(token)
+        scope._close()
+    if not scope.prunings:
+        raise RuntimeError(
+            "Nothing was pruned: no Keras 3 model was fitted inside pruning_scope. Call model.fit in it, or prune a "
+            "training loop of your own with tfx_pruning.Pruning."
+        )
+
+
+def active_scope() -> PruningScope | None:
+    """The open `pruning_scope`, if any."""
+    return _active.get()
+
+
+def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def fit(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        scope = _active.get()
+        if scope is None:  # another thread's fit: scopes hold for the thread that opened them
+            return original(model, *args, **kwargs)
+        bound = signature.bind(model, *args, **kwargs)
+        training = scope._training(model)
+        with training.callback_in(bound.arguments.get("callbacks")) as callbacks:
+            bound.arguments["callbacks"] = callbacks
+            try:
+                history = original(*bound.args, **bound.kwargs)
+            finally:
+                training.release_optimizer()
+        # Once more: callbacks such as EarlyStopping restore weights when training ends.
+        training.finish()
+        return history
+
+    return fit
+
+
+class _Training:
+    """The pruning of one model: its masks, and its optimizer's part in them."""
+
+    def __init__(self, model: keras.Model, scope: PruningScope) -> None:
+        self.model = model
+        self.pruning: Pruning | None = None
+        self._scope = scope
+        self._optimizer: keras.optimizers.Optimizer | None = None
+        self._states: Mapping[Any, WeightState] = {}
+        self._steps_before = 0
+
+    @contextlib.contextmanager
+    def callback_in(self, callbacks: Any) -> Iterator[Any]:
+        """`callbacks`, as `fit` takes them, with the pruning's own in front."""
+        own = _callback(self, self._scope)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks.insert(0, own)
+            try:
+                yield callbacks
+            finally:
+                callbacks.callbacks.remove(own)
+        else:
+            yield [own, *tf.nest.flatten(callbacks or [])]
+
+    def begin(self) -> None:
+        """Takes hold of the optimizer, before `fit` traces its first step."""
+        optimizer = _innermost(self.model.optimizer)
+        if optimizer is not self._optimizer:
+            self._steps_before = self.step() - _steps_of(optimizer)
+            self._optimizer = optimizer
+            self._states = {}
+            self.forget_compiled_steps()
+        _take(optimizer, self)
+        if self.model.train_function is None:
+            self.model.make_train_function()
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+            # Keras has built the model by now, and in a replica's context it would be too late for variables.
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Makes the masks when all layers are built: as the first step is traced, at the latest."""
+        if self._states:
+            return
+        with tf.init_scope(), self.model.distribute_strategy.scope():
+            if self.pruning is None:
+                self.pruning = Pruning(self._scope.hparams, self.model)
+            self._states = {self._optimizer._var_key(state.weight): state for state in self.pruning.states}
+
+    def observe(self, variable: Any, gradient: Any) -> None:
+        """Takes in the gradient of one variable, as the optimizer's update gets it."""
+        state = self._states.get(self._optimizer._var_key(variable))
+        if state is not None and gradient is not None and self._scope.hparams.uses_backprop:
+            self.pruning.observe_gradient(state, gradient)
+
+    def after_apply(self) -> None:
+        """Updates the masks and sets pruned weights, and their moving averages, to zero."""
+        tf.__internal__.distribute.interim.maybe_merge_call(self._update, self._optimizer._distribution_strategy)
+
+    def step(self) -> int:
+        """Optimizer steps so far, over all fits."""
+        return 0 if self._optimizer is None else self._steps_before + _steps_of(self._optimizer)
+
+    def finish(self) -> None:
+        """Brings the sparsity to what the schedule asks for at the last step."""
+        if self.pruning is not None:
+            self.pruning.finish(self.step())
+
+    def release_optimizer(self) -> None:
+        """Gives the optimizer its own class back."""
+        if self._optimizer is not None:
+            _release(self._optimizer)
+
+    def forget_compiled_steps(self) -> None:
+        """Drops the training step that Keras has traced, so that the next `fit` traces it anew."""
+        self.model.train_function = None
+
+    def _update(self, strategy: tf.distribute.Strategy) -> None:
+        del strategy
+        step = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.int64) + self._steps_before
+        self.pruning.update_masks_if_due(step)
+        self.pruning.apply_masks()
+        if self._optimizer.use_ema:
+            for state in self.pruning.states:
+                index = self._optimizer._get_variable_index(state.weight)
+                average = self._optimizer._model_variables_moving_average[index]
+                average.assign(average * tf.cast(state.mask, average.dtype))
+
+
+class _PrunedUpdates:
+    """Mixed into the user's optimizer class while its model is fitted."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        self.__dict__[_TRAINING].observe(variable, gradient)
+        return super().update_step(gradient, variable, learning_rate)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+        training = self.__dict__[_TRAINING]
+        training.prepare()
+        result = super().apply(grads, trainable_variables)
+        training.after_apply()
+        return result
+
+
+_TRAINING = "_tfx_pruning_training"
+
+
+@functools.cache
+def _pruned_class(optimizer_class: type) -> type:
+    # Under the name of the user's class: what is saved during `fit` must load without this package.
+    names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
+    return type(optimizer_class.__name__, (_PrunedUpdates, optimizer_class), names)
+
+
+def _take(optimizer: keras.optimizers.Optimizer, training: _Training) -> None:
+    # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
+    optimizer.__dict__[_TRAINING] = training
+    if not isinstance(optimizer, _PrunedUpdates):
+        optimizer.__class__ = _pruned_class(type(optimizer))
+
+
+def _release(optimizer: keras.optimizers.Optimizer) -> None:
+    if isinstance(optimizer, _PrunedUpdates):
+        optimizer.__class__ = type(optimizer).__bases__[1]
+        del optimizer.__dict__[_TRAINING]
+
+
+def _steps_of(optimizer: keras.optimizers.Optimizer) -> int:
+    return int(tf.convert_to_tensor(optimizer.iterations))
+
+
+def _innermost(optimizer: Any) -> keras.optimizers.Optimizer:
+    """The optimizer whose `update_step` runs: a LossScaleOptimizer wraps it."""
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            f"pruning_scope prunes models compiled with a Keras 3 optimizer, got {type(optimizer).__name__}. Compile "
+            "the model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
+        )
+    return optimizer
+
+
+def _callback(training: _Training, scope: PruningScope) -> keras.callbacks.Callback:
+    if scope.log_dir is None or not scope.hparams.add_summary:
+        return _PruningCallback(training)
+    return _LoggingCallback(training, scope.log_dir)
+
+
+class _PruningCallback(keras.callbacks.Callback):
+    """Begins and ends the pruning of a `fit`."""
+
+    def __init__(self, training: _Training) -> None:
+        super().__init__()
+        self._training = training
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._training.begin()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._training.finish()
+
+
+class _LoggingCallback(_PruningCallback):
+    """Writes TensorBoard summaries as well, every `pruning_frequency` steps."""
+
+    def __init__(self, training: _Training, log_dir: str) -> None:
+        super().__init__(training)
+        self._writer = tf.summary.create_file_writer(log_dir)
+        self._next_step = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        step = self._training.step()
+        if step >= self._next_step:
+            self._next_step = step + self._training.pruning.hparams.pruning_frequency
+            self._write(step, logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        self._write(self._training.step(), logs)
+        self._writer.close()
+
+    def _write(self, step: int, logs: Mapping[str, float] | None) -> None:
+        with self._writer.as_default(step):
+            summaries.write_logs(logs or {}, step)
+            self._training.pruning.add_pruning_summaries(step)

@@ -1,0 +1,277 @@
+"""Pruning: the masks of a set of weights and their update."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from . import gradient_state, naming, summaries
+from .allocation import allocation
+from .hparams import PruningHParams
+from .saliency import criterion
+from .weight_choice import prunable_weights
+from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
+
+
+def apply_mask(weight: Weight) -> tf.Tensor:
+    """The weight times its mask, to be used in its place in a forward pass.
+
+    For layers, `tf.Module`s and loops of one's own: `y = x @ apply_mask(self.kernel)`. The first call gives the weight
+    a mask and a threshold, later calls use the same; `Pruning` adds the gradient and old weights that its criterion
+    needs. All are in every checkpoint that holds the weight. The weight under a zero mask keeps its value.
+
+    Args:
+        weight: A floating `tf.Variable` or `keras.Variable` of any shape.
+
+    Returns:
+        A tensor of the weight's shape, and its dtype (or the autocast one of a Keras layer).
+
+    Raises:
+        TypeError: `weight` is not a variable, or not a floating one.
+    """
+    if not isinstance(weight, (tf.Variable, keras.Variable)):
+        raise TypeError(
+            f"apply_mask takes a tf.Variable or keras.Variable, got {type(weight).__name__}. Pass the variable itself."
+        )
+    if not tf_variable(weight).dtype.is_floating:
+        raise TypeError(f"apply_mask takes a floating weight; {path_of(weight)} is {tf_variable(weight).dtype.name}.")
+    state = WeightState.of(weight)
+    state.masked_forward = True
+    state.make((naming.MASK, naming.THRESHOLD))
+    value = tf.convert_to_tensor(weight)
+    return tf.multiply(value, tf.cast(state.mask, value.dtype), name="masked_weight")
+
+
+class Pruning(Trackable):
+    """Masks of a set of weights, updated as the hyperparameters say.
+
+    A training loop of one's own calls `conditional_mask_update` after every optimizer step, in or out of a
+    `tf.function`:
+
+        pruning = Pruning(hparams, model)
+        ...
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        pruning.conditional_mask_update(optimizer.iterations, gradients)
+
+    Attributes:
+        hparams: The hyperparameters.
+        last_mask_update_step: int64 variable, the step of the last mask update; 0 before the first.
+    """
+
+    def __init__(self, hparams: PruningHParams, variables: Sequence[Weight] | tf.Module | keras.Layer) -> None:
+        """Chooses the weights and makes their variables.
+
+        Args:
+            hparams: The hyperparameters.
+            variables: A Keras model, a layer or a `tf.Module`, whose `trainable_variables` are meant; or a list of
+                variables. Among them `hparams.include` and `exclude` choose (see `prunable_weights`). A model saves
+                this object with itself; for a list, make it an attribute of what is saved.
+
+        Raises:
+            TypeError: `hparams` is not PruningHParams.
+            ValueError: A regex matches nothing, no weight is left to prune, or a layer would lose all its weights.
+        """
+        if not isinstance(hparams, PruningHParams):
+            raise TypeError(
+                f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by "
+                "PruningHParams.parse."
+            )
+        self.hparams = hparams
+        model = variables if hasattr(variables, "trainable_variables") else None
+        given = list(variables if model is None else model.trainable_variables)
+        chosen = prunable_weights(given, hparams)
+        self._given = len(given)
+        self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
+        self._states = [WeightState.of(weight) for weight in chosen]
+        self._second_order = hparams.prune_option == "second_order_gradient"
+        self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
+        self._allocation = allocation(hparams, self.paths, [state.size for state in self._states])
+        for state in self._states:
+            state.make(self._kinds())
+        with tf.init_scope(), tf.name_scope(""):
+            self.last_mask_update_step = tf.Variable(
+                0, dtype=tf.int64, trainable=False, name=f"{naming.STATE}/{naming.LAST_MASK_UPDATE_STEP}"
+            )
+        self._track_trackable(self.last_mask_update_step, naming.LAST_MASK_UPDATE_STEP)
+        for index, state in enumerate(self._states):
+            self._track_trackable(state, f"weight_{index}")
+        if model is not None:
+            # TensorFlow restores no children of variables when it loads a SavedModel: the masks need this second path.
+            model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
+
+    @property
+    def states(self) -> tuple[WeightState, ...]:
+        """The pruned weights' states, in order."""
+        return tuple(self._states)
+
+    @property
+    def paths(self) -> list[str]:
+        """The pruned weights' paths, in order."""
+        return [state.path for state in self._states]
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """The pruned weights, in order."""
+        return [state.weight for state in self._states]
+
+    @property
+    def masks(self) -> list[tf.Variable]:
+        """The masks, in the order of `weights`: 1 kept, 0 pruned; the weights' shapes and dtypes."""
+        return [state.mask for state in self._states]
+
+    def conditional_mask_update(
+        self, step: int | tf.Tensor, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None
+    ) -> tf.Tensor:
+        """Takes in the gradients, updates the masks if `step` calls for it, and sets pruned weights to zero.
+
+        Masks are updated if begin_pruning_step <= step <= end_pruning_step (no upper bound if that is -1) and
+        `pruning_frequency` steps have passed since the last update. Weights under `apply_mask` keep their value; all
+        others are zero under a zero mask when this returns.
+
+        Args:
+            step: Optimizer steps taken so far, integer scalar.
+            gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
+                in their order. Needed for the gradient options with `gradient_estimator='backprop'`, at every step.
+
+        Returns:
+            Whether the masks were updated, bool scalar.
+
+        Raises:
+            ValueError: Gradients are missing, or their number is wrong.
+        """
+        if self.hparams.uses_backprop:
+            for state, gradient in zip(self._states, self._gradients_of_weights(gradients), strict=True):
+                self.observe_gradient(state, gradient)
+        updated = self.update_masks_if_due(step)
+        self.apply_masks()
+        return updated
+
+    def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
+        """Takes dL/dw of one weight into its moving average."""
+        sample = gradient_state.backprop_sample(gradient, self._second_order)
+        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
+
+    def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+        due = self._in_window(step) & (self.last_mask_update_step + self.hparams.pruning_frequency <= step)
+
+        def update() -> tf.Tensor:
+            self._update_masks(step)
+            self.last_mask_update_step.assign(step)
+            return tf.constant(True)
+
+        return tf.cond(due, update, lambda: tf.constant(False))
+
+    def apply_masks(self) -> None:
+        """Sets the pruned weights to zero, but for those under `apply_mask`."""
+        for state in self._states:
+            state.apply_mask()
+
+    def finish(self, step: int) -> None:
+        """Brings the masks to exactly the sparsity that the schedule asks for at `step`, the last one of a training.
+
+        Training seldom ends on a mask update; what the schedule asks for since then is made up for here. Nothing
+        happens before `begin_pruning_step`.
+
+        Args:
+            step: Optimizer steps taken so far.
+        """
+        if step < self.hparams.begin_pruning_step:
+            return
+        if self.hparams.end_pruning_step != -1:
+            step = min(step, self.hparams.end_pruning_step)
+        if self._kept_counts() != [int(kept) for kept in self._allocation.kept(step)]:
+            self._update_masks(tf.constant(step, tf.int64))
+        self.apply_masks()
+
+    def sparsity(self) -> float:
+        """Fraction of zeros in the masks of all weights together."""
+        return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)
+
+    def sparsity_by_variable(self) -> dict[str, float]:
+        """Fraction of zeros in each weight's mask, by the weight's path."""
+        return {state.path: float(state.sparsity()) for state in self._states}
+
+    def kept_at_target(self) -> list[int]:
+        """How many weights the target sparsity keeps: of each weight, or of all together if allocation='global'."""
+        end = max(self.hparams.begin_pruning_step, self.hparams.sparsity_function_end_step)
+        return [int(kept) for kept in self._allocation.kept(end)]
+
+    def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
+        """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.
+
+        The sparsity over all weights, the last mask update step, and for each weight its sparsity, threshold and, for
+        the gradient options, the norm, sparsity and histogram of its gradient state.
+
+        Args:
+            step: Step to write at, integer scalar.
+        """
+        summaries.write_pruning(self, step)
+
+    def _update_masks(self, step: tf.Tensor) -> None:
+        if self.hparams.uses_gradient and not self.hparams.uses_backprop:
+            for state in self._states:
+                self._observe_weight_delta(state)
+        scores = [
+            self._criterion.scores(
+                tf.cast(state.weight, tf.float32),
+                tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None,
+            )
+            for state in self._states
+        ]
+        for state, (mask, threshold) in zip(self._states, self._allocation.masks(scores, step), strict=True):
+            state.mask.assign(tf.cast(mask, state.mask.dtype))
+            state.threshold.assign(threshold)
+
+    def _observe_weight_delta(self, state: WeightState) -> None:
+        weight = tf.cast(state.weight, tf.float32)
+        older = state.old_old_weight if self._second_order else None
+        sample = gradient_state.weight_delta_sample(weight, state.old_weight, older)
+        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
+        if older is not None:
+            older.assign(state.old_weight)
+        state.old_weight.assign(weight)
+
+    def _in_window(self, step: tf.Tensor) -> tf.Tensor:
+        inside = step >= self.hparams.begin_pruning_step
+        return inside if self.hparams.end_pruning_step == -1 else inside & (step <= self.hparams.end_pruning_step)
+
+    def _kept_counts(self) -> list[int]:
+        counts = [int(state.kept()) for state in self._states]
+        return [sum(counts)] if self.hparams.allocation == "global" else counts
+
+    def _kinds(self) -> tuple[str, ...]:
+        kinds = [naming.MASK, naming.THRESHOLD]
+        if self.hparams.uses_gradient:
+            kinds.append(naming.GRADIENT)
+            if not self.hparams.uses_backprop:
+                kinds.append(naming.OLD_WEIGHT)
+                if self._second_order:
+                    kinds.append(naming.OLD_OLD_WEIGHT)
+        return tuple(kinds)
+
+    def _gradients_of_weights(
+        self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None
+    ) -> list[tf.Tensor | tf.IndexedSlices]:
+        if gradients is None:
+            raise ValueError(
+                f"prune_option={self.hparams.prune_option!r} with gradient_estimator='backprop' needs the gradients of "
+                "the loss: conditional_mask_update(step, gradients). Without them use prune_option='weight' or "
+                "gradient_estimator='weight_delta'."
+            )
+        gradients = list(gradients)
+        if len(gradients) != self._given:
+            raise ValueError(
+                f"Expected one gradient for each of the {self._given} variables that Pruning was made with, in their "
+                f"order, got {len(gradients)}."
+            )
+        chosen = [gradients[position] for position in self._positions]
+        missing = [path for path, gradient in zip(self.paths, chosen, strict=True) if gradient is None]
+        if missing:
+            raise ValueError(
+                f"The loss has no gradient with respect to {', '.join(missing)}. Take them out with exclude, or let "
+                "the loss depend on them."
+            )
+        return chosen

@@ -1,0 +1,149 @@
+"""What a pruned training delivered: each weight's sparsity, counted in the SavedModel it wrote."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .keras_training import PruningScope
+from .pruning import Pruning
+from .saved_variables import SavedVariable, SavedVariables
+from .weight_state import WeightState
+
+
+class SparsityError(RuntimeError):
+    """A saved model does not have the sparsity that was asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightReport:
+    """One pruned weight as it was saved.
+
+    Attributes:
+        path: Its path in the model.
+        size: Number of its parameters.
+        nonzero: How many of them are not zero.
+    """
+
+    path: str
+    size: int
+    nonzero: int
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1.0 - self.nonzero / self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsityReport:
+    """All pruned weights of a saved model.
+
+    Attributes:
+        weights: One report a weight.
+        total_parameters: Parameters of the whole model, unpruned ones too; no pruning or optimizer variables.
+    """
+
+    weights: tuple[WeightReport, ...]
+    total_parameters: int
+
+    @property
+    def prunable_parameters(self) -> int:
+        """Parameters of the pruned weights."""
+        return sum(weight.size for weight in self.weights)
+
+    @property
+    def nonzero_parameters(self) -> int:
+        """Parameters of the pruned weights that are not zero."""
+        return sum(weight.nonzero for weight in self.weights)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros among the prunable parameters."""
+        return 1.0 - self.nonzero_parameters / self.prunable_parameters
+
+
+def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
+    """Counts the zeros that a pruned training saved, and checks them against what was asked for.
+
+    Args:
+        scope: The closed `pruning_scope` of the training.
+        saved_model: Directory of the SavedModel that the training wrote.
+
+    Returns:
+        The report on the model of the scope that was saved; on the largest, if one was trained as part of another.
+
+    Raises:
+        ValueError: The directory holds no SavedModel.
+        SparsityError: The saved model is none that was pruned, or a weight has fewer zeros than asked for, or lacks.
+    """
+    saved = SavedVariables(saved_model)
+    reports, lacking = [], []
+    for model, pruning, steps in scope.trainings:
+        found = _saved_weights(pruning, saved)
+        missing = [path for path in pruning.paths if path not in found]
+        if missing:
+            lacking.append(", ".join(missing))
+            continue
+        weights = tuple(_weight_report(state, found[state.path], saved) for state in pruning.states)
+        _check(pruning, weights, steps)
+        reports.append(SparsityReport(weights, total_parameters=model.count_params()))
+    if not reports:
+        raise SparsityError(
+            f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
+            f"holds {', '.join(sorted({v.name for v in saved.model_variables()})) or 'no variables'}. Save the model "
+            "that fit trained."
+        )
+    return max(reports, key=lambda report: report.total_parameters)
+
+
+def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, SavedVariable]:
+    variables = saved.model_variables()
+    found = {}
+    for state in pruning.states:
+        shape = tuple(state.weight.shape)
+        candidates = [variable for variable in variables if variable.shape == shape]
+        # By value first: a model that fit built, or that was cloned for saving, has other names in the file.
+        same = [v for v in candidates if np.array_equal(saved.value(v), state.weight.numpy())]
+        same = same or [variable for variable in candidates if variable.name == state.path]
+        if same:
+            found[state.path] = same[0]
+    return found
+
+
+def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightReport:
+    value = saved.value(variable)
+    if state.masked_forward:
+        value = value * state.mask.numpy()
+    return WeightReport(state.path, state.size, int(np.count_nonzero(value)))
+
+
+def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> None:
+    """Compares zeros with the target: weight by weight, or in sum where the allocation is global."""
+    asked = pruning.kept_at_target()
+    if pruning.hparams.allocation == "global":
+        size = sum(weight.size for weight in weights)
+        nonzero = sum(weight.nonzero for weight in weights)
+        parts = [WeightReport(f"all {len(weights)} pruned weights together", size, nonzero)]
+    else:
+        parts = list(weights)
+    for part, kept in zip(parts, asked, strict=True):
+        if part.nonzero > kept:
+            raise SparsityError(
+                f"{part.path}: asked for {part.size - kept} zeros of {part.size} ({1 - kept / part.size:.4%}), the "
+                f"saved model has {part.size - part.nonzero} ({part.sparsity:.4%}). {_advice(pruning, steps)}"
+            )
+
+
+def _advice(pruning: Pruning, steps: int) -> str:
+    hparams = pruning.hparams
+    needed = max(hparams.sparsity_function_end_step, hparams.begin_pruning_step)
+    if steps < needed:
+        return (
+            f"Training took {steps} steps, but the schedule reaches its target at step {needed}. Train for at least "
+            f"{needed} steps, or use PruningHParams.for_steps({steps}, ...)."
+        )
+    return (
+        f"Training took {steps} steps and reached the target, so the weights were changed after fit or saved before it "
+        "ended. Save the model after fit, and change no weight in between."
+    )

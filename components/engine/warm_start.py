@@ -1,0 +1,157 @@
+"""warm_start: weights, and the pruning state, of an earlier model."""
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from . import naming
+from .keras_training import active_scope
+from .saved_variables import ROOT, SavedVariable, SavedVariables
+from .weight_state import Trackable, WeightState, tf_variable
+
+# Children of a Keras model that are no part of the network.
+_NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE))
+
+
+def warm_start(model: keras.Model, fn_args: Any) -> bool:
+    """Loads the weights of `fn_args.base_model` into a Keras 3 model.
+
+    For the `run_fn` of a TFX Trainer or PruningTrainer: one line, `tfx_pruning.warm_start(model, fn_args)`, after the
+    model is built. Inside PruningTrainer the pruning state of the earlier model is loaded as well, if it has one: what
+    was pruned stays pruned until the schedule says otherwise. The optimizer starts anew.
+
+    Weights are matched by their place in the model; in what `model.export` wrote, by their order; and in a stripped
+    model by their names, which Keras numbers in the order of their making.
+
+    Args:
+        model: A built Keras 3 model.
+        fn_args: TFX's `FnArgs`, or any object whose `base_model` is the path of a SavedModel or None.
+
+    Returns:
+        Whether there was a base model.
+
+    Raises:
+        ValueError: The base model is missing or unreadable, or a weight is not in it or has another shape there; no
+            weight of `model` is changed then.
+    """
+    path = getattr(fn_args, "base_model", None)
+    if not path:
+        return False
+    if not model.built:
+        raise ValueError(
+            f"Build the model {model.name!r} before warm_start: it has no weights yet. Call model.build(input_shape), "
+            "or the model itself on a batch."
+        )
+    saved = SavedVariables(path)
+    found = _matches(model, saved)
+    values = {id(weight): saved.value(found[id(weight)]) for weight in model.weights}
+    for weight in model.weights:
+        weight.assign(values[id(weight)])
+    if active_scope() is not None:
+        for weight in model.trainable_weights:
+            _load_state(weight, found[id(weight)], saved)
+    return True
+
+
+def _matches(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+    """For each weight of `model`, by its id, the saved variable."""
+    for match in (_by_place, _by_order, _by_name):
+        found = match(model, saved)
+        missing = [weight.path for weight in model.weights if id(weight) not in found]
+        if not missing:
+            break
+    if missing:
+        raise ValueError(
+            f"The base model in {saved.path} has no weights for {', '.join(missing)}. It must be a model of the same "
+            f"architecture; it holds {', '.join(sorted({v.name for v in saved.model_variables()})) or 'none'}."
+        )
+    for weight in model.weights:
+        variable = found[id(weight)]
+        if tuple(weight.shape) != variable.shape:
+            raise ValueError(
+                f"{weight.path} has shape {tuple(weight.shape)}, but {variable.shape} in the base model in "
+                f"{saved.path}. Warm start needs the same architecture."
+            )
+    return found
+
+
+def _by_place(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+    found: dict[int, SavedVariable] = {}
+    seen = set()
+    queue: deque[tuple[Any, int]] = deque([(model, ROOT)])
+    while queue:
+        live, node = queue.popleft()
+        if id(live) in seen:
+            continue
+        seen.add(id(live))
+        variable = saved.variable(node)
+        if isinstance(live, keras.Variable) and variable is not None:
+            found[id(live)] = variable
+            continue
+        children = saved.children(node)
+        for name, child in _live_children(live).items():
+            if name in children and name not in _NO_PART_OF_THE_NETWORK:
+                queue.append((child, children[name]))
+    return found
+
+
+def _live_children(live: Any) -> Mapping[str, Any]:
+    """The children under which a live object would be saved."""
+    if isinstance(live, Mapping):
+        return {str(key): child for key, child in live.items()}
+    if isinstance(live, (list, tuple)):
+        return {str(index): child for index, child in enumerate(live)}
+    # Keras lists its layers' collections only to those who ask as a SavedModel does.
+    return live._trackable_children("savedmodel") if isinstance(live, Trackable) else {}
+
+
+def _by_order(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+    """`model.export` saves no layers, but lists of the variables in the model's order."""
+    found = {}
+    for name in ("trainable_variables", "non_trainable_variables"):
+        live = getattr(model, name)
+        listed = saved.children(saved.children(ROOT)[name]) if name in saved.children(ROOT) else {}
+        if len(listed) == len(live):
+            found.update({id(weight): saved.variable(listed[str(index)]) for index, weight in enumerate(live)})
+    return found
+
+
+def _by_name(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+    saved_by_kind: dict[str, dict[str, SavedVariable]] = defaultdict(dict)
+    for variable in saved.model_variables():
+        # An exported model holds each variable twice, under one name.
+        saved_by_kind[_kind(variable.name)].setdefault(variable.name, variable)
+    live_by_kind: dict[str, list[keras.Variable]] = defaultdict(list)
+    for weight in model.weights:
+        live_by_kind[_kind(weight.path)].append(weight)
+    found = {}
+    for kind, weights in live_by_kind.items():
+        variables = sorted(saved_by_kind[kind].values(), key=lambda variable: _numbers(variable.name))
+        if len(variables) == len(weights):
+            weights = sorted(weights, key=lambda weight: _numbers(weight.path))
+            found.update({id(weight): variable for weight, variable in zip(weights, variables, strict=True)})
+    return found
+
+
+def _kind(name: str) -> str:
+    """The name without the numbers that Keras appends to make it unique: 'dense_3/kernel' -> 'dense/kernel'."""
+    return "/".join(re.sub(r"_\d+$", "", part) for part in name.split("/"))
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    matches = (re.search(r"_(\d+)$", part) for part in name.split("/"))
+    return tuple(int(match[1]) if match else 0 for match in matches)
+
+
+def _load_state(weight: keras.Variable, variable: SavedVariable, saved: SavedVariables) -> None:
+    node = saved.children(variable.node).get(naming.STATE)
+    if node is None:
+        return
+    kinds = {kind: child for kind, child in saved.children(node).items() if kind in naming.WEIGHT_VARIABLES}
+    state = WeightState.of(weight)
+    for kind, child in kinds.items():
+        getattr(state, kind).assign(saved.value(saved.variable(child)))
+    tf_variable(weight).assign(tf_variable(weight) * state.mask)

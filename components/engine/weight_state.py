@@ -1,0 +1,144 @@
+"""WeightState: the pruning variables of one weight, carried by the weight itself."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from . import naming
+
+Trackable = tf.__internal__.tracking.Trackable
+
+Weight: TypeAlias = tf.Variable | keras.Variable
+
+
+def path_of(weight: Weight) -> str:
+    """The name that `include`, `exclude` and messages use: 'sequential/dense/kernel'."""
+    return weight.path if isinstance(weight, keras.Variable) else weight.name.partition(":")[0]
+
+
+def tf_variable(weight: Weight) -> tf.Variable:
+    """The TensorFlow variable of a weight."""
+    # `keras.Variable.value` casts inside an autocast scope; the variable itself is wanted.
+    return weight._value if isinstance(weight, keras.Variable) else weight
+
+
+class WeightState(Trackable):
+    """Mask, threshold, gradient and old weights of one weight.
+
+    The state is a trackable child of its weight (`naming.STATE`): whatever saves the weight saves the state, and one
+    weight has one state however often it is asked for. Variables are made when first used.
+
+    Attributes:
+        masked_forward: Whether the forward pass multiplies by the mask (`apply_mask`). Such a weight keeps its value
+            under a zero mask; any other is set to zero there.
+    """
+
+    def __init__(self, weight: Weight) -> None:
+        self.masked_forward = False
+        self._path = path_of(weight)
+        self._reference = tf_variable(weight)
+        self._variables: dict[str, tf.Variable] = {}
+
+    @classmethod
+    def of(cls, weight: Weight) -> "WeightState":
+        """The state of `weight`, made if it has none yet."""
+        state = cls.existing(weight)
+        if state is None:
+            with tf.init_scope():
+                state = cls(weight)
+        for holder in {id(weight): weight, id(tf_variable(weight)): tf_variable(weight)}.values():
+            if _state_child(holder) is not state:
+                holder._track_trackable(state, naming.STATE, overwrite=True)
+        return state
+
+    @classmethod
+    def existing(cls, weight: Weight) -> "WeightState | None":
+        """The state of `weight`, or None if it has none."""
+        state = _state_child(tf_variable(weight))
+        return state if isinstance(state, cls) else None
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Number of weights."""
+        return self._reference.shape.num_elements()
+
+    @property
+    def path(self) -> str:
+        """Path of the weight."""
+        return self._path
+
+    @property
+    def weight(self) -> tf.Variable:
+        """The weight's TensorFlow variable."""
+        return self._reference
+
+    @property
+    def mask(self) -> tf.Variable:
+        """1 where the weight is kept, 0 where it is pruned; shape and dtype of the weight."""
+        return self._variable(naming.MASK, self._reference.dtype, self._reference.shape, 1.0)
+
+    @property
+    def threshold(self) -> tf.Variable:
+        """Score of the last kept weight at the last mask update, float32 scalar."""
+        return self._variable(naming.THRESHOLD, tf.float32, (), 0.0)
+
+    @property
+    def gradient(self) -> tf.Variable:
+        """Moving average that the gradient criteria read, float32, shape of the weight."""
+        return self._variable(naming.GRADIENT, tf.float32, self._reference.shape, 0.0)
+
+    @property
+    def old_weight(self) -> tf.Variable:
+        """The weight at the last mask update, float32 (`gradient_estimator='weight_delta'`)."""
+        return self._variable(naming.OLD_WEIGHT, tf.float32, self._reference.shape, 0.0)
+
+    @property
+    def old_old_weight(self) -> tf.Variable:
+        """The weight at the mask update before the last, float32 (second order of 'weight_delta')."""
+        return self._variable(naming.OLD_OLD_WEIGHT, tf.float32, self._reference.shape, 0.0)
+
+    def make(self, kinds: Iterable[str]) -> None:
+        """Makes the variables of `kinds` (names of `naming.WEIGHT_VARIABLES`) that do not exist yet."""
+        for kind in kinds:
+            getattr(self, kind)
+
+    def apply_mask(self) -> None:
+        """Sets the pruned weights to zero, unless the forward pass multiplies by the mask."""
+        if not self.masked_forward:
+            self._reference.assign(self._reference * self.mask)
+
+    def sparsity(self) -> tf.Tensor:
+        """Fraction of the weights whose mask is zero, float64 scalar."""
+        return 1.0 - tf.cast(self.kept(), tf.float64) / self.size
+
+    def kept(self) -> tf.Tensor:
+        """Number of weights whose mask is one, int64 scalar."""
+        return tf.math.count_nonzero(self.mask)
+
+    def _variable(self, kind: str, dtype: tf.DType, shape: Any, value: float) -> tf.Variable:
+        variable = self._variables.get(kind)
+        if variable is None:
+            strategy = getattr(self._reference, "distribute_strategy", None) or tf.distribute.get_strategy()
+            with (
+                tf.init_scope(),
+                tf.name_scope(""),
+                strategy.scope(),
+                strategy.extended.colocate_vars_with(self._reference),
+            ):
+                variable = tf.Variable(
+                    tf.fill(tf.TensorShape(shape).as_list(), tf.cast(value, dtype)),
+                    trainable=False,
+                    name=naming.pruning_variable_name(self._path, kind),
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                )
+            self._variables[kind] = variable
+            self._track_trackable(variable, kind)
+        return variable
+
+
+def _state_child(holder: Weight) -> Any:
+    holder._maybe_initialize_trackable()
+    return holder._lookup_dependency(naming.STATE)

@@ -1,0 +1,31 @@
+"""Keys of the custom properties that PruningTrainer and Stripper write on Model artifacts in ML Metadata.
+
+PruningTrainer writes the first group; Stripper copies it from its input model and adds the second.
+"""
+
+PRUNE_OPTION = "prune_option"  # str
+GRADIENT_ESTIMATOR = "gradient_estimator"  # str
+TARGET_SPARSITY = "target_sparsity"  # float, a fraction
+SPARSITY = "sparsity"  # float, a fraction of the prunable parameters
+PRUNABLE_PARAMETERS = "prunable_parameters"  # int
+NONZERO_PARAMETERS = "nonzero_parameters"  # int, among the prunable ones
+TOTAL_PARAMETERS = "total_parameters"  # int, the model's own; no pruning or optimizer variables
+HPARAMS = "hparams"  # str, as PruningHParams.parse reads it
+TRAINED_BYTES = "trained_bytes"  # int, the SavedModel as trained, all its files
+
+STRIPPED_BYTES = "stripped_bytes"  # int, the stripped SavedModel, all its files
+GZIPPED_BYTES = "gzipped_bytes"  # int, the stripped SavedModel as one .tar.gz
+VARIABLES_REMOVED = "variables_removed"  # int
+SIGNATURES_CHECKED = "signatures_checked"  # str, their names joined by commas
+
+PRUNING = (
+    PRUNE_OPTION,
+    GRADIENT_ESTIMATOR,
+    TARGET_SPARSITY,
+    SPARSITY,
+    PRUNABLE_PARAMETERS,
+    NONZERO_PARAMETERS,
+    TOTAL_PARAMETERS,
+    HPARAMS,
+    TRAINED_BYTES,
+)

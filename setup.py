@@ -1,0 +1,22 @@
+"""Maps `components/` to `tfx_pruning` and `pipelines/` to `tfx_pruning.pipelines`."""
+
+import setuptools
+
+# The folders keep the names that TFX projects use; the import name must not be `components`, which nearly every TFX
+# project has a folder of and which would then hide this package.
+PACKAGE_DIR = {"tfx_pruning": "components", "tfx_pruning.pipelines": "pipelines"}
+
+
+def _packages() -> list[str]:
+    found = []
+    for name, folder in PACKAGE_DIR.items():
+        found.append(name)
+        found.extend(f"{name}.{child}" for child in setuptools.find_packages(folder))
+    return found
+
+
+setuptools.setup(
+    package_dir=PACKAGE_DIR,
+    packages=_packages(),
+    package_data={"tfx_pruning": ["py.typed"]},
+)

@@ -1,0 +1,209 @@
+import dataclasses
+import json
+import re
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tfx_pruning import PruningHParams
+
+# Name -> default of every field that google-research model_pruning documents for pruning.
+REFERENCE_DEFAULTS = {
+    "name": "model_pruning",
+    "begin_pruning_step": 0,
+    "end_pruning_step": -1,
+    "weight_sparsity_map": (),
+    "block_dims_map": (),
+    "group_sparsity_map": (),
+    "group_block_dims_map": (),
+    "group_pruning": False,
+    "threshold_decay": 0.0,
+    "pruning_frequency": 10,
+    "nbins": 256,
+    "block_height": 1,
+    "block_width": 1,
+    "block_pooling_function": "AVG",
+    "initial_sparsity": 0.0,
+    "target_sparsity": 0.5,
+    "sparsity_function_begin_step": 0,
+    "sparsity_function_end_step": 100,
+    "sparsity_function_exponent": 3.0,
+    "use_tpu": False,
+    "gradient_decay_rate": 0.99,
+    "prune_option": "weight",
+    "intra_block_sparsity": False,
+    "add_summary": True,
+}
+NEW_DEFAULTS = {"gradient_estimator": "backprop", "allocation": "uniform", "include": (), "exclude": (), "seed": 0}
+
+
+def test_fields_and_defaults_are_the_references_and_the_new_ones():
+    assert dataclasses.asdict(PruningHParams()) == {**REFERENCE_DEFAULTS, **NEW_DEFAULTS}
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PruningHParams().target_sparsity = 0.9
+
+
+def test_parse_reads_the_references_example():
+    hparams = PruningHParams.parse(
+        "name=cifar10,begin_pruning_step=1000,target_sparsity=0.9,weight_sparsity_map=[conv1:0.9,conv.*/kernel:0.8]"
+    )
+    assert hparams == PruningHParams(
+        name="cifar10",
+        begin_pruning_step=1000,
+        target_sparsity=0.9,
+        weight_sparsity_map=["conv1:0.9", "conv.*/kernel:0.8"],
+    )
+
+
+def test_empty_items_are_the_references_way_to_write_an_empty_list():
+    assert PruningHParams(weight_sparsity_map=[""]) == PruningHParams()
+    assert PruningHParams.parse("") == PruningHParams()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"dense_[0-9]+/kernel", r"a{1,2}/b", r"(a|b,c)", r"a\,b", "a}b", r"[],(]x", r"\[x\]", r"[^]a,b]", r"\d\("],
+)
+def test_regexes_with_commas_and_brackets_survive_the_string(pattern):
+    hparams = PruningHParams(include=[pattern, "kernel$"], exclude=[pattern])
+    assert PruningHParams.parse(hparams.to_string()) == hparams
+
+
+@pytest.mark.parametrize("pattern", ["a]", "x{", "(a|b),c", " a"])
+def test_an_item_that_could_not_be_read_back_is_refused(pattern):
+    with pytest.raises(ValueError, match="would not survive") as caught:
+        PruningHParams(include=[pattern])
+    assert repr(pattern) in str(caught.value)
+
+
+sparsities = st.floats(0, 1, exclude_max=True, allow_subnormal=False)
+hparams_strategy = st.builds(
+    PruningHParams,
+    name=st.from_regex(r"[\w./-]+", fullmatch=True),
+    pruning_frequency=st.integers(1, 10**6),
+    begin_pruning_step=st.integers(0, 10**9),
+    initial_sparsity=sparsities,
+    target_sparsity=sparsities,
+    gradient_decay_rate=sparsities,
+    sparsity_function_exponent=st.floats(1e-3, 100),
+    prune_option=st.sampled_from(["weight", "first_order_gradient", "second_order_gradient"]),
+    gradient_estimator=st.sampled_from(["backprop", "weight_delta"]),
+    weight_sparsity_map=st.lists(st.builds("layer_{}/kernel:{!r}".format, st.integers(0, 99), sparsities), max_size=3),
+    include=st.lists(st.from_regex(r"[a-z_/.*+]{1,8}", fullmatch=True).filter(lambda p: _compiles(p)), max_size=3),
+    add_summary=st.booleans(),
+    seed=st.integers(-(2**31), 2**31),
+)
+
+
+def _compiles(pattern):
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
+@hypothesis.settings(derandomize=True, deadline=None)
+@hypothesis.given(hparams_strategy)
+def test_string_and_json_round_trips_are_exact(hparams):
+    assert PruningHParams.parse(hparams.to_string()) == hparams
+    assert PruningHParams.parse(str(hparams)) == hparams
+    assert PruningHParams.from_json(hparams.to_json()) == hparams
+
+
+REFUSED = [
+    ({"begin_pruning_step": -1}, ValueError, ["begin_pruning_step", "-1"]),
+    ({"begin_pruning_step": 200, "end_pruning_step": 200}, ValueError, ["begin_pruning_step", "200", "-1"]),
+    ({"sparsity_function_begin_step": -5}, ValueError, ["sparsity_function_begin_step", "-5"]),
+    ({"sparsity_function_begin_step": 100}, ValueError, ["sparsity_function_begin_step", "100"]),
+    ({"end_pruning_step": 50}, ValueError, ["end_pruning_step=50", "sparsity_function_end_step=100"]),
+    ({"end_pruning_step": -7}, ValueError, ["end_pruning_step", "-7"]),
+    ({"threshold_decay": 1.0}, ValueError, ["threshold_decay", "[0, 1)", "1.0"]),
+    ({"initial_sparsity": -0.1}, ValueError, ["initial_sparsity", "[0, 1)", "-0.1"]),
+    ({"target_sparsity": 1.0}, ValueError, ["target_sparsity", "[0, 1)", "1.0"]),
+    ({"target_sparsity": float("nan")}, TypeError, ["target_sparsity", "finite", "nan"]),
+    ({"gradient_decay_rate": 1.0}, ValueError, ["gradient_decay_rate", "1.0"]),
+    ({"pruning_frequency": 0}, ValueError, ["pruning_frequency", "0"]),
+    ({"sparsity_function_exponent": 0.0}, ValueError, ["sparsity_function_exponent", "0.0"]),
+    ({"prune_option": "magnitude"}, ValueError, ["prune_option", "first_order_gradient", "'magnitude'"]),
+    ({"gradient_estimator": "x"}, ValueError, ["gradient_estimator", "weight_delta", "'x'"]),
+    ({"allocation": "erdos"}, ValueError, ["allocation", "global", "'erdos'"]),
+    ({"block_pooling_function": "MIN"}, ValueError, ["block_pooling_function", "AVG", "'MIN'"]),
+    ({"weight_sparsity_map": ["a:1.0"]}, ValueError, ["weight_sparsity_map", "'a:1.0'"]),
+    ({"weight_sparsity_map": ["a"]}, ValueError, ["weight_sparsity_map", "regex:sparsity", "'a'"]),
+    ({"weight_sparsity_map": ["(:0.5"]}, ValueError, ["weight_sparsity_map", "'(:0.5'"]),
+    ({"weight_sparsity_map": ["a:0.5"], "allocation": "global"}, ValueError, ["weight_sparsity_map", "global"]),
+    ({"include": ["*"]}, ValueError, ["include", "'*'", "regular expression"]),
+    ({"include": "kernel"}, TypeError, ["include", "list of strings", "'kernel'"]),
+    ({"target_sparsity": "0.9"}, TypeError, ["target_sparsity", "'0.9'", "str"]),
+    ({"pruning_frequency": 2.5}, TypeError, ["pruning_frequency", "whole number", "2.5"]),
+    ({"pruning_frequency": True}, TypeError, ["pruning_frequency", "True"]),
+    ({"add_summary": 1}, TypeError, ["add_summary", "1"]),
+    ({"name": "a,b"}, ValueError, ["name", "'a,b'"]),
+    ({"block_height": 4}, ValueError, ["block_height=4", "not supported"]),
+    ({"block_dims_map": ["a:4x4"]}, ValueError, ["block_dims_map", "a:4x4"]),
+    ({"group_pruning": True}, ValueError, ["group_pruning", "not supported"]),
+    ({"intra_block_sparsity": True}, ValueError, ["intra_block_sparsity", "not supported"]),
+    ({"threshold_decay": 0.5}, ValueError, ["threshold_decay=0.5", "not supported"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "words"), REFUSED, ids=lambda value: str(value)[:60])
+def test_wrong_value_is_refused_by_name(fields, kind, words):
+    with pytest.raises(kind) as caught:
+        PruningHParams(**fields)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("string", "words"),
+    [
+        ("target_sparsitty=0.9", ["'target_sparsitty'", "'target_sparsity'"]),
+        ("zzz=1", ["'zzz'", "begin_pruning_step"]),
+        ("target_sparsity", ["name=value", "'target_sparsity'"]),
+        ("target_sparsity=high", ["target_sparsity", "a number", "'high'"]),
+        ("nbins=1.5", ["nbins", "whole number", "'1.5'"]),
+        ("add_summary=yes", ["add_summary", "true or false", "'yes'"]),
+        ("nbins=1,nbins=2", ["'nbins'", "twice"]),
+        ("include=[a,b", ["opening bracket"]),
+        ("include=kernel", ["include", "[a,b]", "'kernel'"]),
+    ],
+)
+def test_wrong_string_is_refused_by_name(string, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        PruningHParams.parse(string)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", json.dumps({"zzz": 1})])
+def test_wrong_json_is_refused(text):
+    with pytest.raises(ValueError, match=r"hparams|zzz"):
+        PruningHParams.from_json(text)
+
+
+@hypothesis.settings(derandomize=True, deadline=None)
+@hypothesis.given(st.integers(2, 10**6))
+def test_for_steps_ends_on_a_mask_update_within_the_training(num_steps):
+    hparams = PruningHParams.for_steps(num_steps, target_sparsity=0.9)
+    begin, end, frequency = hparams.begin_pruning_step, hparams.end_pruning_step, hparams.pruning_frequency
+    assert 0 < frequency <= begin < end <= num_steps
+    assert (end - begin) % frequency == 0
+    assert (hparams.sparsity_function_begin_step, hparams.sparsity_function_end_step) == (begin, end)
+    assert hparams.target_sparsity == 0.9
+
+
+def test_for_steps_of_a_thousand():
+    hparams = PruningHParams.for_steps(1000, prune_option="first_order_gradient")
+    assert (hparams.begin_pruning_step, hparams.end_pruning_step, hparams.pruning_frequency) == (150, 600, 10)
+
+
+@pytest.mark.parametrize(("steps", "fields"), [(1, {}), (0, {}), (100, {"pruning_frequency": 90})])
+def test_for_steps_without_room_is_refused(steps, fields):
+    with pytest.raises(ValueError, match=r"num_steps|pruning_frequency"):
+        PruningHParams.for_steps(steps, **fields)

@@ -1,0 +1,416 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_pruning import PruningHParams, pruning_scope
+from tfx_pruning.engine.weight_state import WeightState
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(96, 12)).astype("f")
+Y = (X[:, :1] * 2 - X[:, 3:4] + 0.1 * RNG.normal(size=(96, 1))).astype("f")
+IMAGES = RNG.normal(size=(64, 8, 8, 2)).astype("f")
+LABELS = RNG.integers(0, 3, size=64)
+BATCH = 16
+STEPS = len(X) // BATCH
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+}
+
+
+def sequential():
+    return keras.Sequential(
+        [keras.layers.Input((12,)), keras.layers.Dense(10, activation="relu"), keras.layers.Dense(1)]
+    )
+
+
+def unbuilt_sequential():
+    return keras.Sequential([keras.layers.Dense(10, activation="relu"), keras.layers.Dense(1)])
+
+
+def functional():
+    inputs = keras.layers.Input((12,))
+    hidden = keras.layers.Dense(10, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()([inputs, hidden])))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = [keras.layers.Dense(10, activation="relu"), keras.layers.Dense(6, activation="relu")]
+        self.head = keras.layers.Dense(1)
+
+    def call(self, x):
+        for layer in self.hidden:
+            x = layer(x)
+        return self.head(x)
+
+
+def hparams(**fields):
+    return PruningHParams(
+        **{
+            "target_sparsity": 0.7,
+            "begin_pruning_step": 3,
+            "sparsity_function_begin_step": 3,
+            "sparsity_function_end_step": 9,
+            "pruning_frequency": 2,
+            "gradient_decay_rate": 0.5,
+            **fields,
+        }
+    )
+
+
+def kernels(model):
+    return [weight for weight in model.trainable_weights if weight.path.endswith("kernel")]
+
+
+def fit(model, optimizer="adam", epochs=2, x=X, y=Y, loss="mse", **kwargs):
+    compile_args = {"jit_compile": kwargs.pop("jit_compile", False)}
+    optimizer = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
+    model.compile(optimizer, loss, **compile_args)
+    return model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, **kwargs)
+
+
+def assert_exact(model, sparsity):
+    for kernel in kernels(model):
+        size = kernel.numpy().size
+        assert np.count_nonzero(kernel) == round(size * (1 - sparsity)), kernel.path
+
+
+@pytest.mark.parametrize("build", [sequential, unbuilt_sequential, functional, Subclassed])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fit_delivers_the_sparsity_in_every_kernel(build, optimizer):
+    model = build()
+    with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+        fit(model, optimizer)
+    assert_exact(model, 0.7)
+    assert scope.prunings[0].paths == [kernel.path for kernel in kernels(model)]
+    assert all(np.any(weight != 0) for weight in model.trainable_weights)
+
+
+@pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])
+def test_default_compilation_prunes_like_an_uncompiled_step(prune_option):
+    results = []
+    for jit_compile in ("auto", False):
+        keras.utils.set_random_seed(3)
+        model = sequential()
+        with pruning_scope(hparams(prune_option=prune_option)):
+            fit(model, jit_compile=jit_compile)
+        assert_exact(model, 0.7)
+        results.append([kernel.numpy() for kernel in kernels(model)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one != 0, other != 0)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_are_pruned():
+    model = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 2)),
+            keras.layers.Conv2D(6, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pruning_scope(hparams(prune_option="second_order_gradient")):
+        fit(model, x=IMAGES, y=LABELS, loss=loss, epochs=3)
+    assert len(kernels(model)) == 2
+    assert_exact(model, 0.7)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps what the model and its masks look like after every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append([kernel.numpy() for kernel in kernels(self.model)])
+        self.losses.append(logs["loss"])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_pruned_weights_are_zero_after_every_step_and_masks_follow_the_schedule(optimizer):
+    model, recorder = sequential(), Recorder()
+    # Without scores of zero no weight comes back, so the zeros are those of the masks.
+    with pruning_scope(hparams(prune_option="weight")):
+        fit(model, optimizer, callbacks=[recorder])
+    for step, weights in enumerate(recorder.weights, start=1):
+        # Updates at 3, 5, 7, 9, 11: the sparsity is that of the last of them.
+        update = max((s for s in (3, 5, 7, 9, 11) if s <= step), default=0)
+        progress = min(max((update - 3) / 6, 0), 1)
+        sparsity = 0.7 - 0.7 * (1 - progress) ** 3
+        for weight in weights:
+            assert np.count_nonzero(weight) == round(weight.size * (1 - sparsity)), step
+    for earlier, later in zip(recorder.weights, recorder.weights[1:], strict=False):
+        for one, other in zip(earlier, later, strict=True):
+            assert not np.any(other[one == 0])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradient_state_is_the_moving_average_of_the_loss_gradients(order):
+    option = "first_order_gradient" if order == 1 else "second_order_gradient"
+    model = sequential()
+    model.build((None, 12))
+    by_hand = [np.zeros(kernel.shape) for kernel in kernels(model)]
+
+    class ByHand(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            with tf.GradientTape() as tape:
+                x, y = X[batch * BATCH : (batch + 1) * BATCH], Y[batch * BATCH : (batch + 1) * BATCH]
+                loss = tf.reduce_mean((model(x) - y) ** 2)
+            for state, gradient in zip(by_hand, tape.gradient(loss, kernels(model)), strict=True):
+                state[:] = 0.5 * state + 0.5 * np.abs(gradient) ** order
+
+    with pruning_scope(hparams(prune_option=option)) as scope:
+        fit(model, "sgd", callbacks=[ByHand()])
+    for state, expected in zip(scope.prunings[0].states, by_hand, strict=True):
+        np.testing.assert_allclose(state.gradient, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_training_before_the_first_mask_is_the_dense_one():
+    losses = []
+    for scoped in (True, False):
+        keras.utils.set_random_seed(1)
+        model, recorder = sequential(), Recorder()
+        if scoped:
+            with pruning_scope(hparams()):
+                fit(model, callbacks=recorder)
+        else:
+            fit(model, callbacks=recorder)
+        losses.append(recorder.losses)
+    # The mask of step 3 acts from the fourth step on.
+    np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=1e-6)
+    assert losses[0][5] != losses[1][5]
+
+
+def test_global_allocation_holds_for_the_sum():
+    model = functional()
+    with pruning_scope(hparams(allocation="global", prune_option="second_order_gradient")):
+        fit(model)
+    sizes = [kernel.numpy().size for kernel in kernels(model)]
+    assert sum(np.count_nonzero(kernel) for kernel in kernels(model)) == round(sum(sizes) * (1 - 0.7))
+
+
+def test_weight_delta_prunes_a_fit_too():
+    for order in ("first", "second"):
+        model = sequential()
+        with pruning_scope(hparams(prune_option=f"{order}_order_gradient", gradient_estimator="weight_delta")):
+            fit(model)
+        assert_exact(model, 0.7)
+
+
+def test_ninety_nine_and_a_half_percent():
+    model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(200), keras.layers.Dense(20)])
+    with pruning_scope(hparams(target_sparsity=0.995, prune_option="first_order_gradient")):
+        fit(model, y=np.repeat(Y, 20, axis=1))
+    assert [np.count_nonzero(kernel) for kernel in kernels(model)] == [12, 20]
+
+
+def test_sparsity_is_the_schedules_when_training_ends_between_updates():
+    model = sequential()
+    # Six steps: updates at 3 and 5; the schedule of step 6 is delivered all the same.
+    with pruning_scope(hparams()):
+        fit(model, epochs=1)
+    assert_exact(model, 0.7 - 0.7 * (1 - 3 / 6) ** 3)
+
+
+def test_a_second_fit_goes_on_where_the_first_ended():
+    keras.utils.set_random_seed(0)
+    once, twice = sequential(), sequential()
+    twice.set_weights(once.get_weights())
+    # Fits that end on a mask update: nothing is left for the end of the first one.
+    fields = {"pruning_frequency": 3, "sparsity_function_end_step": 12, "prune_option": "first_order_gradient"}
+    with pruning_scope(hparams(**fields)):
+        fit(once, epochs=2)
+    with pruning_scope(hparams(**fields)) as scope:
+        fit(twice, epochs=1)
+        twice.fit(X, Y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
+    assert len(scope.prunings) == 1
+    for one, other in zip(kernels(once), kernels(twice), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert_exact(twice, 0.7)
+
+
+def test_steps_go_on_when_the_model_is_compiled_again():
+    model = sequential()
+    with pruning_scope(hparams()) as scope:
+        fit(model, epochs=1)
+        fit(model, epochs=1)
+    assert [steps for _, _, steps in scope.trainings] == [2 * STEPS]
+    assert_exact(model, 0.7)
+
+
+def test_steps_of_an_earlier_training_do_not_count():
+    model = sequential()
+    fit(model, epochs=2)
+    with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+        model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
+    assert [steps for _, _, steps in scope.trainings] == [2 * STEPS]
+    assert_exact(model, 0.7)
+
+
+def test_moving_averages_of_the_weights_are_pruned_too():
+    for frequency in (None, 4):
+        model = sequential()
+        optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=frequency)
+        with pruning_scope(hparams()):
+            fit(model, optimizer)
+        assert_exact(model, 0.7)
+
+
+def test_mixed_precision_sees_unscaled_gradients():
+    by_policy = []
+    for policy in ("float32", "mixed_float16"):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.layers.Input((12,)), keras.layers.Dense(10, dtype=policy), keras.layers.Dense(1, dtype=policy)]
+        )
+        optimizer = OPTIMIZERS["sgd"]()
+        if policy == "mixed_float16":
+            # A scale that overflows nowhere: a skipped step would be no fault, but spoil the comparison.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**8)
+        with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+            fit(model, optimizer)
+        assert_exact(model, 0.7)
+        by_policy.append([state.gradient.numpy().mean() for state in scope.prunings[0].states])
+    np.testing.assert_allclose(by_policy[1], by_policy[0], rtol=0.2)
+
+
+def test_a_custom_train_step_and_accumulated_gradients_are_pruned():
+    class Custom(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(5)
+            self.head = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.head(self.dense(x))
+
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+            variables = self.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return {"loss": loss}
+
+    model = Custom()
+    with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+        fit(model, keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), epochs=4)
+    assert [steps for _, _, steps in scope.trainings] == [2 * STEPS]
+    assert_exact(model, 0.7)
+
+
+def test_mirrored_replicas_agree_with_one_device():
+    devices = tf.config.list_logical_devices("CPU")
+    assert len(devices) == 2, "conftest.py splits the CPU into two logical devices"
+    results = []
+    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy([d.name for d in devices])):
+        keras.utils.set_random_seed(2)
+        with strategy.scope():
+            model = sequential()
+            with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+                fit(model, "sgd")
+        assert_exact(model, 0.7)
+        results.append(scope.prunings[0])
+    for mirrored in (*results[1].masks, *results[1].weights):
+        replicas = [component.numpy() for component in mirrored.values]
+        np.testing.assert_array_equal(replicas[0], replicas[1])
+    for one, other in zip(results[0].masks, results[1].masks, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_restored_best_weights_are_pruned():
+    model = sequential()
+    stop = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=9, restore_best_weights=True)
+    with pruning_scope(hparams()):
+        fit(model, epochs=3, callbacks=[stop])
+    for kernel in kernels(model):
+        assert not np.any(kernel.numpy()[WeightState.existing(kernel).mask.numpy() == 0])
+
+
+def test_checkpoints_written_while_training_load_without_this_package(tmp_path):
+    path = str(tmp_path / "best.keras")
+    model = sequential()
+    with pruning_scope(hparams()):
+        fit(model, epochs=2, callbacks=[keras.callbacks.ModelCheckpoint(path)])
+    loaded = keras.models.load_model(path)
+    assert type(loaded.optimizer) is keras.optimizers.Adam
+    assert int(loaded.optimizer.iterations) == 2 * STEPS
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_outside_the_scope_training_is_the_users_again():
+    original = keras.Model.fit
+    model = sequential()
+    with pruning_scope(hparams()):
+        fit(model)
+        assert type(model.optimizer) is keras.optimizers.Adam
+    assert keras.Model.fit is original
+    model.fit(X, Y, verbose=0)
+    assert all(np.count_nonzero(kernel) == kernel.numpy().size for kernel in kernels(model))
+
+
+def test_a_failing_fit_leaves_the_optimizer_alone():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    original = keras.Model.fit
+    model = sequential()
+    with pytest.raises(KeyboardInterrupt), pruning_scope(hparams()):
+        fit(model, callbacks=[Stop()])
+    assert type(model.optimizer) is keras.optimizers.Adam
+    assert keras.Model.fit is original
+
+
+def test_summaries_hold_loss_and_sparsity(tmp_path):
+    with pruning_scope(hparams(), log_dir=tmp_path) as scope:
+        fit(sequential())
+    (file,) = tmp_path.iterdir()
+    seen = {}
+    for event in tf.compat.v1.train.summary_iterator(str(file)):
+        for value in event.summary.value:
+            seen.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    assert seen["model_pruning/sparsity"][1] == 0
+    assert seen["model_pruning/sparsity"][12] == pytest.approx(scope.prunings[0].sparsity())
+    assert sorted(seen["loss"]) == [1, 3, 5, 7, 9, 11, 12]
+    for path, sparsity in scope.prunings[0].sparsity_by_variable().items():
+        assert seen[f"model_pruning/{path}/sparsity"][12] == pytest.approx(sparsity)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"include": ["nothing"]}, ["include", "'nothing'", "kernel"]),
+        ({"exclude": ["kernel"]}, ["No weight to prune"]),
+        ({"target_sparsity": 0.99}, ["none of the 10", "kernel", "exclude"]),
+    ],
+)
+def test_hyperparameters_that_fit_no_weight_stop_before_the_first_step(fields, words):
+    model = sequential()
+    before = model.get_weights()
+    with pytest.raises(ValueError) as caught, pruning_scope(hparams(**fields)):  # noqa: PT011
+        fit(model)
+    for word in words:
+        assert word in str(caught.value)
+    assert type(model.optimizer) is keras.optimizers.Adam
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_wrong_use_of_the_scope_is_refused():
+    with pytest.raises(TypeError, match=r"PruningHParams\.parse"), pruning_scope("target_sparsity=0.5"):
+        pass
+    with pytest.raises(RuntimeError, match="Nothing was pruned"), pruning_scope(hparams()):
+        pass
+    with pytest.raises(RuntimeError, match="nested"), pruning_scope(hparams()), pruning_scope(hparams()):
+        pass

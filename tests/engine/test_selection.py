@@ -1,0 +1,237 @@
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tfx_pruning.engine.selection import top_k_mask
+
+SEED = tf.constant([7, 11], tf.int64)
+INF = float("inf")
+NAN = float("nan")
+
+
+@tf.function(reduce_retracing=True)
+def _in_graph(scores, k, seed):
+    return top_k_mask(scores, k, seed)
+
+
+@tf.function(jit_compile=True)
+def _in_xla(scores, k, seed):
+    return top_k_mask(scores, k, seed)
+
+
+MODES = {"eager": top_k_mask, "graph": _in_graph, "xla": _in_xla}
+
+
+@pytest.fixture(params=MODES)
+def select(request):
+    return MODES[request.param]
+
+
+def _select(scores, k, seed=SEED, mode=top_k_mask):
+    mask, threshold = mode(tf.constant(scores), tf.constant(k), seed)
+    return mask.numpy(), threshold.numpy()
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "mask", "threshold"),
+    [
+        ([0.1, 0.7, 0.0, 0.4], 2, [0, 1, 0, 1], 0.4),
+        ([0.1, 0.7, 0.0, 0.4], 0, [0, 0, 0, 0], INF),
+        ([0.1, 0.7, 0.0, 0.4], 4, [1, 1, 1, 1], 0.0),
+        ([3.0], 1, [1], 3.0),
+        ([3.0], 0, [0], INF),
+        ([0.0], 1, [1], 0.0),
+        ([5.0, 5.0, 9.0, 1.0], 3, [1, 1, 1, 0], 5.0),
+        ([[1.0, 2.0, 3.0], [6.0, 5.0, 4.0]], 3, [[0, 0, 0], [1, 1, 1]], 4.0),
+        ([INF, 1.0, 2.0, INF], 3, [1, 0, 1, 1], 2.0),
+        ([INF, 1.0, 2.0, 3.0], 1, [1, 0, 0, 0], INF),
+        ([NAN, 0.5, 2.0, -NAN, -3.0], 2, [0, 1, 1, 0, 0], 0.5),
+        # The smallest denormals, which float comparisons may take for zero.
+        ([1e-45, 0.0, 3e-45, 1e-38], 3, [1, 0, 1, 1], 1e-45),
+        # Neighbours: they differ in the last bit alone.
+        (
+            [1.0, np.nextafter(np.float32(1), np.float32(2)), np.nextafter(np.float32(1), np.float32(0))],
+            1,
+            [0, 1, 0],
+            1.0000001,
+        ),
+        ([1e-38, 1e38, 1.0, 1e19, 1e-19], 3, [0, 1, 1, 1, 0], 1.0),
+    ],
+)
+def test_mask_golden(select, scores, k, mask, threshold):
+    got, got_threshold = _select(np.asarray(scores, np.float32), k, mode=select)
+    np.testing.assert_array_equal(got, np.asarray(mask, np.float32))
+    assert got.dtype == np.float32
+    assert got_threshold == np.float32(threshold)
+    assert got_threshold.dtype == np.float32
+
+
+def test_nothing_to_select_from(select):
+    mask, threshold = _select(np.zeros([0, 3], np.float32), 0, mode=select)
+    assert mask.shape == (0, 3)
+    assert threshold == INF
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_every_float_dtype_is_ranked_in_its_own_precision(select, dtype):
+    step = float(ml_dtypes.finfo(dtype).eps)
+    scores = np.array([[1 + step, 1, 2], [1 + 2 * step, 0.25, ml_dtypes.finfo(dtype).smallest_subnormal]], dtype)
+    mask, threshold = _select(scores, 2, mode=select)
+    np.testing.assert_array_equal(mask, [[0, 0, 1], [1, 0, 0]])
+    assert threshold == np.float32(1 + 2 * step)
+    assert _select(scores, 6, mode=select)[1] == np.float32(ml_dtypes.finfo(dtype).smallest_subnormal)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.bool, tf.int8])
+def test_mask_has_the_dtype_asked_for(dtype):
+    mask, _ = top_k_mask(tf.constant([3.0, 1.0, 2.0]), 2, SEED, dtype=dtype)
+    assert mask.dtype == dtype
+    assert tf.cast(mask, tf.int32).numpy().tolist() == [1, 0, 1]
+
+
+_FLOATS = st.one_of(st.floats(min_value=0, width=32, allow_subnormal=True), st.sampled_from([0.0, 1.0, 1.5, INF]))
+_SCORES = hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=4, max_side=6), elements=_FLOATS)
+
+
+@settings(derandomize=True, max_examples=80, deadline=None)
+@given(scores=_SCORES, data=st.data())
+def test_exactly_k_are_kept_and_none_below_one_that_is_dropped(scores, data):
+    k = data.draw(st.integers(0, scores.size))
+    mask, threshold = _select(scores, k)
+    assert mask.shape == scores.shape
+    assert set(np.unique(mask)) <= {0.0, 1.0}
+    assert mask.sum() == k
+    kept, dropped = scores[mask == 1], scores[mask == 0]
+    if k:
+        assert threshold == kept.min() == np.sort(scores, axis=None)[scores.size - k]
+        assert dropped.size == 0 or dropped.max() <= threshold
+    else:
+        assert threshold == INF
+
+
+@settings(derandomize=True, max_examples=20, deadline=None)
+@given(
+    scores=hnp.arrays(np.float32, 97, elements=st.sampled_from(np.float32([0.0, 0.5, 0.75, 1e-45, 2.0, INF]).tolist())),
+    k=st.integers(0, 97),
+    seed=st.tuples(*[st.integers(-(2**31), 2**31 - 1)] * 2),
+)
+def test_eager_graph_and_xla_agree_ties_included(scores, k, seed):
+    seed = tf.constant(seed, tf.int64)
+    eager, graph, xla = (_select(scores, k, seed, mode) for mode in MODES.values())
+    np.testing.assert_array_equal(eager[0], graph[0])
+    np.testing.assert_array_equal(eager[0], xla[0])
+    assert eager[1] == graph[1] == xla[1]
+
+
+def _adversaries():
+    rng = np.random.default_rng(0)
+    n = 50_000
+    normal = np.abs(rng.normal(size=n)).astype(np.float32)
+    return {
+        "all zero": np.zeros(n, np.float32),
+        "all equal": np.full(n, 0.3, np.float32),
+        "two values": np.where(np.arange(n) % 3, 0.5, 0.25).astype(np.float32),
+        "half zero": np.where(np.arange(n) % 2, normal, 0).astype(np.float32),
+        "one bin": (np.uint32(0x3F800000) + rng.integers(0, 65536, n, np.uint32)).view(np.float32),
+        "every bit pattern alike": rng.integers(0, 0x7F800001, n, np.uint32).view(np.float32),
+        "denormals": rng.integers(0, 0x00800000, n, np.uint32).view(np.float32),
+        "sorted": np.sort(normal),
+        "sorted backwards": np.sort(normal)[::-1].copy(),
+        "infinities": np.where(np.arange(n) % 4, normal, np.inf).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", _adversaries())
+def test_hard_distributions(select, name):
+    scores = _adversaries()[name]
+    order = np.sort(scores)
+    for k in (1, 777, scores.size // 2, scores.size - 1):
+        mask, threshold = _select(scores, k, mode=select)
+        assert mask.sum() == k
+        assert threshold == order[scores.size - k]
+        assert np.all(mask[scores > threshold] == 1)
+        assert np.all(mask[scores < threshold] == 0)
+
+
+def test_every_path_gives_one_mask_for_a_large_weight_with_ties():
+    scores = np.random.default_rng(1).integers(0, 50, size=(300, 1000)).astype(np.float32)
+    masks = [_select(scores, 100_000, mode=mode)[0] for mode in MODES.values()]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
+    assert masks[0].sum() == 100_000
+
+
+def test_same_seed_same_ties_other_seed_other_ties():
+    scores = np.ones([40, 5], np.float32)
+    first, again = (_select(scores, 60, tf.constant([3, 4]))[0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    for other in ([3, 5], [4, 4]):
+        assert (first != _select(scores, 60, tf.constant(other))[0]).any()
+
+
+def test_int32_and_int64_seeds_draw_alike():
+    scores = np.ones(64, np.float32)
+    np.testing.assert_array_equal(
+        _select(scores, 20, tf.constant([3, 4], tf.int32))[0], _select(scores, 20, tf.constant([3, 4], tf.int64))[0]
+    )
+
+
+def test_ties_are_broken_uniformly():
+    scores = np.array([9.0] * 3 + [2.0] * 20 + [1.0] * 4, np.float32)
+    room, draws = 5, 2000
+    masks = np.stack(
+        [_in_graph(tf.constant(scores), tf.constant(3 + room), tf.constant([s, 1]))[0] for s in range(draws)]
+    )
+    assert np.all(masks[:, :3] == 1)
+    assert np.all(masks[:, 23:] == 0)
+    tied = masks[:, 3:23]
+    assert np.all(tied.sum(axis=1) == room)
+    # Each of the 20 is kept in 1/4 of the draws, each pair of them in 1/19; chi-square bounds at about 1e-4.
+    expected = draws * room / 20
+    assert ((tied.sum(axis=0) - expected) ** 2 / (expected * 15 / 19)).sum() < 51
+    pairs = (tied.T @ tied)[np.triu_indices(20, 1)]
+    assert ((pairs - draws / 19) ** 2 / (draws / 19)).sum() < 270
+
+
+def test_k_may_be_a_tensor_of_any_integer_dtype():
+    for dtype in (tf.int32, tf.int64):
+        mask, _ = _in_graph(tf.constant([1.0, 3.0, 2.0]), tf.constant(2, dtype), SEED)
+        assert mask.numpy().tolist() == [0.0, 1.0, 1.0]
+
+
+def test_unknown_shape_in_a_graph():
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32), tf.TensorSpec([], tf.int32)])
+    def of_any_shape(scores, k):
+        return top_k_mask(scores, k, SEED)
+
+    for scores, k in ((np.ones([3, 4], np.float32), 5), (np.arange(6, dtype=np.float32), 2)):
+        np.testing.assert_array_equal(of_any_shape(scores, k)[0], _select(scores, k)[0])
+
+
+@pytest.mark.parametrize("k", [-1, 4])
+def test_k_out_of_range_is_refused_at_once(k):
+    with pytest.raises(ValueError, match=rf"k must lie between 0 and the number of scores, 3, got {k}"):
+        top_k_mask(tf.constant([1.0, 2.0, 3.0]), k, SEED)
+
+
+@pytest.mark.parametrize("k", [-1, 4])
+def test_k_out_of_range_is_refused_when_the_graph_runs(k):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="k must lie between 0 and the number of scores"):
+        _in_graph(tf.constant([1.0, 2.0, 3.0]), tf.constant(k), SEED)
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "error", "message"),
+    [
+        ([1, 2, 3], 1, TypeError, "ranks floating scores, got int32"),
+        ([1.0, 2.0], 1.0, TypeError, "k is a number of weights and must be an integer, got float32"),
+        ([1.0, 2.0], [1, 1], ValueError, r"k must be a scalar, got shape \(2,\)"),
+    ],
+)
+def test_bad_arguments(scores, k, error, message):
+    with pytest.raises(error, match=message):
+        top_k_mask(tf.constant(scores), k, SEED)

@@ -1,0 +1,152 @@
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfx_pruning import PruningHParams, pruning_scope, warm_start
+from tfx_pruning.engine.weight_state import WeightState
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 6)).astype("f")
+Y = X[:, :1]
+
+
+def functional(units=8, depth=2):
+    inputs = {name: keras.layers.Input((3,), name=name) for name in ("a", "b")}
+    x = keras.layers.Concatenate()(list(inputs.values()))
+    for _ in range(depth):
+        x = keras.layers.BatchNormalization()(keras.layers.Dense(units, activation="relu")(x))
+    return keras.Model(inputs, keras.layers.Dense(1)(x))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [keras.layers.Dense(8, activation="relu") for _ in range(2)]
+        self.head = keras.layers.Dense(1)
+
+    def call(self, x):
+        x = tf.concat([x["a"], x["b"]], axis=-1)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def batch(rows=64):
+    return {"a": X[:rows, :3], "b": X[:rows, 3:]}
+
+
+def trained(build, **fields):
+    model = build()
+    model.compile("adam", "mse", jit_compile=False)
+    if not fields:
+        model.fit(batch(), Y, verbose=0)
+        return model
+    with pruning_scope(PruningHParams(pruning_frequency=1, sparsity_function_end_step=2, **fields)):
+        model.fit(batch(), Y, verbose=0)
+    return model
+
+
+def fn_args(path):
+    return types.SimpleNamespace(base_model=None if path is None else str(path))
+
+
+def built(build):
+    model = build()
+    model(batch(1))
+    return model
+
+
+@pytest.mark.parametrize("build", [functional, Subclassed])
+@pytest.mark.parametrize("save", [lambda m, p: tf.saved_model.save(m, p), lambda m, p: m.export(p, verbose=False)])
+def test_loads_every_weight_into_a_model_made_anew(tmp_path, build, save):
+    earlier = trained(build)
+    save(earlier, str(tmp_path))
+    model = built(build)
+    assert [w.path for w in model.weights] != [w.path for w in earlier.weights]
+    assert warm_start(model, fn_args(tmp_path)) is True
+    for one, other in zip(model.weights, earlier.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_leaves_the_optimizer_new(tmp_path):
+    tf.saved_model.save(trained(functional), str(tmp_path))
+    model = built(functional)
+    model.compile("adam", "mse")
+    warm_start(model, fn_args(tmp_path))
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_without_a_base_model_nothing_happens():
+    model = built(functional)
+    before = model.get_weights()
+    assert warm_start(model, fn_args(None)) is False
+    assert warm_start(model, types.SimpleNamespace()) is False
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_inside_a_scope_what_was_pruned_stays_pruned(tmp_path):
+    earlier = trained(functional, target_sparsity=0.5, prune_option="first_order_gradient")
+    tf.saved_model.save(earlier, str(tmp_path))
+    model = built(functional)
+    kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
+    zeros = [layer.kernel.numpy() == 0 for layer in earlier.layers if hasattr(layer, "kernel")]
+    hparams = PruningHParams(
+        begin_pruning_step=100, sparsity_function_end_step=200, prune_option="first_order_gradient"
+    )
+    with pruning_scope(hparams):
+        warm_start(model, fn_args(tmp_path))
+        states = [WeightState.existing(layer.kernel) for layer in earlier.layers if hasattr(layer, "kernel")]
+        for kernel, state in zip(kernels, states, strict=True):
+            np.testing.assert_array_equal(WeightState.existing(kernel).mask, state.mask)
+            np.testing.assert_array_equal(WeightState.existing(kernel).gradient, state.gradient)
+        model.compile("adam", "mse", jit_compile=False)
+        model.fit(batch(), Y, epochs=3, verbose=0)
+    for kernel, zero in zip(kernels, zeros, strict=True):
+        np.testing.assert_array_equal(kernel.numpy() == 0, zero)
+
+
+def test_outside_a_scope_only_the_weights_are_loaded(tmp_path):
+    tf.saved_model.save(trained(functional, target_sparsity=0.5), str(tmp_path))
+    model = built(functional)
+    warm_start(model, fn_args(tmp_path))
+    assert all(WeightState.existing(weight) is None for weight in model.trainable_weights)
+
+
+def refused(model, path, *words):
+    before = model.get_weights()
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        warm_start(model, fn_args(path))
+    for word in words:
+        assert word in str(caught.value)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_base_model_of_another_shape_is_refused(tmp_path):
+    tf.saved_model.save(trained(functional), str(tmp_path))
+    refused(built(lambda: functional(units=9)), tmp_path, "(6, 9)", "(6, 8)", "same architecture")
+
+
+def test_a_base_model_without_the_weights_is_refused(tmp_path):
+    tf.saved_model.save(trained(functional), str(tmp_path))
+    refused(built(lambda: functional(depth=3)), tmp_path, "no weights for", "kernel")
+
+
+def test_a_missing_or_empty_base_model_is_refused(tmp_path):
+    refused(built(functional), tmp_path / "nowhere", "nowhere", "no SavedModel")
+    refused(built(functional), tmp_path, str(tmp_path), "no SavedModel")
+
+
+def test_a_damaged_base_model_is_refused(tmp_path):
+    tf.saved_model.save(trained(functional), str(tmp_path))
+    (tmp_path / "variables" / "variables.index").unlink()
+    refused(built(functional), tmp_path, str(tmp_path), "cannot be read")
+
+
+def test_an_unbuilt_model_is_refused(tmp_path):
+    tf.saved_model.save(trained(functional), str(tmp_path))
+    refused(keras.Sequential([keras.layers.Dense(1)]), tmp_path, "Build the model")
