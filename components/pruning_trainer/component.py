@@ -1,0 +1,131 @@
+"""The PruningTrainer component."""
+
+from typing import Any
+
+from tfx import types
+from tfx.components.util import udf_utils
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
+
+from ..engine.hparams import PruningHParams
+from .executor import Executor
+from .spec import PruningTrainerSpec
+
+
+class PruningTrainer(base_component.BaseComponent):
+    """A TFX Trainer that prunes while it trains.
+
+    It takes the module that tfx's Trainer takes, unchanged: the Keras 3 models that its `run_fn` fits are pruned as
+    `hparams` says. The component fails if the model that `run_fn` saved does not have the sparsity asked for.
+
+    Example:
+        ```python
+        pruned = PruningTrainer(
+            module_file='taxi_module.py',
+            examples=transform.outputs['transformed_examples'],
+            transform_graph=transform.outputs['transform_graph'],
+            schema=schema_gen.outputs['schema'],
+            base_model=trainer.outputs['model'],
+            train_args=tfx.proto.TrainArgs(num_steps=1000),
+            eval_args=tfx.proto.EvalArgs(num_steps=50),
+            hparams=PruningHParams.for_steps(1000, prune_option='first_order_gradient', target_sparsity=0.9))
+        ```
+
+    Component `outputs` contains:
+
+     - `model`: `standard_artifacts.Model`, as trained: with masks, gradients and optimizer variables, which Stripper
+       removes. Its custom properties (`tfx_pruning.properties`) tell what was asked for and what came.
+     - `model_run`: `standard_artifacts.ModelRun`, TensorBoard summaries: loss, sparsity, per-layer sparsity.
+    """
+
+    SPEC_CLASS = PruningTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        hparams: PruningHParams | str | data_types.RuntimeParameter,
+        statistics: types.BaseChannel | None = None,
+        examples: types.BaseChannel | None = None,
+        transformed_examples: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        schema: types.BaseChannel | None = None,
+        base_model: types.BaseChannel | None = None,
+        hyperparameters: types.BaseChannel | None = None,
+        module_file: str | data_types.RuntimeParameter | None = None,
+        run_fn: str | data_types.RuntimeParameter | None = None,
+        train_args: trainer_pb2.TrainArgs | data_types.RuntimeParameter | None = None,
+        eval_args: trainer_pb2.EvalArgs | data_types.RuntimeParameter | None = None,
+        custom_config: dict[str, Any] | data_types.RuntimeParameter | None = None,
+        custom_executor_spec: executor_spec.ExecutorSpec | None = None,
+    ) -> None:
+        """Constructs the component.
+
+        Args:
+            hparams: Pruning hyperparameters: PruningHParams, its string (`PruningHParams.parse`), or a RuntimeParameter
+                of that string.
+            statistics: As in tfx Trainer, like all that follow.
+            examples: Examples to train on; required (or `transformed_examples`).
+            transformed_examples: tfx Trainer's older name for `examples`.
+            transform_graph: Transform's graph.
+            schema: Schema of the data.
+            base_model: Model to start from; `tfx_pruning.warm_start(model, fn_args)` in run_fn loads it.
+            hyperparameters: Hyperparameters of the model, from Tuner say; not those of pruning.
+            module_file: Python file with `run_fn`. Exactly one of `module_file` and `run_fn` is needed.
+            run_fn: Python path of the function.
+            train_args: Splits and number of steps to train.
+            eval_args: Splits and number of steps to evaluate.
+            custom_config: Further parameters, passed to run_fn.
+            custom_executor_spec: An executor derived from this component's own.
+
+        Raises:
+            TypeError: `hparams` is of another type.
+            ValueError: `hparams` is refused; both or neither of `module_file` and `run_fn`, or of `examples` and
+                `transformed_examples`, are given; or `transformed_examples` without `transform_graph`.
+        """
+        if [bool(module_file), bool(run_fn)].count(True) != 1:
+            raise ValueError("Exactly one of 'module_file' and 'run_fn' must be given.")
+        if bool(examples) == bool(transformed_examples):
+            raise ValueError("Exactly one of 'examples' and 'transformed_examples' must be given.")
+        if transformed_examples and not transform_graph:
+            raise ValueError("'transformed_examples' needs 'transform_graph' too.")
+        spec = PruningTrainerSpec(
+            hparams=_hparams_string(hparams),
+            statistics=statistics,
+            examples=examples or transformed_examples,
+            transform_graph=transform_graph,
+            schema=schema,
+            base_model=base_model,
+            hyperparameters=hyperparameters,
+            train_args=train_args or trainer_pb2.TrainArgs(),
+            eval_args=eval_args or trainer_pb2.EvalArgs(),
+            module_file=module_file,
+            run_fn=run_fn,
+            custom_config=(
+                custom_config
+                if isinstance(custom_config, data_types.RuntimeParameter)
+                else json_utils.dumps(custom_config)
+            ),
+            model=types.Channel(type=standard_artifacts.Model),
+            model_run=types.Channel(type=standard_artifacts.ModelRun),
+        )
+        super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
+        if udf_utils.should_package_user_modules():
+            udf_utils.add_user_module_dependency(
+                self, standard_component_specs.MODULE_FILE_KEY, standard_component_specs.MODULE_PATH_KEY
+            )
+
+
+def _hparams_string(hparams: Any) -> str | data_types.RuntimeParameter:
+    """The hyperparameters as the executor reads them; refused here, when the pipeline is built, if they are wrong."""
+    if isinstance(hparams, data_types.RuntimeParameter):
+        return hparams
+    if isinstance(hparams, str):
+        hparams = PruningHParams.parse(hparams)
+    if not isinstance(hparams, PruningHParams):
+        raise TypeError(
+            f"hparams must be PruningHParams, its string or a RuntimeParameter, got {type(hparams).__name__}."
+        )
+    return hparams.to_string()

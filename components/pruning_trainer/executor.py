@@ -1,0 +1,112 @@
+"""PruningTrainer's executor: a run_fn, pruned."""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+from tfx import types
+from tfx.components.trainer import executor as trainer_executor
+from tfx.components.trainer import fn_args_utils
+from tfx.components.util import udf_utils
+from tfx.types import artifact_utils, standard_component_specs
+
+from .. import properties
+from ..engine.hparams import PruningHParams
+from ..engine.keras_training import pruning_scope
+from ..engine.report import SparsityReport, report_of
+from ..engine.sizes import directory_bytes
+from .spec import HPARAMS_KEY
+
+
+class Executor(trainer_executor.GenericExecutor):
+    """Runs an unchanged `run_fn` inside `pruning_scope` and checks the model it saves."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Trains, prunes, and checks that the saved model has the sparsity asked for.
+
+        Args:
+            input_dict: As tfx Trainer's executor takes it.
+            output_dict: `model` and `model_run`, as tfx Trainer's executor takes them. Custom properties are set on
+                the model.
+            exec_properties: As tfx Trainer's executor takes them, and `hparams`, the hyperparameters' string.
+
+        Raises:
+            ValueError: The hyperparameters are wrong or fit no weight, or the base model is missing.
+            RuntimeError: run_fn fitted no Keras model or saved none.
+            SparsityError: The saved model does not have the sparsity asked for.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY])
+        _check_base_model(input_dict)
+        fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
+        for artifacts in output_dict.values():
+            _check_writable(artifact_utils.get_single_uri(artifacts))
+        run_fn = udf_utils.get_fn(exec_properties, "run_fn")
+
+        logging.info("Training and pruning with %s", hparams)
+        with pruning_scope(hparams, log_dir=fn_args.model_run_dir) as scope:
+            run_fn(fn_args)
+
+        report = report_of(scope, _saved_model(fn_args))
+        model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
+        _set_properties(model, hparams, report, directory_bytes(fn_args.serving_model_dir))
+        for weight in report.weights:
+            logging.info("%s: sparsity %.4f, %d of %d left", weight.path, weight.sparsity, weight.nonzero, weight.size)
+        logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)
+
+
+def _check_base_model(input_dict: dict[str, list[types.Artifact]]) -> None:
+    """Refuses a base model without a SavedModel, before hours of training."""
+    for artifact in input_dict.get(standard_component_specs.BASE_MODEL_KEY) or []:
+        serving = trainer_executor.path_utils.serving_model_dir(artifact.uri)
+        if not tf.io.gfile.exists(artifact.uri):
+            raise ValueError(f"base_model: {artifact.uri} does not exist. Run the component that trains it first.")
+        candidates = [serving, *(folder for folder, _, files in tf.io.gfile.walk(serving) if "saved_model.pb" in files)]
+        if not any(tf.saved_model.contains_saved_model(folder) for folder in candidates):
+            raise ValueError(
+                f"base_model: {serving} holds no SavedModel. Give PruningTrainer the 'model' output of a component "
+                "that saved one."
+            )
+
+
+def _check_writable(directory: str) -> None:
+    """Refuses an output directory that cannot be written, before hours of training."""
+    try:
+        tf.io.gfile.makedirs(directory)
+        probe = os.path.join(directory, ".write_probe")
+        with tf.io.gfile.GFile(probe, "w") as file:
+            file.write("")
+        tf.io.gfile.remove(probe)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"The output directory {directory} cannot be written ({error.message}). Choose another pipeline_root, or "
+            "give this process the right to write there."
+        ) from error
+
+
+def _saved_model(fn_args: fn_args_utils.FnArgs) -> str:
+    directory = fn_args.serving_model_dir
+    if not tf.io.gfile.exists(directory) or not tf.io.gfile.listdir(directory):
+        raise RuntimeError(
+            f"run_fn saved no model: {directory} is missing or empty. End run_fn with "
+            "tf.saved_model.save(model, fn_args.serving_model_dir, signatures=...)."
+        )
+    return directory
+
+
+def _set_properties(model: types.Artifact, hparams: PruningHParams, report: SparsityReport, size: int) -> None:
+    model.set_string_custom_property(properties.PRUNE_OPTION, hparams.prune_option)
+    model.set_string_custom_property(properties.GRADIENT_ESTIMATOR, hparams.gradient_estimator)
+    model.set_float_custom_property(properties.TARGET_SPARSITY, hparams.target_sparsity)
+    model.set_float_custom_property(properties.SPARSITY, report.sparsity)
+    model.set_int_custom_property(properties.PRUNABLE_PARAMETERS, report.prunable_parameters)
+    model.set_int_custom_property(properties.NONZERO_PARAMETERS, report.nonzero_parameters)
+    model.set_int_custom_property(properties.TOTAL_PARAMETERS, report.total_parameters)
+    model.set_string_custom_property(properties.HPARAMS, hparams.to_string())
+    model.set_int_custom_property(properties.TRAINED_BYTES, size)

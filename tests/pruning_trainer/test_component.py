@@ -1,0 +1,69 @@
+import inspect
+
+import pytest
+from tfx import types
+from tfx.components import Trainer
+from tfx.orchestration import data_types
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts
+
+from tfx_pruning import PruningHParams, PruningTrainer
+
+EXAMPLES = types.Channel(type=standard_artifacts.Examples)
+HPARAMS = PruningHParams(prune_option="first_order_gradient", target_sparsity=0.9)
+
+
+def component(**arguments):
+    return PruningTrainer(**{"hparams": HPARAMS, "examples": EXAMPLES, "run_fn": "module.run_fn", **arguments})
+
+
+def test_takes_every_parameter_of_the_tfx_trainer():
+    ours, theirs = (inspect.signature(cls.__init__).parameters for cls in (PruningTrainer, Trainer))
+    assert set(ours) - set(theirs) == {"hparams"}
+    assert set(theirs) <= set(ours)
+
+
+def test_outputs_and_execution_properties():
+    pruned = component(train_args=trainer_pb2.TrainArgs(num_steps=7), custom_config={"a": 1})
+    assert pruned.outputs["model"].type is standard_artifacts.Model
+    assert pruned.outputs["model_run"].type is standard_artifacts.ModelRun
+    assert PruningHParams.parse(pruned.exec_properties["hparams"]) == HPARAMS
+    assert pruned.exec_properties["run_fn"] == "module.run_fn"
+    assert pruned.exec_properties["custom_config"] == '{"a": 1}'
+    assert "num_steps" in pruned.exec_properties["train_args"]
+    assert pruned.id == "PruningTrainer"
+
+
+def test_executor_is_found_under_the_packages_name():
+    assert component().executor_spec.class_path == "tfx_pruning.pruning_trainer.executor.Executor"
+
+
+@pytest.mark.parametrize(
+    "hparams", [HPARAMS, HPARAMS.to_string(), "prune_option=first_order_gradient,target_sparsity=0.9"]
+)
+def test_hparams_are_an_object_or_its_string(hparams):
+    assert PruningHParams.parse(component(hparams=hparams).exec_properties["hparams"]) == HPARAMS
+
+
+def test_hparams_may_be_a_runtime_parameter():
+    parameter = data_types.RuntimeParameter(name="hparams", ptype=str, default="target_sparsity=0.5")
+    assert component(hparams=parameter).exec_properties["hparams"] is parameter
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "match"),
+    [
+        ({"hparams": "target_sparsity=1.5"}, ValueError, r"target_sparsity must be in \[0, 1\), got 1.5"),
+        ({"hparams": "target_sparsty=0.5"}, ValueError, "Did you mean 'target_sparsity'"),
+        ({"hparams": {"target_sparsity": 0.5}}, TypeError, "got dict"),
+        ({"hparams": None}, TypeError, "got NoneType"),
+        ({"module_file": "module.py"}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
+        ({"run_fn": None}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
+        ({"examples": None}, ValueError, "Exactly one of 'examples'"),
+        ({"transformed_examples": EXAMPLES}, ValueError, "Exactly one of 'examples'"),
+        ({"examples": None, "transformed_examples": EXAMPLES}, ValueError, "transform_graph"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_the_pipeline_is_built(arguments, kind, match):
+    with pytest.raises(kind, match=match):
+        component(**arguments)

@@ -1,0 +1,165 @@
+import pathlib
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import artifact_utils, standard_artifacts
+
+from tfx_pruning import PruningHParams, properties
+from tfx_pruning.engine.report import SparsityError
+from tfx_pruning.engine.saved_variables import SavedVariables
+from tfx_pruning.pruning_trainer.executor import Executor
+
+# An ordinary TFX module: it knows nothing of pruning.
+MODULE = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def run_fn(fn_args):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(160, 10)).astype("float32")
+    model = keras.Sequential([keras.layers.Input((10,)), keras.layers.Dense(20, name="hidden"), keras.layers.Dense(1)])
+    model.compile("adam", "mse", jit_compile=False)
+    model.fit(x, x[:, :1], batch_size=16, steps_per_epoch=fn_args.train_steps, epochs=1, verbose=0)
+    tf.saved_model.save(model, fn_args.serving_model_dir)
+"""
+
+HPARAMS = PruningHParams(
+    prune_option="second_order_gradient",
+    target_sparsity=0.85,
+    pruning_frequency=1,
+    begin_pruning_step=2,
+    sparsity_function_begin_step=2,
+    sparsity_function_end_step=8,
+)
+
+
+class Run:
+    """One call of the executor."""
+
+    def __init__(self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None):
+        self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
+        self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
+        examples = standard_artifacts.Examples()
+        examples.uri = str(root / "examples")
+        examples.split_names = artifact_utils.encode_split_names(["train", "eval"])
+        module_file = root / "module.py"
+        module_file.write_text(textwrap.dedent(module))
+        self._inputs = {"examples": [examples]}
+        if base_model is not None:
+            artifact = standard_artifacts.Model()
+            artifact.uri = str(base_model)
+            self._inputs["base_model"] = [artifact]
+        self._properties = {
+            "module_file": str(module_file),
+            "train_args": f'{{"num_steps": {steps}}}',
+            "eval_args": "{}",
+            "custom_config": "null",
+            "hparams": str(hparams),
+        }
+
+    def do(self):
+        Executor().Do(self._inputs, {"model": [self.model], "model_run": [self.model_run]}, self._properties)
+        return self
+
+    @property
+    def saved(self):
+        return str(pathlib.Path(self.model.uri) / "Format-Serving")
+
+
+def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
+    run = Run(tmp_path).do()
+    saved = SavedVariables(run.saved)
+    kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("/kernel")}
+    counts = {value.shape: np.count_nonzero(value) for value in kernels.values()}
+    assert counts == {(10, 20): 30, (20, 1): 3}
+    size = sum(file.stat().st_size for file in pathlib.Path(run.saved).rglob("*") if file.is_file())
+    assert {key: run.model.get_custom_property(key) for key in properties.PRUNING} == {
+        "prune_option": "second_order_gradient",
+        "gradient_estimator": "backprop",
+        "target_sparsity": 0.85,
+        "sparsity": pytest.approx(1 - 33 / 220),
+        "prunable_parameters": 220,
+        "nonzero_parameters": 33,
+        "total_parameters": 241,
+        "hparams": HPARAMS.to_string(),
+        "trained_bytes": size,
+    }
+
+
+def test_model_run_holds_loss_and_sparsity(tmp_path):
+    run = Run(tmp_path).do()
+    (file,) = pathlib.Path(run.model_run.uri).iterdir()
+    tags = {v.tag for event in tf.compat.v1.train.summary_iterator(str(file)) for v in event.summary.value}
+    assert {"loss", "model_pruning/sparsity"} < tags
+    assert any(tag.endswith("hidden/kernel/sparsity") for tag in tags)
+
+
+def test_a_base_model_is_loaded_by_warm_start(tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first = Run(tmp_path / "first").do()
+    warm = MODULE.replace(
+        "model.compile(", "import tfx_pruning\n    assert tfx_pruning.warm_start(model, fn_args)\n    model.compile("
+    ).replace('"adam"', "keras.optimizers.SGD(0.0)")
+    second = Run(tmp_path / "second", module=warm, base_model=first.model.uri).do()
+    values = []
+    for run in (first, second):
+        saved = SavedVariables(run.saved)
+        values.append(next(saved.value(v) for v in saved.model_variables() if v.name.endswith("hidden/kernel")))
+    np.testing.assert_array_equal(*values)
+
+
+def fails(run, kind, *words):
+    with pytest.raises(kind) as caught:
+        run.do()
+    for word in words:
+        assert word in str(caught.value)
+    assert not run.model.has_custom_property(properties.SPARSITY)
+    assert type(keras.Model.fit).__name__ == "function"
+    assert keras.Model.fit.__module__.startswith("keras.")
+
+
+def test_a_training_too_short_fails_and_says_what_to_change(tmp_path):
+    fails(Run(tmp_path, steps=4), SparsityError, "hidden/kernel", "85.0000%", "4 steps", "step 8", "for_steps(4")
+
+
+def test_a_run_fn_that_fits_nothing_fails(tmp_path):
+    module = MODULE.replace("model.fit(", "(lambda *args, **kwargs: None)(")
+    fails(Run(tmp_path, module=module), RuntimeError, "Nothing was pruned")
+
+
+def test_a_run_fn_that_saves_nothing_fails(tmp_path):
+    module = MODULE.replace("tf.saved_model.save(model, fn_args.serving_model_dir)", "")
+    fails(Run(tmp_path, module=module), RuntimeError, "run_fn saved no model", "serving_model_dir")
+
+
+def test_a_run_fn_that_saves_another_model_fails(tmp_path):
+    module = MODULE.replace(
+        "tf.saved_model.save(model,",
+        "tf.saved_model.save(keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]),",
+    )
+    fails(Run(tmp_path, module=module), SparsityError, "not the one that was pruned")
+
+
+def test_an_include_that_matches_nothing_fails(tmp_path):
+    hparams = PruningHParams(include=["conv"], sparsity_function_end_step=8)
+    fails(Run(tmp_path, hparams=hparams), ValueError, "'conv'", "hidden/kernel")
+
+
+def test_a_base_model_that_is_missing_or_empty_fails_before_training(tmp_path):
+    module = "def run_fn(fn_args):\n    raise AssertionError('run_fn must not run')\n"
+    fails(Run(tmp_path, module=module, base_model=tmp_path / "nowhere"), ValueError, "base_model", "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails(Run(tmp_path, module=module, base_model=empty), ValueError, "base_model", "no SavedModel")
+
+
+def test_an_output_that_cannot_be_written_fails(tmp_path):
+    run = Run(tmp_path)
+    (tmp_path / "model").write_text("a file where the directory should be")
+    fails(run, ValueError, str(tmp_path / "model"), "cannot be written")
