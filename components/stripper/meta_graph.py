@@ -1,0 +1,77 @@
+"""The one MetaGraph of a SavedModel on disk."""
+
+import os
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+FILENAME = "saved_model.pb"
+_TAGS = frozenset((tf.saved_model.SERVING,))
+
+
+def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
+    """Reads the MetaGraph of the SavedModel at `path`.
+
+    Args:
+      path: Folder of a SavedModel written by TensorFlow 2.
+
+    Returns:
+      Its only MetaGraph, with the object graph in it.
+
+    Raises:
+      FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
+      ValueError: The file is no SavedModel, has no or several MetaGraphs, tags other than 'serve', or no object graph
+        (TensorFlow 1 and Estimator exports).
+    """
+    saved_model = read_saved_model(path)
+    if len(saved_model.meta_graphs) != 1:
+        raise ValueError(
+            f"The SavedModel at {path!r} has {len(saved_model.meta_graphs)} MetaGraphs, expected 1. "
+            "Save the model again with tf.saved_model.save."
+        )
+    meta_graph = saved_model.meta_graphs[0]
+    tags = frozenset(meta_graph.meta_info_def.tags)
+    if tags != _TAGS:
+        raise ValueError(
+            f"The SavedModel at {path!r} has the tags {sorted(tags)}, expected {sorted(_TAGS)}. "
+            "Save the model again with tf.saved_model.save."
+        )
+    if not meta_graph.object_graph_def.nodes:
+        raise ValueError(
+            f"The SavedModel at {path!r} has no object graph: it was written by TensorFlow 1 or an Estimator. "
+            "Load it and save it again with TensorFlow 2's tf.saved_model.save."
+        )
+    return meta_graph
+
+
+def read_saved_model(path: str) -> saved_model_pb2.SavedModel:
+    """Reads the `saved_model.pb` of the SavedModel at `path`.
+
+    Args:
+      path: Folder of a SavedModel.
+
+    Returns:
+      The file's content.
+
+    Raises:
+      FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
+      ValueError: The file is no SavedModel.
+    """
+    if not tf.io.gfile.isdir(path):
+        raise FileNotFoundError(f"There is no SavedModel at {path!r}: no such folder.")
+    file = os.path.join(path, FILENAME)
+    if not tf.io.gfile.exists(file):
+        found = ", ".join(sorted(tf.io.gfile.listdir(path))) or "nothing"
+        raise FileNotFoundError(
+            f"There is no SavedModel at {path!r}: expected {FILENAME} in that folder, found {found}. "
+            "Save the model with tf.saved_model.save or model.export."
+        )
+    saved_model = saved_model_pb2.SavedModel()
+    with tf.io.gfile.GFile(file, "rb") as stream:
+        content = stream.read()
+    try:
+        saved_model.ParseFromString(content)
+    except DecodeError as error:
+        raise ValueError(f"{file!r} is not a SavedModel: its {len(content)} bytes cannot be parsed.") from error
+    return saved_model
