@@ -140,7 +140,11 @@ class PruningHParams:
         num_steps = _typed("num_steps", int, num_steps)
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
-        frequency = fields.get("pruning_frequency", max(1, num_steps // _UPDATES_PER_TRAINING))
+        frequency = _typed(
+            "pruning_frequency", int, fields.get("pruning_frequency", max(1, num_steps // _UPDATES_PER_TRAINING))
+        )
+        if frequency < 1:
+            raise ValueError(f"pruning_frequency must be positive, got {frequency}.")
         begin = max(1, frequency, round(_RAMP_BEGIN * num_steps))
         updates = max(1, round((_RAMP_END * num_steps - begin) / frequency))
         end = begin + updates * frequency
@@ -168,7 +172,10 @@ class PruningHParams:
 
         Raises:
             ValueError: The string is not of that form, names an unknown field or names one twice.
+            TypeError: It is no string.
         """
+        if not isinstance(string, str):
+            raise TypeError(f"PruningHParams.parse reads a string, got {string!r} of type {type(string).__name__}.")
         values = {}
         for name, text in hparams_string.split(string):
             values[name] = hparams_string.value_of(name, text, _field_types().get(name, str))
@@ -260,6 +267,8 @@ class PruningHParams:
             )
         if self.end_pruning_step == -1:
             return
+        if self.end_pruning_step < -1:
+            raise ValueError(f"end_pruning_step must be a step, or -1 for no last one, got {self.end_pruning_step}.")
         if self.begin_pruning_step >= self.end_pruning_step:
             raise ValueError(
                 f"begin_pruning_step ({self.begin_pruning_step}) must be before end_pruning_step "

@@ -58,11 +58,13 @@ def check_items(name: str, items: tuple[str, ...]) -> None:
         ValueError: An item cannot; a regex with a bare bracket that stands for itself, say.
     """
     for item in items:
+        # With something behind it: whether a bare bracket is read right depends on what follows.
+        written = join({name: (item, "other"), "more": ()})
         try:
-            read = {found: value_of(found, text, tuple) for found, text in split(join({name: (item,), "next": ()}))}
+            read = {found: value_of(found, text, tuple) for found, text in split(written)}
         except ValueError:
             read = {}
-        if read != {name: (item,), "next": ()}:
+        if read != {name: (item, "other"), "more": ()}:
             raise ValueError(
                 f"{name} holds {item!r}, which would not survive being written on one line. Escape commas "
                 "and brackets that stand for themselves with a backslash, and leave out surrounding spaces."

@@ -5,16 +5,18 @@ import contextvars
 import functools
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from . import summaries
+from . import naming, summaries
 from .hparams import PruningHParams
 from .pruning import Pruning
-from .weight_state import WeightState
+from .weight_choice import prunable_weights
+from .weight_state import Weight, WeightState
 
 _active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
 
@@ -43,6 +45,12 @@ class PruningScope:
         """Each fitted model with its pruning and the optimizer steps it took."""
         return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
 
+    def _log_dir_of(self, training: "_Training") -> str | None:
+        if self.log_dir is None or not self.hparams.add_summary:
+            return None
+        first = next(iter(self._trainings.values()))
+        return self.log_dir if training is first else os.path.join(self.log_dir, training.model.name)
+
     def _training(self, model: keras.Model) -> "_Training":
         return self._trainings.setdefault(id(model), _Training(model, self))
 
@@ -57,13 +65,13 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
 
     The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
     weights are exactly zero after every optimizer step, and when `fit` returns the sparsity is exactly what the
-    schedule asks for. Steps count the model's optimizer steps inside the scope, over all its `fit`s. Any number of
-    models may be fitted.
+    schedule asks for, be it in the middle of the ramp. Steps count the model's optimizer steps inside the scope, over
+    all its `fit`s. Any number of models may be fitted; the scope holds for the thread that opened it.
 
     Args:
         hparams: The hyperparameters.
         log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
-            `pruning_frequency` steps.
+            `pruning_frequency` steps. A second model's go to a folder of its name in there.
 
     Yields:
         The scope, whose `prunings` hold the masks of each fitted model.
@@ -71,7 +79,7 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
     Raises:
         TypeError: `hparams` is not PruningHParams.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
-            would lose all its weights.
+            would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
         RuntimeError: The scope is opened inside another, or nothing was fitted in it.
     """
     if not isinstance(hparams, PruningHParams):
@@ -82,18 +90,16 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
         raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
     scope = PruningScope(hparams, log_dir)
     token = _active.set(scope)
-    original = keras.Model.fit
-    keras.Model.fit = _pruned_fit(original)
     try:
-        yield scope
+        with _patched_fit():
+            yield scope
     finally:
-        keras.Model.fit = original
         _active.reset(token)
         scope._close()
     if not scope.prunings:
         raise RuntimeError(
-            "Nothing was pruned: no Keras 3 model was fitted inside pruning_scope. Call model.fit in it, or prune a "
-            "training loop of your own with tfx_pruning.Pruning."
+            "Nothing was pruned: no Keras 3 model took a training step in model.fit inside pruning_scope. Call "
+            "model.fit in it; a training loop of your own is pruned by tfx_pruning.Pruning, without a scope."
         )
 
 
@@ -102,13 +108,35 @@ def active_scope() -> PruningScope | None:
     return _active.get()
 
 
+_patch_lock = threading.Lock()
+_patch_users = 0
+
+
+@contextlib.contextmanager
+def _patched_fit() -> Iterator[None]:
+    """Puts the pruning `fit` in place of `keras.Model.fit`, once for all threads that have a scope open."""
+    global _patch_users
+    with _patch_lock:
+        _patch_users += 1
+        if _patch_users == 1:
+            keras.Model.fit = _pruned_fit(keras.Model.fit)
+    try:
+        yield
+    finally:
+        with _patch_lock:
+            _patch_users -= 1
+            if _patch_users == 0:
+                # What is uncovered is the method that Model inherits.
+                del keras.Model.fit
+
+
 def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
     def fit(model: keras.Model, *args: Any, **kwargs: Any) -> Any:
         scope = _active.get()
-        if scope is None:  # another thread's fit: scopes hold for the thread that opened them
+        if scope is None:  # the fit of a thread without a scope
             return original(model, *args, **kwargs)
         bound = signature.bind(model, *args, **kwargs)
         training = scope._training(model)
@@ -134,20 +162,24 @@ class _Training:
         self._scope = scope
         self._optimizer: keras.optimizers.Optimizer | None = None
         self._states: Mapping[Any, WeightState] = {}
+        self._trained: set[Any] = set()
+        self._weights: list[Weight] = []
         self._steps_before = 0
 
     @contextlib.contextmanager
     def callback_in(self, callbacks: Any) -> Iterator[Any]:
         """`callbacks`, as `fit` takes them, with the pruning's own in front."""
-        own = _callback(self, self._scope)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, own)
-            try:
+        own = _PruningCallback(self, self._scope)
+        try:
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                callbacks.callbacks.insert(0, own)
                 yield callbacks
-            finally:
+            else:
+                yield [own, *tf.nest.flatten(callbacks or [])]
+        finally:
+            if isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks.callbacks.remove(own)
-        else:
-            yield [own, *tf.nest.flatten(callbacks or [])]
+            own.close()
 
     def begin(self) -> None:
         """Takes hold of the optimizer, before `fit` traces its first step."""
@@ -155,7 +187,7 @@ class _Training:
         if optimizer is not self._optimizer:
             self._steps_before = self.step() - _steps_of(optimizer)
             self._optimizer = optimizer
-            self._states = {}
+            self._states, self._trained = {}, set()
             self.forget_compiled_steps()
         _take(optimizer, self)
         if self.model.train_function is None:
@@ -169,15 +201,32 @@ class _Training:
         if self._states:
             return
         with tf.init_scope(), self.model.distribute_strategy.scope():
-            if self.pruning is None:
-                self.pruning = Pruning(self._scope.hparams, self.model)
-            self._states = {self._optimizer._var_key(state.weight): state for state in self.pruning.states}
+            self._choose_weights()
+            trainable = {self._optimizer._var_key(weight) for weight in self.model.trainable_variables}
+            states = {self._optimizer._var_key(state.weight): state for state in self.pruning.states}
+            self._states = {key: state for key, state in states.items() if key in trainable}
 
     def observe(self, variable: Any, gradient: Any) -> None:
         """Takes in the gradient of one variable, as the optimizer's update gets it."""
-        state = self._states.get(self._optimizer._var_key(variable))
-        if state is not None and gradient is not None and self._scope.hparams.uses_backprop:
-            self.pruning.observe_gradient(state, gradient)
+        key = self._optimizer._var_key(variable)
+        if key in self._states and gradient is not None:
+            self._trained.add(key)
+            if self._scope.hparams.uses_backprop:
+                self.pruning.observe_gradient(self._states[key], gradient)
+
+    def check_trained(self) -> None:
+        """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
+        if self.pruning is None:
+            raise ValueError(
+                f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
+                "the weights in another way. Let it call self.optimizer.apply_gradients."
+            )
+        untrained = [state.path for key, state in self._states.items() if key not in self._trained]
+        if untrained:
+            raise ValueError(
+                f"model.optimizer does not train {', '.join(untrained)}: the loss has no gradient with respect to "
+                "them, or another optimizer trains them. Take them out with exclude, or let model.optimizer train them."
+            )
 
     def after_apply(self) -> None:
         """Updates the masks and sets pruned weights, and their moving averages, to zero."""
@@ -207,10 +256,24 @@ class _Training:
         self.pruning.update_masks_if_due(step)
         self.pruning.apply_masks()
         if self._optimizer.use_ema:
-            for state in self.pruning.states:
+            for state in self._states.values():
                 index = self._optimizer._get_variable_index(state.weight)
                 average = self._optimizer._model_variables_moving_average[index]
                 average.assign(average * tf.cast(state.mask, average.dtype))
+
+    def _choose_weights(self) -> None:
+        """Makes the pruning; makes it anew when weights have become trainable since."""
+        trainable = self.model.trainable_variables
+        chosen = prunable_weights(trainable, self._scope.hparams)
+        new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
+        if not new:
+            return
+        before = self.pruning
+        self.pruning = Pruning(self._scope.hparams, [*self._weights, *trainable])
+        self._weights += new
+        self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
+        if before is not None:
+            self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
 
 
 class _PrunedUpdates:
@@ -267,46 +330,42 @@ def _innermost(optimizer: Any) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _callback(training: _Training, scope: PruningScope) -> keras.callbacks.Callback:
-    if scope.log_dir is None or not scope.hparams.add_summary:
-        return _PruningCallback(training)
-    return _LoggingCallback(training, scope.log_dir)
-
-
 class _PruningCallback(keras.callbacks.Callback):
-    """Begins and ends the pruning of a `fit`."""
+    """Begins and ends the pruning of a `fit`, and writes its TensorBoard summaries."""
 
-    def __init__(self, training: _Training) -> None:
+    def __init__(self, training: _Training, scope: PruningScope) -> None:
         super().__init__()
         self._training = training
+        self._frequency = scope.hparams.pruning_frequency
+        self._next_step = 0
+        self._checked = False
+        log_dir = scope._log_dir_of(training)
+        self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._training.begin()
 
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not self._checked:
+            self._training.check_trained()
+            self._checked = True
+        if self._writer is not None:
+            step = self._training.step()
+            if step >= self._next_step:
+                self._next_step = step + self._frequency
+                self._write(step, logs)
+
     def on_train_end(self, logs: Any = None) -> None:
         self._training.finish()
+        if self._checked and self._writer is not None:
+            self._write(self._training.step(), logs)
 
+    def close(self) -> None:
+        """Closes the summaries' file."""
+        if self._writer is not None:
+            self._writer.close()
 
-class _LoggingCallback(_PruningCallback):
-    """Writes TensorBoard summaries as well, every `pruning_frequency` steps."""
-
-    def __init__(self, training: _Training, log_dir: str) -> None:
-        super().__init__(training)
-        self._writer = tf.summary.create_file_writer(log_dir)
-        self._next_step = 0
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = self._training.step()
-        if step >= self._next_step:
-            self._next_step = step + self._training.pruning.hparams.pruning_frequency
-            self._write(step, logs)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        super().on_train_end(logs)
-        self._write(self._training.step(), logs)
-        self._writer.close()
-
-    def _write(self, step: int, logs: Mapping[str, float] | None) -> None:
+    def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
             self._training.pruning.add_pruning_summaries(step)

@@ -3,7 +3,7 @@
 Every pruned weight carries one trackable child, called `STATE`, that holds its mask, threshold, gradient and old
 weights. Wherever the weight is saved (SavedModel, `tf.train.Checkpoint`), they are saved with it, at
 `<the weight's node>/pruning/mask` and so on, and the variables' own names follow the same pattern. A model whose
-`fit` was pruned carries one more child, `MODEL_STATE`, with the step of the last mask update.
+`fit` was pruned carries one more child, `MODEL_STATE`, with the step of the last mask update and the hyperparameters.
 """
 
 STATE = "pruning"
@@ -14,10 +14,11 @@ GRADIENT = "gradient"
 OLD_WEIGHT = "old_weight"
 OLD_OLD_WEIGHT = "old_old_weight"
 LAST_MASK_UPDATE_STEP = "last_mask_update_step"
+HPARAMS = "hparams"
 
 WEIGHT_VARIABLES = (MASK, THRESHOLD, GRADIENT, OLD_WEIGHT, OLD_OLD_WEIGHT)
 
-_KINDS = frozenset((*WEIGHT_VARIABLES, LAST_MASK_UPDATE_STEP))
+_KINDS = frozenset((*WEIGHT_VARIABLES, LAST_MASK_UPDATE_STEP, HPARAMS))
 
 
 def pruning_variable_name(owner: str, kind: str) -> str:
@@ -29,18 +30,6 @@ def is_pruning_variable(name: str) -> bool:
     """Whether `name` (a variable's name, with or without `:0`) is that of a mask, threshold, gradient, ... variable."""
     head, _, kind = _plain(name).rpartition("/")
     return kind in _KINDS and head.rpartition("/")[2] == STATE
-
-
-def is_mask(name: str) -> bool:
-    """Whether `name` is that of a mask variable."""
-    return is_pruning_variable(name) and _plain(name).endswith(f"/{MASK}")
-
-
-def owner(name: str) -> str:
-    """The weight that a pruning variable belongs to: `'dense/kernel/pruning/mask:0'` -> `'dense/kernel'`."""
-    if not is_pruning_variable(name):
-        raise ValueError(f"{name!r} is not the name of a pruning variable.")
-    return _plain(name).rpartition("/")[0].rpartition("/")[0]
 
 
 def _plain(name: str) -> str:

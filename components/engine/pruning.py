@@ -1,8 +1,9 @@
 """Pruning: the masks of a set of weights and their update."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from . import gradient_state, naming, summaries
@@ -11,6 +12,8 @@ from .hparams import PruningHParams
 from .saliency import criterion
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
+
+_SMALLEST_SCORE = float(np.finfo(np.float32).smallest_normal)
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
@@ -69,7 +72,7 @@ class Pruning(Trackable):
                 this object with itself; for a list, make it an attribute of what is saved.
 
         Raises:
-            TypeError: `hparams` is not PruningHParams.
+            TypeError: `hparams` is not PruningHParams, or `variables` neither a model nor a list of variables.
             ValueError: A regex matches nothing, no weight is left to prune, or a layer would lose all its weights.
         """
         if not isinstance(hparams, PruningHParams):
@@ -79,6 +82,10 @@ class Pruning(Trackable):
             )
         self.hparams = hparams
         model = variables if hasattr(variables, "trainable_variables") else None
+        if model is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
+            raise TypeError(
+                f"Expected a model or a list of variables to prune, got {variables!r}. Put one into a list."
+            )
         given = list(variables if model is None else model.trainable_variables)
         chosen = prunable_weights(given, hparams)
         self._given = len(given)
@@ -88,12 +95,15 @@ class Pruning(Trackable):
         self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
         self._allocation = allocation(hparams, self.paths, [state.size for state in self._states])
         for state in self._states:
-            state.make(self._kinds())
-        with tf.init_scope(), tf.name_scope(""):
+            state.make(self.kinds(hparams))
+        with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
             self.last_mask_update_step = tf.Variable(
-                0, dtype=tf.int64, trainable=False, name=f"{naming.STATE}/{naming.LAST_MASK_UPDATE_STEP}"
+                0, dtype=tf.int64, trainable=False, name=naming.LAST_MASK_UPDATE_STEP
             )
+            # Saved, so that a later training knows what the gradient state in the file means.
+            saved_hparams = tf.Variable(hparams.to_string(), trainable=False, name=naming.HPARAMS)
         self._track_trackable(self.last_mask_update_step, naming.LAST_MASK_UPDATE_STEP)
+        self._track_trackable(saved_hparams, naming.HPARAMS)
         for index, state in enumerate(self._states):
             self._track_trackable(state, f"weight_{index}")
         if model is not None:
@@ -214,16 +224,19 @@ class Pruning(Trackable):
         if self.hparams.uses_gradient and not self.hparams.uses_backprop:
             for state in self._states:
                 self._observe_weight_delta(state)
-        scores = [
-            self._criterion.scores(
-                tf.cast(state.weight, tf.float32),
-                tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None,
-            )
-            for state in self._states
-        ]
+        scores = [self._scores(state) for state in self._states]
         for state, (mask, threshold) in zip(self._states, self._allocation.masks(scores, step), strict=True):
             state.mask.assign(tf.cast(mask, state.mask.dtype))
             state.threshold.assign(threshold)
+
+    def _scores(self, state: WeightState) -> tf.Tensor:
+        gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
+        scores = self._criterion.scores(tf.cast(state.weight, tf.float32), gradient)
+        if state.masked_forward:
+            return scores
+        # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
+        # were it to tie with them, chance would put dead weights in its place.
+        return tf.maximum(scores, tf.cast(state.mask, tf.float32) * _SMALLEST_SCORE)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -242,13 +255,15 @@ class Pruning(Trackable):
         counts = [int(state.kept()) for state in self._states]
         return [sum(counts)] if self.hparams.allocation == "global" else counts
 
-    def _kinds(self) -> tuple[str, ...]:
+    @staticmethod
+    def kinds(hparams: PruningHParams) -> tuple[str, ...]:
+        """The pruning variables (`naming.WEIGHT_VARIABLES`) that a weight needs under `hparams`."""
         kinds = [naming.MASK, naming.THRESHOLD]
-        if self.hparams.uses_gradient:
+        if hparams.uses_gradient:
             kinds.append(naming.GRADIENT)
-            if not self.hparams.uses_backprop:
+            if not hparams.uses_backprop:
                 kinds.append(naming.OLD_WEIGHT)
-                if self._second_order:
+                if hparams.prune_option == "second_order_gradient":
                     kinds.append(naming.OLD_OLD_WEIGHT)
         return tuple(kinds)
 

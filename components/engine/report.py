@@ -75,7 +75,8 @@ def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
 
     Raises:
         ValueError: The directory holds no SavedModel.
-        SparsityError: The saved model is none that was pruned, or a weight has fewer zeros than asked for, or lacks.
+        SparsityError: The saved model is none that was pruned, a weight has fewer or more zeros than asked for, or all
+            of them came after the last step.
     """
     saved = SavedVariables(saved_model)
     reports, lacking = [], []
@@ -103,9 +104,10 @@ def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, Save
     for state in pruning.states:
         shape = tuple(state.weight.shape)
         candidates = [variable for variable in variables if variable.shape == shape]
-        # By value first: a model that fit built, or that was cloned for saving, has other names in the file.
+        # By value first: a model that fit built, or that was cloned for saving, has other names in the file. One that
+        # was loaded from a checkpoint of the training has other values, and lacks the model's name in front.
         same = [v for v in candidates if np.array_equal(saved.value(v), state.weight.numpy())]
-        same = same or [variable for variable in candidates if variable.name == state.path]
+        same = same or [v for v in candidates if f"/{state.path}".endswith(f"/{v.name}")]
         if same:
             found[state.path] = same[0]
     return found
@@ -128,14 +130,31 @@ def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> Non
     else:
         parts = list(weights)
     for part, kept in zip(parts, asked, strict=True):
-        if part.nonzero > kept:
+        if part.nonzero != kept:
             raise SparsityError(
                 f"{part.path}: asked for {part.size - kept} zeros of {part.size} ({1 - kept / part.size:.4%}), the "
-                f"saved model has {part.size - part.nonzero} ({part.sparsity:.4%}). {_advice(pruning, steps)}"
+                f"saved model has {part.size - part.nonzero} ({part.sparsity:.4%}). "
+                f"{_too_few(pruning, steps) if part.nonzero > kept else _TOO_MANY}"
             )
+    if any(kept < part.size for part, kept in zip(parts, asked, strict=True)) and not int(
+        pruning.last_mask_update_step
+    ):
+        raise SparsityError(
+            f"No mask was updated in {steps} steps of training: begin_pruning_step="
+            f"{pruning.hparams.begin_pruning_step} and pruning_frequency={pruning.hparams.pruning_frequency} leave no "
+            "step for it, and all weights would go at the end, unlearned. Use "
+            f"PruningHParams.for_steps({steps}, ...), or train longer."
+        )
 
 
-def _advice(pruning: Pruning, steps: int) -> str:
+_TOO_MANY = (
+    "Weights that pruning kept are zero all the same: a constraint or regularizer of the layer makes them so, or they "
+    "came as zeros, from a sparser base model say, and get no gradient. Ask for the sparsity that is there, or take "
+    "the weight out with exclude."
+)
+
+
+def _too_few(pruning: Pruning, steps: int) -> str:
     hparams = pruning.hparams
     needed = max(hparams.sparsity_function_end_step, hparams.begin_pruning_step)
     if steps < needed:

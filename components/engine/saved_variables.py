@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -13,6 +14,9 @@ from . import naming
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VARIABLE_ATTRIBUTE = "VARIABLE_VALUE"
+
+# The shortest path to a weight may lead through the optimizer as well, which lists what it trains.
+_OF_OPTIMIZER = re.compile(r"optimizer/(?!(inner_optimizer/)?_trainable_variables/)")
 
 ROOT = 0
 
@@ -77,8 +81,12 @@ class SavedVariables:
                 yield variable
 
     def model_variables(self) -> list[SavedVariable]:
-        """All variables but those of pruning."""
-        return [variable for variable in self if not naming.is_pruning_variable(variable.name)]
+        """All variables but those of pruning and of a Keras optimizer."""
+        return [
+            variable
+            for variable in self
+            if not naming.is_pruning_variable(variable.name) and not _OF_OPTIMIZER.match(variable.key)
+        ]
 
     def value(self, variable: SavedVariable) -> np.ndarray:
         """The saved value of a variable."""

@@ -1,8 +1,9 @@
 """TensorBoard summaries of a pruning."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def write_pruning(pruning: "Pruning", step: int | tf.Tensor) -> None:
                 tf.summary.histogram(f"{state.path}/abs_gradient", state.gradient, step=step)
 
 
-def write_logs(logs: Mapping[str, float], step: int) -> None:
-    """Writes a training step's loss and metrics to the default `tf.summary` writer."""
+def write_logs(logs: Mapping[str, Any], step: int) -> None:
+    """Writes a training step's loss and scalar metrics to the default `tf.summary` writer."""
     for name, value in logs.items():
-        tf.summary.scalar(name, value, step=step)
+        if np.ndim(value) == 0:
+            tf.summary.scalar(name, value, step=step)

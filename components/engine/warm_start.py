@@ -8,9 +8,12 @@ from typing import Any
 import keras
 
 from . import naming
+from .hparams import PruningHParams
 from .keras_training import active_scope
+from .pruning import Pruning
 from .saved_variables import ROOT, SavedVariable, SavedVariables
-from .weight_state import Trackable, WeightState, tf_variable
+from .weight_choice import prunable_weights
+from .weight_state import Trackable, WeightState
 
 # Children of a Keras model that are no part of the network.
 _NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE))
@@ -21,10 +24,12 @@ def warm_start(model: keras.Model, fn_args: Any) -> bool:
 
     For the `run_fn` of a TFX Trainer or PruningTrainer: one line, `tfx_pruning.warm_start(model, fn_args)`, after the
     model is built. Inside PruningTrainer the pruning state of the earlier model is loaded as well, if it has one: what
-    was pruned stays pruned until the schedule says otherwise. The optimizer starts anew.
+    was pruned, and is to be pruned again, stays zero until the schedule says otherwise. The gradient state is loaded if
+    it was made by the same option and estimator. The optimizer starts anew.
 
-    Weights are matched by their place in the model; in what `model.export` wrote, by their order; and in a stripped
-    model by their names, which Keras numbers in the order of their making.
+    Weights are matched by their paths, where both models have the same; else by their place in the model; in what
+    `model.export` wrote, by their order; and in a stripped model by their names, which Keras numbers in the order of
+    their making.
 
     Args:
         model: A built Keras 3 model.
@@ -50,15 +55,17 @@ def warm_start(model: keras.Model, fn_args: Any) -> bool:
     values = {id(weight): saved.value(found[id(weight)]) for weight in model.weights}
     for weight in model.weights:
         weight.assign(values[id(weight)])
-    if active_scope() is not None:
-        for weight in model.trainable_weights:
-            _load_state(weight, found[id(weight)], saved)
+    scope = active_scope()
+    if scope is not None:
+        kinds = _kinds_to_load(scope.hparams, saved)
+        for weight in prunable_weights(model.trainable_variables, scope.hparams):
+            _load_state(weight, found[id(weight)], saved, kinds)
     return True
 
 
 def _matches(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """For each weight of `model`, by its id, the saved variable."""
-    for match in (_by_place, _by_order, _by_name):
+    for match in (_by_path, _by_place, _by_order, _by_name):
         found = match(model, saved)
         missing = [weight.path for weight in model.weights if id(weight) not in found]
         if not missing:
@@ -76,6 +83,15 @@ def _matches(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariab
                 f"{saved.path}. Warm start needs the same architecture."
             )
     return found
+
+
+def _by_path(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+    """By their paths, where these are unique and the same ones in both."""
+    variables = {variable.name: variable for variable in saved.model_variables()}
+    paths = [weight.path for weight in model.weights]
+    if sorted(paths) != sorted(variables):
+        return {}
+    return {id(weight): variables[weight.path] for weight in model.weights}
 
 
 def _by_place(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
@@ -146,12 +162,24 @@ def _numbers(name: str) -> tuple[int, ...]:
     return tuple(int(match[1]) if match else 0 for match in matches)
 
 
-def _load_state(weight: keras.Variable, variable: SavedVariable, saved: SavedVariables) -> None:
+def _kinds_to_load(hparams: PruningHParams, saved: SavedVariables) -> tuple[str, ...]:
+    """The pruning variables that mean the same in the saved model as under `hparams`."""
+    node = saved.children(ROOT).get(naming.MODEL_STATE)
+    variable = None if node is None else saved.variable(saved.children(node).get(naming.HPARAMS, ROOT))
+    if variable is not None:
+        earlier = PruningHParams.parse(saved.value(variable).decode())
+        if (earlier.prune_option, earlier.gradient_estimator) == (hparams.prune_option, hparams.gradient_estimator):
+            return Pruning.kinds(hparams)
+    return naming.MASK, naming.THRESHOLD
+
+
+def _load_state(weight: keras.Variable, variable: SavedVariable, saved: SavedVariables, kinds: tuple[str, ...]) -> None:
     node = saved.children(variable.node).get(naming.STATE)
     if node is None:
         return
-    kinds = {kind: child for kind, child in saved.children(node).items() if kind in naming.WEIGHT_VARIABLES}
+    children = saved.children(node)
     state = WeightState.of(weight)
-    for kind, child in kinds.items():
-        getattr(state, kind).assign(saved.value(saved.variable(child)))
-    tf_variable(weight).assign(tf_variable(weight) * state.mask)
+    for kind in kinds:
+        if kind in children:
+            getattr(state, kind).assign(saved.value(saved.variable(children[kind])))
+    state.apply_mask()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import keras
+import tensorflow as tf
 
 from .hparams import PruningHParams
 from .weight_state import Weight, WeightState, path_of, tf_variable
@@ -20,8 +21,16 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> li
     away from any of them.
 
     Raises:
+        TypeError: One of `variables` is no variable.
         ValueError: A regex matches nothing, no weight is left, or a weight that is named has no floating dtype.
     """
+    variables = list(variables)
+    for variable in variables:
+        if not isinstance(variable, (tf.Variable, keras.Variable)):
+            raise TypeError(
+                f"Expected tf.Variables or keras.Variables to prune, got {variable!r} of type "
+                f"{type(variable).__name__}. Pass a model, or a list of its variables."
+            )
     candidates = list({id(tf_variable(variable)): variable for variable in variables}.values())
     if not candidates:
         raise ValueError("There are no trainable variables to prune. Build the model first.")

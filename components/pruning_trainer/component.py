@@ -123,6 +123,8 @@ def _hparams_string(hparams: Any) -> str | data_types.RuntimeParameter:
     if isinstance(hparams, data_types.RuntimeParameter):
         return hparams
     if isinstance(hparams, str):
+        if not hparams.strip():
+            raise ValueError("hparams is empty: say what to prune, such as 'target_sparsity=0.9'.")
         hparams = PruningHParams.parse(hparams)
     if not isinstance(hparams, PruningHParams):
         raise TypeError(

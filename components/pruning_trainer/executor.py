@@ -50,10 +50,15 @@ class Executor(trainer_executor.GenericExecutor):
         run_fn = udf_utils.get_fn(exec_properties, "run_fn")
 
         logging.info("Training and pruning with %s", hparams)
-        with pruning_scope(hparams, log_dir=fn_args.model_run_dir) as scope:
-            run_fn(fn_args)
-
-        report = report_of(scope, _saved_model(fn_args))
+        try:
+            with pruning_scope(hparams, log_dir=fn_args.model_run_dir) as scope:
+                run_fn(fn_args)
+            report = report_of(scope, _saved_model(fn_args))
+        except BaseException:
+            # No model that was not checked is left for others to find.
+            if tf.io.gfile.exists(fn_args.serving_model_dir):
+                tf.io.gfile.rmtree(fn_args.serving_model_dir)
+            raise
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
         _set_properties(model, hparams, report, directory_bytes(fn_args.serving_model_dir))
         for weight in report.weights:

@@ -121,7 +121,7 @@ REFUSED = [
     ({"sparsity_function_begin_step": -5}, ValueError, ["sparsity_function_begin_step", "-5"]),
     ({"sparsity_function_begin_step": 100}, ValueError, ["sparsity_function_begin_step", "100"]),
     ({"end_pruning_step": 50}, ValueError, ["end_pruning_step=50", "sparsity_function_end_step=100"]),
-    ({"end_pruning_step": -7}, ValueError, ["end_pruning_step", "-7"]),
+    ({"end_pruning_step": -7}, ValueError, ["end_pruning_step must be a step", "-7"]),
     ({"threshold_decay": 1.0}, ValueError, ["threshold_decay", "[0, 1)", "1.0"]),
     ({"initial_sparsity": -0.1}, ValueError, ["initial_sparsity", "[0, 1)", "-0.1"]),
     ({"target_sparsity": 1.0}, ValueError, ["target_sparsity", "[0, 1)", "1.0"]),
@@ -203,7 +203,16 @@ def test_for_steps_of_a_thousand():
     assert (hparams.begin_pruning_step, hparams.end_pruning_step, hparams.pruning_frequency) == (150, 600, 10)
 
 
-@pytest.mark.parametrize(("steps", "fields"), [(1, {}), (0, {}), (100, {"pruning_frequency": 90})])
+@pytest.mark.parametrize(
+    ("steps", "fields"), [(1, {}), (0, {}), *((100, {"pruning_frequency": frequency}) for frequency in (90, 0))]
+)
 def test_for_steps_without_room_is_refused(steps, fields):
     with pytest.raises(ValueError, match=r"num_steps|pruning_frequency"):
         PruningHParams.for_steps(steps, **fields)
+
+
+def test_wrong_types_are_refused_by_for_steps_and_parse():
+    with pytest.raises(TypeError, match="pruning_frequency must be a whole number, got '5'"):
+        PruningHParams.for_steps(100, pruning_frequency="5")
+    with pytest.raises(TypeError, match="reads a string, got 5"):
+        PruningHParams.parse(5)

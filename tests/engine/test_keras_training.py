@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -326,6 +328,71 @@ def test_mirrored_replicas_agree_with_one_device():
         np.testing.assert_array_equal(replicas[0], replicas[1])
     for one, other in zip(results[0].masks, results[1].masks, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_layers_unfrozen_between_fits_are_pruned_from_then_on():
+    model = sequential()
+    model.layers[0].trainable = False
+    with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
+        fit(model, epochs=1)
+        assert np.all(model.layers[0].kernel.numpy())
+        model.layers[0].trainable = True
+        fit(model, epochs=1)
+    assert_exact(model, 0.7)
+    assert len(scope.prunings[0].paths) == 2
+
+
+def test_layers_frozen_between_fits_stay_pruned():
+    model = sequential()
+    with pruning_scope(hparams()):
+        fit(model)
+        model.layers[0].trainable = False
+        fit(model, keras.optimizers.Adam(use_ema=True))
+    assert np.count_nonzero(model.layers[0].kernel) == 36
+    assert np.count_nonzero(model.layers[1].kernel) == 3
+
+
+def test_weights_that_the_optimizer_does_not_train_are_refused():
+    inputs = keras.layers.Input((12,))
+    used, unused = keras.layers.Dense(1, name="used")(inputs), keras.layers.Dense(12, name="unused")(inputs)
+    model = keras.Model(inputs, [used, unused])
+    model.compile("adam", loss=["mse", None], jit_compile=False)
+    with pytest.raises(ValueError, match=r"does not train unused/kernel.*exclude"), pruning_scope(hparams()):
+        model.fit(X, [Y, Y], verbose=0)
+
+
+def test_a_train_step_that_leaves_the_optimizer_out_is_refused():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            self.layers[0].kernel.assign_add(self.layers[0].kernel * 0.1)
+            return {"loss": 0.0}
+
+    model = Own([keras.layers.Input((12,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="took no step"), pruning_scope(hparams()):
+        fit(model)
+
+
+def test_a_second_scope_in_another_thread_prunes_too():
+    opened, done = threading.Event(), threading.Event()
+    models = [sequential(), sequential()]
+    original = keras.Model.fit
+
+    def other():
+        with pruning_scope(hparams(target_sparsity=0.5)):
+            opened.set()
+            assert done.wait(60)
+            fit(models[1])
+
+    thread = threading.Thread(target=other)
+    with pruning_scope(hparams()):
+        thread.start()
+        assert opened.wait(60)
+        fit(models[0])
+    done.set()
+    thread.join()
+    assert_exact(models[0], 0.7)
+    assert_exact(models[1], 0.5)
+    assert keras.Model.fit is original
 
 
 def test_restored_best_weights_are_pruned():

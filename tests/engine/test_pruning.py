@@ -115,6 +115,24 @@ def test_global_allocation_ranks_all_weights_together():
     assert pruning.kept_at_target() == [6]
 
 
+def test_live_weights_without_a_score_are_not_exchanged_for_dead_ones():
+    weight = tf.Variable(RNG.normal(size=(20, 20)).astype("f"), name="kernel")
+    gradient = np.ones((20, 20), "f")
+    gradient[:10] = 0
+    hparams = PruningHParams(
+        prune_option="first_order_gradient",
+        target_sparsity=0.3,
+        pruning_frequency=1,
+        sparsity_function_end_step=5,
+        gradient_decay_rate=0.5,
+    )
+    pruning = Pruning(hparams, [weight])
+    for step in range(1, 11):
+        pruning.conditional_mask_update(step, [gradient])
+    assert np.count_nonzero(weight) == 280
+    assert np.all(weight.numpy()[10:])
+
+
 def test_ties_are_broken_by_the_seed():
     def mask(seed):
         pruning = Pruning(one_shot(target_sparsity=0.5, seed=seed), [tf.Variable(tf.ones([50, 4]))])
@@ -360,5 +378,8 @@ def test_wrong_types_are_refused():
         apply_mask(tf.Variable([1, 2], name="count"))
     with pytest.raises(ValueError, match=r"counts.*int32"):
         Pruning(PruningHParams(include=["counts"]), [tf.Variable([[1, 2]], name="counts")])
+    for wrong in (None, "kernel", [tf.ones(3)], variable(2, 2)):
+        with pytest.raises(TypeError, match="variables"):
+            Pruning(PruningHParams(), wrong)
     with pytest.raises(ValueError, match="no trainable variables"):
         Pruning(PruningHParams(), [])

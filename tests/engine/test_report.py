@@ -77,6 +77,14 @@ def test_weights_changed_after_fit_fail(tmp_path):
     refused(scope, tmp_path, model.layers[1].kernel.path, "16 zeros of 20", "has 0", "changed after fit")
 
 
+def test_more_zeros_than_asked_for_fail(tmp_path):
+    model = model_of()
+    scope = prune(model)
+    model.layers[1].kernel.assign(tf.zeros([20, 1]))
+    tf.saved_model.save(model, str(tmp_path))
+    refused(scope, tmp_path, model.layers[1].kernel.path, "16 zeros of 20", "has 20", "zero all the same")
+
+
 def test_another_model_than_the_pruned_one_fails(tmp_path):
     scope = prune(model_of())
     other = model_of(units=7)

@@ -109,6 +109,32 @@ def test_inside_a_scope_what_was_pruned_stays_pruned(tmp_path):
         np.testing.assert_array_equal(kernel.numpy() == 0, zero)
 
 
+def test_gradient_state_of_another_option_is_left_out(tmp_path):
+    tf.saved_model.save(trained(functional, target_sparsity=0.5, prune_option="first_order_gradient"), str(tmp_path))
+    model = built(functional)
+    kernel = model.layers[3].kernel
+    with (
+        pytest.raises(RuntimeError, match="Nothing was pruned"),
+        pruning_scope(PruningHParams(prune_option="second_order_gradient")),
+    ):
+        warm_start(model, fn_args(tmp_path))
+    state = WeightState.existing(kernel)
+    assert np.count_nonzero(state.mask) == 24
+    assert not np.any(state.gradient)
+
+
+def test_weights_that_change_places_are_found_by_their_names(tmp_path):
+    def pair(first, second):
+        layers = [keras.layers.Input((6,)), keras.layers.Dense(6, name=first), keras.layers.Dense(6, name=second)]
+        return keras.Sequential(layers, name="pair")
+
+    earlier = pair("alpha", "beta")
+    tf.saved_model.save(earlier, str(tmp_path))
+    model = pair("beta", "alpha")
+    warm_start(model, fn_args(tmp_path))
+    np.testing.assert_array_equal(model.get_layer("alpha").kernel, earlier.get_layer("alpha").kernel)
+
+
 def test_outside_a_scope_only_the_weights_are_loaded(tmp_path):
     tf.saved_model.save(trained(functional, target_sparsity=0.5), str(tmp_path))
     model = built(functional)

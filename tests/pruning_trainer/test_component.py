@@ -57,6 +57,7 @@ def test_hparams_may_be_a_runtime_parameter():
         ({"hparams": "target_sparsty=0.5"}, ValueError, "Did you mean 'target_sparsity'"),
         ({"hparams": {"target_sparsity": 0.5}}, TypeError, "got dict"),
         ({"hparams": None}, TypeError, "got NoneType"),
+        ({"hparams": " "}, ValueError, "hparams is empty"),
         ({"module_file": "module.py"}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
         ({"run_fn": None}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
         ({"examples": None}, ValueError, "Exactly one of 'examples'"),
