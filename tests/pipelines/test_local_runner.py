@@ -1,0 +1,282 @@
+"""The local runner: its refusals, quickly; and whole runs on the taxi data, end to end."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import ml_metadata
+import numpy as np
+import pytest
+import tensorflow as tf
+from ml_metadata.proto import metadata_store_pb2
+
+from tfx_pruning import PruningHParams, properties
+from tfx_pruning.engine import naming
+from tfx_pruning.pipelines import local_runner
+
+COMPONENTS = [
+    "CsvExampleGen",
+    "Resolver.latest_blessed_model",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "PruningTrainer",
+    "Stripper",
+    "Evaluator",
+    "Pusher",
+]
+TARGET_SPARSITY = 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-root", "nowhere"], "error: no .csv file in nowhere: name the folder of the data with --data-root."),
+        (["--target-sparsity", "1"], "error: target_sparsity must be in [0, 1), got 1.0."),
+        (["--train-steps", "0"], "error: train_steps must be at least 1, got 0."),
+        (["--min-auc", "90"], "error: min_auc must be in [0, 1], got 90.0."),
+    ],
+)
+def test_wrong_argument_is_refused_before_anything_is_written(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    root = tmp_path / "root"
+    assert local_runner.main(["--root", str(root), *arguments]) == local_runner.EXIT_FAILED
+    printed = capsys.readouterr()
+    assert printed.err == f"{message}\n"
+    assert printed.out == ""
+    assert not root.exists()
+
+
+def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "root"
+    assert local_runner.main(["--root", str(root)]) == local_runner.EXIT_FAILED
+    message = f"error: cannot write to {root} (Not a directory): name a folder that can be written with --root.\n"
+    assert capsys.readouterr().err == message
+
+
+def test_help_names_every_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        local_runner.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "0 pushed, 1 failed, 2 wrong arguments, 3 the Evaluator refused the model and nothing was pushed" in text
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of the command, and what was there after it."""
+
+    root: pathlib.Path
+    returncode: int
+    stdout: str
+    stderr: str
+    pushed: list[str]
+
+    def cells(self, row: str) -> list[str]:
+        """The cells of a row of the table."""
+        (line,) = [line for line in self.stdout.splitlines() if line.startswith(f"{row}  ")]
+        return line.removeprefix(row).split()
+
+
+class Metadata:
+    """Reads the SQLite file of ML Metadata."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(root / "metadata.sqlite")
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        self.store = ml_metadata.MetadataStore(config)
+
+    def executions(self, node: str) -> list[metadata_store_pb2.Execution]:
+        """All executions of a component, oldest first."""
+        context = self.store.get_context_by_type_and_name("node", f"chicago_taxi_pruning.{node}")
+        return sorted(self.store.get_executions_by_context(context.id), key=lambda execution: execution.id)
+
+    def artifacts(
+        self, execution: metadata_store_pb2.Execution, key: str, event_type: int = metadata_store_pb2.Event.OUTPUT
+    ) -> list[metadata_store_pb2.Artifact]:
+        """The artifacts that went in or came out of an execution under `key`."""
+        events = self.store.get_events_by_execution_ids([execution.id])
+        ids = [event.artifact_id for event in events if event.type == event_type and event.path.steps[0].key == key]
+        return list(self.store.get_artifacts_by_id(ids))
+
+    def output(self, node: str, key: str, run: int) -> metadata_store_pb2.Artifact:
+        """What a component put out in the run of that number, from 0."""
+        (artifact,) = self.artifacts(self.executions(node)[run], key)
+        return artifact
+
+
+def _run(root: pathlib.Path, *arguments: str) -> Run:
+    command = [sys.executable, "-m", "tfx_pruning.pipelines.local_runner", "--root", str(root), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    serving = root / "serving"
+    pushed = sorted(os.listdir(serving)) if serving.exists() else []
+    return Run(root, result.returncode, result.stdout, result.stderr, pushed)
+
+
+def _value(value: metadata_store_pb2.Value) -> int | float | str:
+    return getattr(value, value.WhichOneof("value"))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run into an empty folder."""
+    return _run(tmp_path_factory.mktemp("taxi") / "root")
+
+
+@pytest.fixture(scope="module")
+def refused(first: Run) -> Run:
+    """A second run over the same folder, with a threshold that no model reaches."""
+    return _run(first.root, "--min-auc", "1")
+
+
+@pytest.fixture(scope="module")
+def third(refused: Run) -> Run:
+    """A third run over the same folder, as the first."""
+    return _run(refused.root)
+
+
+@pytest.fixture(scope="module")
+def metadata(third: Run) -> Metadata:
+    return Metadata(third.root)
+
+
+@pytest.fixture(scope="module")
+def pushed_model(first: Run) -> pathlib.Path:
+    return first.root / "serving" / first.pushed[0]
+
+
+def _variables(model: pathlib.Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(model / "variables" / "variables"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    return {
+        key.removesuffix(suffix): reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if suffix in key
+    }
+
+
+@pytest.mark.e2e
+def test_run_pushes_and_says_nothing_but_components_and_table(first: Run) -> None:
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stderr == ""
+    lines = first.stdout.splitlines()
+    assert lines[0] == f"Running chicago_taxi_pruning in {first.root}; details in {first.root / 'run.log'}"
+    ran = [re.fullmatch(r"  (\S+) +\d+\.\d s", line)[1] for line in lines[1 : 1 + len(COMPONENTS)]]
+    assert sorted(ran) == sorted(COMPONENTS)
+    memory = re.fullmatch(r"\d+ s, at most (\d+\.\d) GB of memory", lines[-1])
+    assert float(memory[1]) < 4.0
+
+
+@pytest.mark.e2e
+def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None:
+    trained = metadata.output("PruningTrainer", "model", 0).custom_properties
+    stripped = metadata.output("Stripper", "model", 0).custom_properties
+    parameters = _value(stripped[properties.PRUNABLE_PARAMETERS])
+    assert parameters >= 100_000
+    assert first.cells("sparsity of the kernels") == [f"{_value(stripped[properties.SPARSITY]):.2%}"]
+    assert first.cells("parameters in the kernels") == [f"{parameters:,}"] * 2
+    assert first.cells("non-zero parameters in the kernels") == [f"{_value(stripped[properties.NONZERO_PARAMETERS]):,}"]
+    assert first.cells("SavedModel as trained, bytes")[1] == f"{_value(trained[properties.TRAINED_BYTES]):,}"
+    assert first.cells("SavedModel stripped, bytes") == [f"{_value(stripped[properties.STRIPPED_BYTES]):,}"]
+    assert first.cells("SavedModel stripped and gzipped, bytes") == [f"{_value(stripped[properties.GZIPPED_BYTES]):,}"]
+    assert first.cells("pushed model") == [str(first.root / "serving" / first.pushed[0])]
+    assert first.cells("metadata") == [str(first.root / "metadata.sqlite")]
+
+
+@pytest.mark.e2e
+def test_properties_of_the_trained_model(metadata: Metadata) -> None:
+    found = {k: _value(v) for k, v in metadata.output("PruningTrainer", "model", 0).custom_properties.items()}
+    assert set(properties.PRUNING) <= set(found)
+    assert found[properties.PRUNE_OPTION] == "first_order_gradient"
+    assert found[properties.GRADIENT_ESTIMATOR] == "backprop"
+    assert found[properties.TARGET_SPARSITY] == TARGET_SPARSITY
+    hparams = PruningHParams.parse(found[properties.HPARAMS])
+    assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", TARGET_SPARSITY)
+
+
+@pytest.mark.e2e
+def test_properties_of_the_stripped_model(metadata: Metadata) -> None:
+    trained = {k: _value(v) for k, v in metadata.output("PruningTrainer", "model", 0).custom_properties.items()}
+    artifact = metadata.output("Stripper", "model", 0)
+    found = {k: _value(v) for k, v in artifact.custom_properties.items()}
+    assert {key: found[key] for key in properties.PRUNING} == {key: trained[key] for key in properties.PRUNING}
+    files = [file for file in pathlib.Path(artifact.uri, "Format-Serving").rglob("*") if file.is_file()]
+    assert found[properties.STRIPPED_BYTES] == sum(file.stat().st_size for file in files)
+    assert 0 < found[properties.GZIPPED_BYTES] < found[properties.STRIPPED_BYTES] < found[properties.TRAINED_BYTES]
+    assert found[properties.VARIABLES_REMOVED] > 0
+    assert found[properties.SIGNATURES_CHECKED] == "serving_default,transform_features"
+
+
+@pytest.mark.e2e
+def test_pushed_model_is_as_sparse_as_its_properties_say(pushed_model: pathlib.Path, metadata: Metadata) -> None:
+    found = {k: _value(v) for k, v in metadata.output("Stripper", "model", 0).custom_properties.items()}
+    variables = _variables(pushed_model)
+    kernels = {name: value for name, value in variables.items() if value.ndim == 2}
+    assert len(kernels) == 3
+    for name, kernel in kernels.items():
+        assert np.count_nonzero(kernel) == round(kernel.size * (1 - TARGET_SPARSITY)), name
+    assert sum(kernel.size for kernel in kernels.values()) == found[properties.PRUNABLE_PARAMETERS]
+    nonzero = sum(np.count_nonzero(kernel) for kernel in kernels.values())
+    assert nonzero == found[properties.NONZERO_PARAMETERS]
+    # ML Metadata keeps six decimals in SQLite.
+    assert found[properties.SPARSITY] == pytest.approx(1 - nonzero / found[properties.PRUNABLE_PARAMETERS], abs=1e-6)
+    assert sum(value.size for value in variables.values()) == found[properties.TOTAL_PARAMETERS]
+
+
+@pytest.mark.e2e
+def test_pushed_model_has_the_metrics_of_the_table(first: Run, pushed_model: pathlib.Path, metadata: Metadata) -> None:
+    model = tf.saved_model.load(str(pushed_model))
+    assert set(model.signatures) == {"serving_default", "transform_features"}
+    assert not [v.name for v in model.signatures["serving_default"].variables if naming.is_pruning_variable(v.name)]
+    files = pathlib.Path(metadata.output("CsvExampleGen", "examples", 0).uri, "Split-eval").glob("*")
+    records = tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP")
+    examples = tf.constant(list(records.as_numpy_iterator()))
+    label = model.signatures["transform_features"](examples)["tips_xf"].numpy().ravel() == 1
+    score = model.signatures["serving_default"](examples)["outputs"].numpy().ravel()
+    tipped, others = score[label], score[~label]
+    pairs = np.subtract.outer(tipped, others)
+    auc = np.mean(pairs > 0) + np.mean(pairs == 0) / 2
+    assert float(first.cells("accuracy")[1]) == pytest.approx(np.mean((score > 0.5) == label), abs=1e-4)
+    assert float(first.cells("AUC")[1]) == pytest.approx(auc, abs=1e-3)
+    assert auc > 0.9
+
+
+@pytest.mark.e2e
+def test_blessing_is_of_the_stripped_model_against_the_dense_one(metadata: Metadata) -> None:
+    found = {k: _value(v) for k, v in metadata.output("Evaluator", "blessing", 0).custom_properties.items()}
+    assert found["blessed"] == 1
+    assert found["current_model_id"] == metadata.output("Stripper", "model", 0).id
+    assert found["baseline_model_id"] == metadata.output("Trainer", "model", 0).id
+
+
+@pytest.mark.e2e
+def test_impossible_threshold_pushes_nothing(first: Run, refused: Run, metadata: Metadata) -> None:
+    assert refused.returncode == local_runner.EXIT_NOT_BLESSED, refused.stdout + refused.stderr
+    auc = refused.cells("AUC")[1]
+    message = f"Nothing was pushed: the Evaluator refused the model: auc is {auc}, asked for is at least 1.0000.\n"
+    assert refused.stderr == message
+    assert refused.cells("pushed model") == ["none"]
+    assert refused.pushed == first.pushed
+    assert _value(metadata.output("Evaluator", "blessing", 1).custom_properties["blessed"]) == 0
+    assert _value(metadata.output("Pusher", "pushed_model", 1).custom_properties["pushed"]) == 0
+
+
+@pytest.mark.e2e
+def test_later_run_starts_from_the_blessed_model_and_pushes_beside_it(
+    first: Run, third: Run, metadata: Metadata
+) -> None:
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert third.stderr == ""
+    assert len(third.pushed) == 2
+    assert first.pushed[0] in third.pushed
+    blessed = metadata.output("Stripper", "model", 0)
+    trainings = metadata.executions("Trainer")
+    assert len(trainings) == 3
+    starts = [metadata.artifacts(training, "base_model", metadata_store_pb2.Event.INPUT) for training in trainings]
+    assert [[artifact.id for artifact in start] for start in starts] == [[], [blessed.id], [blessed.id]]
+    assert trainings[2].last_known_state == metadata_store_pb2.Execution.CACHED

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+
+from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.pipeline import create_pipeline, eval_config
+
+CONFIG = PipelineConfig(
+    pipeline_root="artifacts", data_root="data", serving_dir="serving", train_steps=11, pruning_steps=70, eval_steps=5
+)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> dict[str, BaseNode]:
+    return {node.id: node for node in create_pipeline(CONFIG).components}
+
+
+def _producer(node: BaseNode, key: str) -> tuple[str, str]:
+    channel = node.inputs[key]
+    return channel.producer_component_id, channel.output_key
+
+
+def test_components(nodes: dict[str, BaseNode]) -> None:
+    assert set(nodes) == {
+        "CsvExampleGen",
+        "StatisticsGen",
+        "SchemaGen",
+        "ExampleValidator",
+        "Transform",
+        "Resolver.latest_blessed_model",
+        "Trainer",
+        "PruningTrainer",
+        "Stripper",
+        "Evaluator",
+        "Pusher",
+    }
+
+
+@pytest.mark.parametrize(
+    ("node", "key", "producer"),
+    [
+        ("Trainer", "base_model", ("Resolver.latest_blessed_model", "model")),
+        ("Trainer", "examples", ("Transform", "transformed_examples")),
+        ("PruningTrainer", "base_model", ("Trainer", "model")),
+        ("PruningTrainer", "examples", ("Transform", "transformed_examples")),
+        ("PruningTrainer", "transform_graph", ("Transform", "transform_graph")),
+        ("Stripper", "trained_model", ("PruningTrainer", "model")),
+        ("Stripper", "examples", ("CsvExampleGen", "examples")),
+        ("Evaluator", "model", ("Stripper", "model")),
+        ("Evaluator", "baseline_model", ("Trainer", "model")),
+        ("Evaluator", "examples", ("CsvExampleGen", "examples")),
+        ("Pusher", "model", ("Stripper", "model")),
+        ("Pusher", "model_blessing", ("Evaluator", "blessing")),
+    ],
+)
+def test_channel(nodes: dict[str, BaseNode], node: str, key: str, producer: tuple[str, str]) -> None:
+    assert _producer(nodes[node], key) == producer
+
+
+def test_trainers_share_the_module_file(nodes: dict[str, BaseNode]) -> None:
+    for node in ("Transform", "Trainer", "PruningTrainer"):
+        assert nodes[node].exec_properties["module_file"] == CONFIG.module_file
+
+
+def test_steps_and_hparams_come_from_the_config(nodes: dict[str, BaseNode]) -> None:
+    for node, steps in (("Trainer", 11), ("PruningTrainer", 70)):
+        assert json.loads(nodes[node].exec_properties["train_args"]) == {"num_steps": steps}
+        assert json.loads(nodes[node].exec_properties["eval_args"]) == {"num_steps": 5}
+    hparams = PruningHParams.parse(nodes["PruningTrainer"].exec_properties["hparams"])
+    assert hparams == CONFIG.hparams
+
+
+def test_executors_are_importable_by_their_paths(nodes: dict[str, BaseNode]) -> None:
+    for node, package in (("PruningTrainer", "tfx_pruning.pruning_trainer"), ("Stripper", "tfx_pruning.stripper")):
+        assert nodes[node].executor_spec.class_path == f"{package}.executor.Executor"
+
+
+def test_thresholds_come_from_the_config() -> None:
+    config = PipelineConfig(
+        pipeline_root="artifacts", data_root="data", serving_dir="serving", min_auc=0.7, max_auc_drop=0.125
+    )
+    (metrics,) = eval_config(config).metrics_specs
+    thresholds = {metric.class_name: metric.threshold for metric in metrics.metrics}
+    assert thresholds["AUC"].value_threshold.lower_bound.value == 0.7
+    assert thresholds["AUC"].change_threshold.absolute.value == -0.125
+    assert not thresholds["BinaryAccuracy"].HasField("value_threshold")
+
+
+def test_root_and_cache_come_from_the_config() -> None:
+    config = PipelineConfig(pipeline_root="elsewhere", data_root="data", serving_dir="serving", enable_cache=False)
+    pipeline = create_pipeline(config, beam_pipeline_args=["--direct_num_workers=2"])
+    assert pipeline.pipeline_info.pipeline_root == "elsewhere"
+    assert pipeline.enable_cache is False
+    assert pipeline.beam_pipeline_args == ["--direct_num_workers=2"]
+    assert isinstance(pipeline, tfx.dsl.Pipeline)

@@ -1,0 +1,96 @@
+"""What may import what."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+COMPONENTS = ROOT / "components"
+PIPELINES = ROOT / "pipelines"
+ENGINE_MODULES = sorted(f"tfx_pruning.engine.{file.stem}" for file in (COMPONENTS / "engine").glob("[a-z]*.py"))
+
+
+def _imports(file: pathlib.Path) -> Iterator[str]:
+    """Absolute names of the modules that a file imports; relative ones with their dots: '..engine.naming'."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield module
+            yield from (f"{module}.{alias.name}" if node.module else module + alias.name for alias in node.names)
+
+
+def _all_imports(folder: pathlib.Path) -> list[tuple[str, str]]:
+    files = [file for file in folder.rglob("*.py") if ".venv" not in file.parts]
+    assert files, f"no Python files in {folder}"
+    return [(str(file.relative_to(ROOT)), name) for file in files for name in _imports(file)]
+
+
+def _loaded_after(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after running `code`."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_import_package_loads_neither_tensorflow_nor_tfx() -> None:
+    assert _loaded_after("import tfx_pruning").isdisjoint({"keras", "tensorflow", "tfx"})
+
+
+def test_import_whole_engine_loads_no_tfx() -> None:
+    assert "tfx_pruning.engine.hparams" in ENGINE_MODULES
+    loaded = _loaded_after("import " + ", ".join(ENGINE_MODULES))
+    assert "tensorflow" in loaded
+    assert loaded.isdisjoint({"tfx", "tfx_bsl", "apache_beam", "ml_metadata"})
+
+
+def test_public_engine_names_load_no_tfx() -> None:
+    names = ["Pruning", "PruningHParams", "apply_mask", "pruning_scope", "strip_saved_model", "warm_start"]
+    loaded = _loaded_after(f"import tfx_pruning\nfor name in {names}: assert callable(getattr(tfx_pruning, name))")
+    assert "tfx" not in loaded
+
+
+def test_components_import_each_other_relatively() -> None:
+    absolute = [pair for pair in _all_imports(COMPONENTS) if pair[1].split(".")[0] in {"tfx_pruning", "components"}]
+    assert absolute == []
+
+
+def test_pipelines_import_by_name() -> None:
+    relative = [pair for pair in _all_imports(PIPELINES) if pair[1].startswith(".")]
+    assert relative == []
+
+
+def test_engine_imports_stay_below() -> None:
+    upward = [pair for pair in _all_imports(COMPONENTS / "engine") if pair[1].startswith("..")]
+    assert upward == []
+
+
+@pytest.mark.parametrize(("folder", "other"), [("stripper", "pruning_trainer"), ("pruning_trainer", "stripper")])
+def test_components_do_not_import_each_other(folder: str, other: str) -> None:
+    assert [pair for pair in _all_imports(COMPONENTS / folder) if other in pair[1].split(".")] == []
+
+
+def test_components_do_not_import_pipelines() -> None:
+    assert [pair for pair in _all_imports(COMPONENTS) if "pipelines" in pair[1].split(".")] == []
+
+
+def test_kfp_is_imported_in_kubeflow_runner_alone() -> None:
+    importing = {
+        file
+        for file, name in _all_imports(COMPONENTS) + _all_imports(PIPELINES)
+        if name.split(".")[0] == "kfp" or "kubeflow" in name.split(".")
+    }
+    assert importing <= {"pipelines/kubeflow_runner.py"}
+
+
+def test_executor_class_paths_start_with_the_package() -> None:
+    import tfx_pruning
+
+    for component in (tfx_pruning.PruningTrainer, tfx_pruning.Stripper):
+        assert component.EXECUTOR_SPEC.class_path.startswith("tfx_pruning.")

@@ -1,0 +1,77 @@
+"""The README's examples run, and what it says of names and defaults is so."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from tfx import v1 as tfx
+
+from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.pipeline import create_pipeline, eval_config
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PIPELINE, KERAS, LOOP = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_pipeline_example_wires_a_pipeline() -> None:
+    config = PipelineConfig(pipeline_root="artifacts", data_root="data", serving_dir="serving")
+    nodes = {node.id: node for node in create_pipeline(config).components}
+    names = {
+        "module_file": config.module_file,
+        "example_gen": nodes["CsvExampleGen"],
+        "schema_gen": nodes["SchemaGen"],
+        "transform": nodes["Transform"],
+        "trainer": nodes["Trainer"],
+        "eval_config": eval_config(config),
+        "push_destination": tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory="serving")
+        ),
+    }
+    exec(compile(PIPELINE, "README.md", "exec"), names)
+    assert names["stripper"].inputs["trained_model"] is names["pruned"].outputs["model"]
+    assert names["pusher"].inputs["model"] is names["stripper"].outputs["model"]
+    hparams = PruningHParams.parse(names["pruned"].exec_properties["hparams"])
+    assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
+
+
+def test_examples_without_tfx(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "readme"}
+    exec(compile(KERAS, "README.md", "exec"), names)
+    kernels = [weight.numpy() for weight in names["model"].trainable_weights if weight.name == "kernel"]
+    assert [np.count_nonzero(kernel) for kernel in kernels] == [400, 20]
+    report = names["report"]
+    assert report.gzipped_bytes < report.stripped_bytes < report.source_bytes
+    assert "0.8" in capsys.readouterr().out
+    assert (tmp_path / "stripped" / "saved_model.pb").is_file()
+    exec(compile(LOOP, "README.md", "exec"), names)
+    (mask,) = names["pruning"].masks
+    assert sorted(mask.numpy().ravel()) == [0.0] * 10 + [1.0] * 10
+
+
+def test_hyperparameters_and_their_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", README, re.MULTILINE)
+    defaults = {field.name: repr(field.default) for field in dataclasses.fields(PruningHParams)}
+    assert len(rows) >= 15
+    assert dict(rows) == {name: defaults[name] for name, _ in rows}
+    (string,) = re.findall(r'PruningHParams\.parse\("(.+?)"\)', README)
+    assert PruningHParams.parse(string).weight_sparsity_map == ("conv1:0.5",)
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", README, re.MULTILINE))
+    assert {"demo", "test", "venv", "test-quick", "lint", "clean", "lock"} <= targets
+    assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
