@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 DISK_KB := 4194304
+# Two processes, as TensorFlow needs over a gigabyte in each; a file's tests stay together, for they share fixtures.
+PYTEST_WORKERS := -n 2 --dist loadfile
 UV_PIN := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' $(LOCK))
 
 # Stamps are named by what they stand for: an unchanged lock means nothing to do, whatever the files' times say, and a
@@ -45,10 +47,10 @@ demo: venv
 	$(BIN)/python -m tfx_pruning.pipelines.local_runner --root demo_output
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test-quick: venv
-	$(BIN)/python -m pytest -m 'not e2e'
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e"
 
 lint: venv
 	$(BIN)/ruff check .

@@ -1,3 +1,5 @@
+import keras
+import pytest
 import tensorflow as tf
 
 
@@ -5,3 +7,8 @@ def pytest_configure():
     # Two devices to mirror on, as two GPUs would be; must come before TensorFlow first uses the CPU.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_in_every_run():
+    keras.utils.set_random_seed(0)
