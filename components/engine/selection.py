@@ -6,12 +6,17 @@ static, and the same integer operations run eagerly, in a graph and under XLA, s
 """
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
 _DIGIT_BITS = 16
 _HALF_DIGIT = 1 << _DIGIT_BITS // 2
 _TIE_KEY_BITS = 3 * _DIGIT_BITS
+# Large tensors are gone through in parts that stay in the processor's cache, by code that XLA compiles: without XLA
+# every part would cost more than it saves, and for small tensors compiling would.
+_LARGE = 1 << 20
+_PART = 1 << 14
 # By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
 _BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
 _KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
@@ -50,29 +55,9 @@ def top_k_mask(
         raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
     flat = tf.reshape(scores, [-1])
     k = _checked_count(k, flat)
-    keep, threshold = _compiled_select(flat.dtype)(flat, k, tf.cast(seed, tf.int64))
+    select = _compiled_select if _is_large(flat) else _traced_select(flat.dtype)
+    keep, threshold = select(flat, k, tf.cast(seed, tf.int64))
     return tf.reshape(tf.cast(keep, dtype), tf.shape(scores)), threshold
-
-
-@functools.cache
-def _compiled_select(scores: tf.DType) -> tf.types.experimental.PolymorphicFunction:
-    """`_select`, traced once: a graph that prunes a hundred weights calls it a hundred times."""
-    signature = [tf.TensorSpec([None], scores), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
-    return tf.function(_select, input_signature=signature, autograph=False)
-
-
-def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    keys, counts = _keys(flat)
-    kth, above, equal = _kth_largest(keys, tf.maximum(k, 1), 8 * flat.dtype.size, counts)
-    room = k - above
-    keep = tf.cond(
-        (k > 0) & (equal > room),
-        lambda: (keys > kth) | _lots(keys == kth, room, seed),
-        lambda: (keys >= kth) & (k > 0),
-    )
-    score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
-    threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
-    return keep, threshold
 
 
 def _checked_count(k: int | tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
@@ -92,27 +77,39 @@ def _checked_count(k: int | tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.clip_by_value(k, 0, limit), tf.int32)
 
 
-def _keys(flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Non-negative integers that order as the scores do, and the counts of their top digits."""
-    bits = tf.bitcast(flat, _BITS[flat.dtype.size])
-    infinity = tf.bitcast(tf.constant(float("inf"), flat.dtype), bits.dtype)
-    places = tf.constant(8 * flat.dtype.size - _DIGIT_BITS, bits.dtype)
-
-    def keys_and_counts(bits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _as_keys(bits), _digit_counts(_as_keys(tf.bitwise.right_shift(bits, places)))
-
-    keys, counts = keys_and_counts(bits)
-    # Infinity, NaN and whatever has a minus sign stand above all other bits, so the counts tell for free whether there
-    # are any.
-    above_finite = tf.range(1 << _DIGIT_BITS) >= tf.cast(tf.bitwise.right_shift(infinity, places), tf.int32)
-    return tf.cond(
-        tf.reduce_any(above_finite & (counts > 0)),
-        lambda: keys_and_counts(tf.where(bits <= infinity, bits, tf.zeros([], bits.dtype))),
-        lambda: (keys, counts),
-    )
+def _is_large(tensor: tf.Tensor) -> bool:
+    return tensor.shape[0] is not None and tensor.shape[0] >= _LARGE
 
 
-def _as_keys(bits: tf.Tensor) -> tf.Tensor:
+def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    kth, above, equal = _kth_largest(flat, _score_keys, tf.maximum(k, 1), 8 * flat.dtype.size)
+    room = k - above
+
+    def some_of_the_tied() -> tf.Tensor:
+        keys = _score_keys(flat)
+        return (keys > kth) | _lots(keys == kth, room, seed)
+
+    keep = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: (_score_keys(flat) >= kth) & (k > 0))
+    score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
+    return keep, tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
+
+
+_compiled_select = tf.function(_select, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _traced_select(scores: tf.DType) -> tf.types.experimental.PolymorphicFunction:
+    """`_select`, traced once: a graph that prunes a hundred weights calls it a hundred times."""
+    signature = [tf.TensorSpec([None], scores), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
+    return tf.function(_select, input_signature=signature, autograph=False)
+
+
+def _score_keys(scores: tf.Tensor) -> tf.Tensor:
+    """Non-negative integers that order as the scores do."""
+    bits = tf.bitcast(scores, _BITS[scores.dtype.size])
+    infinity = tf.bitcast(tf.constant(float("inf"), scores.dtype), bits.dtype)
+    # NaN, and all that has a minus sign, lies above infinity.
+    bits = tf.where(bits <= infinity, bits, tf.zeros([], bits.dtype))
     key = _KEYS[bits.dtype.size]
     return tf.bitcast(bits, key) if bits.dtype.size == key.size else tf.cast(bits, key)
 
@@ -131,38 +128,51 @@ def _lots(tied: tf.Tensor, room: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     )
     keys = tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, position_bits), tf.range(1, size + 1))
     keys = tf.where(tied, keys, 0)
-    kth, _, _ = _kth_largest(keys, room, _TIE_KEY_BITS)
+    kth, _, _ = _kth_largest(keys, tf.identity, room, _TIE_KEY_BITS)
     return keys >= kth
 
 
 def _kth_largest(
-    keys: tf.Tensor, k: tf.Tensor, bits: int, top_counts: tf.Tensor | None = None
+    values: tf.Tensor, keys: Callable[[tf.Tensor], tf.Tensor], k: tf.Tensor, bits: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The k-th largest of non-negative int32 or int64 `keys` below 2^bits, how many are larger, and how many equal.
+    """The k-th largest of the non-negative `keys` of `values`, all below 2^bits; how many are larger, how many equal.
 
     Digit by digit from the top: exclusive or with the digits already known leaves, of the keys that share them, the
     rest, and puts all others beyond the histogram, which does not count them.
     """
-    kth = tf.zeros([], keys.dtype)
+    kth = tf.zeros([], keys(values[:0]).dtype)
     above = tf.zeros([], tf.int32)
-    equal = tf.size(keys)
+    equal = tf.size(values)
     for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        places = tf.constant(shift, keys.dtype)
-        if top_counts is None or shift < bits - _DIGIT_BITS:
-            counts = _digit_counts(tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys, kth), places))
-        else:
-            counts = top_counts
-        digit, larger, equal = _kth_digit(counts, k - above)
-        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, keys.dtype), places))
+        places = tf.constant(shift, kth.dtype)
+
+        def digits(part: tf.Tensor, known: tf.Tensor = kth, places: tf.Tensor = places) -> tf.Tensor:
+            return tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(part), known), places)
+
+        digit, larger, equal = _kth_digit(_digit_counts(values, digits), k - above)
+        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, kth.dtype), places))
         above += larger
     return kth, above, equal
 
 
-def _digit_counts(digits: tf.Tensor) -> tf.Tensor:
-    """How many there are of each digit, int32 of shape [65536]; what is no digit is not counted."""
-    return tf.raw_ops.DenseBincount(
-        input=digits, size=tf.constant(1 << _DIGIT_BITS, digits.dtype), weights=tf.constant([], tf.int32)
+def _digit_counts(values: tf.Tensor, digits: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """How many of `values` have each digit, int32 of shape [65536]; what is no digit is not counted."""
+
+    def counts(part: tf.Tensor) -> tf.Tensor:
+        found = digits(part)
+        return tf.raw_ops.DenseBincount(
+            input=found, size=tf.constant(1 << _DIGIT_BITS, found.dtype), weights=tf.constant([], tf.int32)
+        )
+
+    if not _is_large(values):
+        return counts(values)
+    parts, rest = divmod(values.shape[0], _PART)
+    _, total = tf.while_loop(
+        lambda part, total: part < parts,
+        lambda part, total: (part + 1, total + counts(tf.slice(values, [part * _PART], [_PART]))),
+        (tf.constant(0), counts(values[values.shape[0] - rest :])),
     )
+    return total
 
 
 def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

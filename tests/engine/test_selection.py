@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tfx_pruning.engine import selection
 from tfx_pruning.engine.selection import top_k_mask
 
 SEED = tf.constant([7, 11], tf.int64)
@@ -157,12 +158,32 @@ def test_hard_distributions(select, name):
         assert np.all(mask[scores < threshold] == 0)
 
 
-def test_every_path_gives_one_mask_for_a_large_weight_with_ties():
-    scores = np.random.default_rng(1).integers(0, 50, size=(300, 1000)).astype(np.float32)
-    masks = [_select(scores, 100_000, mode=mode)[0] for mode in MODES.values()]
-    np.testing.assert_array_equal(masks[0], masks[1])
-    np.testing.assert_array_equal(masks[0], masks[2])
-    assert masks[0].sum() == 100_000
+@pytest.mark.parametrize("shape", [(300, 1000), (1100, 1000)])
+def test_every_path_gives_one_mask_for_a_large_weight_with_ties(shape):
+    scores = np.random.default_rng(1).integers(0, 50, size=shape).astype(np.float32)
+    eager, graph, xla = (_select(scores, 100_000, mode=mode)[0] for mode in MODES.values())
+    np.testing.assert_array_equal(eager, graph)
+    np.testing.assert_array_equal(eager, xla)
+    assert eager.sum() == 100_000
+    assert scores[eager == 1].min() >= scores[eager == 0].max()
+
+
+def test_a_large_weight_draws_the_ties_that_a_small_one_would(monkeypatch):
+    scores = np.random.default_rng(2).integers(0, 9, size=70_001).astype(np.float32)
+    small, threshold = _select(scores, 30_000)
+    monkeypatch.setattr(selection, "_LARGE", 70_000)
+    large, large_threshold = _select(scores, 30_000)
+    np.testing.assert_array_equal(small, large)
+    assert threshold == large_threshold
+
+
+def test_a_large_weight_without_ties():
+    scores = np.abs(np.random.default_rng(3).normal(size=[1024, 1025])).astype(np.float32)
+    scores[0, 0] = np.nan
+    mask, threshold = _select(scores, 12_345, mode=_in_graph)
+    expected = np.sort(np.nan_to_num(scores), axis=None)[-12_345]
+    assert threshold == expected
+    np.testing.assert_array_equal(mask, scores >= expected)
 
 
 def test_same_seed_same_ties_other_seed_other_ties():
@@ -182,7 +203,7 @@ def test_int32_and_int64_seeds_draw_alike():
 
 def test_ties_are_broken_uniformly():
     scores = np.array([9.0] * 3 + [2.0] * 20 + [1.0] * 4, np.float32)
-    room, draws = 5, 2000
+    room, draws = 5, 1000
     masks = np.stack(
         [_in_graph(tf.constant(scores), tf.constant(3 + room), tf.constant([s, 1]))[0] for s in range(draws)]
     )
