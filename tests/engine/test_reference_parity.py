@@ -14,6 +14,9 @@ import tensorflow as tf
 
 from tfx_pruning import Pruning, PruningHParams, apply_mask
 
+# The reference needs a TensorFlow process of its own for each case.
+pytestmark = pytest.mark.e2e
+
 _SHAPES = {"dense/kernel": (20, 31), "conv/kernel": (3, 3, 5, 8), "out/kernel": (31, 4)}
 _GRADIENT_OPTIONS = ("first_order_gradient", "second_order_gradient")
 
