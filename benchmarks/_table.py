@@ -1,0 +1,77 @@
+"""The table that a benchmark prints, and keeps in benchmarks/results/."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+
+_RESULTS = pathlib.Path(__file__).parent / "results"
+_PACKAGES = (
+    "tfx-pruning",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "tensorflow-model-optimization",
+    "model-pruning-google-research",
+)
+
+
+def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    """Prints a table with the date, versions and command it came from, and writes it to `results/<name>.md`.
+
+    Args:
+        name: File name, without ending.
+        title: Heading.
+        header: Column names.
+        rows: Cells; the first column is text, the others are numbers.
+        notes: Sentences that follow the table.
+    """
+    header, *rows = ([cell.replace("|", r"\|") for cell in row] for row in [header, *rows])
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *numbers])} |"
+
+    rule = "|".join(["", "-" * (widths[0] + 2), *(f"{'-' * (width + 1)}:" for width in widths[1:]), ""])
+    text = "\n".join(
+        [
+            f"# {title}",
+            "",
+            line(header),
+            rule,
+            *(line(row) for row in rows),
+            "",
+            *(f"- {note}" for note in notes),
+            f"- {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, {_machine()}",
+            f"- Python {platform.python_version()}, {_versions()}",
+            f"- `{_command()}`",
+            "",
+        ]
+    )
+    print(text, flush=True)
+    _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _versions() -> str:
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{package} not installed")
+    return ", ".join(found)
+
+
+def _command() -> str:
+    script = pathlib.Path(sys.argv[0]).resolve().relative_to(_RESULTS.parent.parent)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
