@@ -2,7 +2,8 @@
 
 An MLP 64-300-100-10 is trained by an ordinary `fit` inside `tfx_pruning.pruning_scope`, with Adam at 2e-3, 80 epochs of
 batch 64; the sparsity rises from step 300 to step 1000. The data are scikit-learn's copy of the digits, standardised. A
-test set has 360 images only, so every seed has a split of its own: a fifth of the images is held out for the test.
+test set has 360 images only, so every seed has a split of its own: a fifth of the images is held out for the test. The
+rest of an epoch that fills no batch is dropped: its few images would weigh as much in the averages as a batch.
 
 Exit status 1 if the best gradient criterion with global allocation misses a bar: at 98, 99 and 99.5 % sparsity at least
 the dense accuracy - .006, the dense accuracy - .012, and .945.
@@ -21,6 +22,7 @@ import numpy as np
 import sklearn.datasets
 import sklearn.model_selection
 import sklearn.preprocessing
+import tensorflow as tf
 from _table import publish
 from tfmot import tfmot_accuracies
 
@@ -31,7 +33,7 @@ _LEARNING_RATE = 2e-3
 _EPOCHS = 80
 _BATCH_SIZE = 64
 # Steps that Keras runs in one call: an epoch's. Changes the time only.
-_STEPS_PER_EXECUTION = 23
+_STEPS_PER_EXECUTION = 22
 _BEGIN_STEP, _END_STEP, _FREQUENCY = 300, 1000, 10
 _DECAY = 0.9
 _SPARSITIES = (0.95, 0.98, 0.99, 0.995)
@@ -132,8 +134,11 @@ def _train(data: dict[str, np.ndarray], seed: int, hparams: PruningHParams | Non
         steps_per_execution=_STEPS_PER_EXECUTION,
     )
 
+    batches = tf.data.Dataset.from_tensor_slices((data["train_x"], data["train_y"]))
+    batches = batches.shuffle(len(data["train_x"]), seed=seed).batch(_BATCH_SIZE, drop_remainder=True)
+
     def fit() -> None:
-        model.fit(data["train_x"], data["train_y"], batch_size=_BATCH_SIZE, epochs=_EPOCHS, verbose=0)
+        model.fit(batches, epochs=_EPOCHS, verbose=0)
 
     if hparams is None:
         fit()

@@ -16,7 +16,7 @@ _TIE_KEY_BITS = 3 * _DIGIT_BITS
 # Large tensors are gone through in parts that stay in the processor's cache, by code that XLA compiles: without XLA
 # every part would cost more than it saves, and for small tensors compiling would.
 _LARGE = 1 << 20
-_PART = 1 << 14
+_PART = 1 << 15
 # By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
 _BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
 _KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
@@ -55,9 +55,9 @@ def top_k_mask(
         raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
     flat = tf.reshape(scores, [-1])
     k = _checked_count(k, flat)
-    select = _compiled_select if _is_large(flat) else _traced_select(flat.dtype)
-    keep, threshold = select(flat, k, tf.cast(seed, tf.int64))
-    return tf.reshape(tf.cast(keep, dtype), tf.shape(scores)), threshold
+    select = (_compiled_select if _is_large(flat) else _traced_select)(flat.dtype, dtype)
+    mask, threshold = select(flat, k, tf.cast(seed, tf.int64))
+    return tf.reshape(mask, tf.shape(scores)), threshold
 
 
 def _checked_count(k: int | tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
@@ -81,27 +81,33 @@ def _is_large(tensor: tf.Tensor) -> bool:
     return tensor.shape[0] is not None and tensor.shape[0] >= _LARGE
 
 
-def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
     kth, above, equal = _kth_largest(flat, _score_keys, tf.maximum(k, 1), 8 * flat.dtype.size)
+    score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
+    threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
+    kth = tf.where(k > 0, kth, kth.dtype.max)
     room = k - above
 
     def some_of_the_tied() -> tf.Tensor:
         keys = _score_keys(flat)
-        return (keys > kth) | _lots(keys == kth, room, seed)
+        return tf.cast((keys > kth) | _lots(keys == kth, room, seed), dtype)
 
-    keep = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: (_score_keys(flat) >= kth) & (k > 0))
-    score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
-    return keep, tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
-
-
-_compiled_select = tf.function(_select, jit_compile=True, autograph=False)
+    mask = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: tf.cast(_score_keys(flat) >= kth, dtype))
+    return mask, threshold
 
 
 @functools.cache
-def _traced_select(scores: tf.DType) -> tf.types.experimental.PolymorphicFunction:
+def _traced_select(scores: tf.DType, mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
     """`_select`, traced once: a graph that prunes a hundred weights calls it a hundred times."""
     signature = [tf.TensorSpec([None], scores), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
-    return tf.function(_select, input_signature=signature, autograph=False)
+    return tf.function(functools.partial(_select, dtype=mask), input_signature=signature, autograph=False)
+
+
+@functools.cache
+def _compiled_select(scores: tf.DType, mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
+    """`_select`, compiled once for each size."""
+    del scores
+    return tf.function(functools.partial(_select, dtype=mask), jit_compile=True, autograph=False)
 
 
 def _score_keys(scores: tf.Tensor) -> tf.Tensor:
