@@ -1,7 +1,6 @@
 """RunReport: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 
 import ml_metadata
@@ -10,6 +9,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.utils import path_utils
 
 from tfx_pruning import properties
+from tfx_pruning.engine.sizes import directory_bytes
 
 _AUC = "auc"
 _ACCURACY = "binary_accuracy"
@@ -76,7 +76,7 @@ class RunReport:
             sparsity=stripped[properties.SPARSITY].double_value,
             prunable_parameters=stripped[properties.PRUNABLE_PARAMETERS].int_value,
             nonzero_parameters=stripped[properties.NONZERO_PARAMETERS].int_value,
-            dense_bytes=_folder_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri)),
+            dense_bytes=directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri)),
             trained_bytes=stripped[properties.TRAINED_BYTES].int_value,
             stripped_bytes=stripped[properties.STRIPPED_BYTES].int_value,
             gzipped_bytes=stripped[properties.GZIPPED_BYTES].int_value,
@@ -152,7 +152,3 @@ def _refusals(evaluation_uri: str) -> Iterator[str]:
             else:
                 lower = threshold.value_threshold.lower_bound.value
                 yield f"{failure.metric_key.name} is {value:.4f}, asked for is at least {lower:.4f}"
-
-
-def _folder_bytes(folder: str) -> int:
-    return sum(file.stat().st_size for file in pathlib.Path(folder).rglob("*") if file.is_file())

@@ -110,28 +110,33 @@ def active_scope() -> PruningScope | None:
 
 _patch_lock = threading.Lock()
 _patch_users = 0
+# What stood in `keras.Model` itself: nothing as Keras ships it, but experiment trackers patch `fit` too.
+_patch_covers: Callable[..., Any] | None = None
 
 
 @contextlib.contextmanager
 def _patched_fit() -> Iterator[None]:
     """Puts the pruning `fit` in place of `keras.Model.fit`, once for all threads that have a scope open."""
-    global _patch_users
+    global _patch_users, _patch_covers
     with _patch_lock:
         _patch_users += 1
         if _patch_users == 1:
+            _patch_covers = vars(keras.Model).get("fit")
             keras.Model.fit = _pruned_fit(keras.Model.fit)
     try:
         yield
     finally:
         with _patch_lock:
             _patch_users -= 1
-            if _patch_users == 0:
-                # What is uncovered is the method that Model inherits.
+            if _patch_users == 0 and _patch_covers is not None:
+                keras.Model.fit = _patch_covers
+            elif _patch_users == 0:
                 del keras.Model.fit
 
 
 def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(original)
+    # Of Keras's own method: a patch of another library may hide it behind *args and **kwargs.
+    signature = inspect.signature(super(keras.Model, keras.Model).fit)
 
     @functools.wraps(original)
     def fit(model: keras.Model, *args: Any, **kwargs: Any) -> Any:

@@ -426,6 +426,24 @@ def test_outside_the_scope_training_is_the_users_again():
     assert all(np.count_nonzero(kernel) == kernel.numpy().size for kernel in kernels(model))
 
 
+def test_a_fit_that_another_library_patched_is_called_and_put_back(monkeypatch):
+    calls = []
+    original = keras.Model.fit
+
+    def tracked(self, *args, **kwargs):
+        calls.append(self)
+        return original(self, *args, **kwargs)
+
+    assert "fit" not in vars(keras.Model)
+    monkeypatch.setattr(keras.Model, "fit", tracked)
+    model = sequential()
+    with pruning_scope(hparams()):
+        fit(model)
+    assert calls == [model]
+    assert keras.Model.fit is tracked
+    assert_exact(model, 0.7)
+
+
 def test_a_failing_fit_leaves_the_optimizer_alone():
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
