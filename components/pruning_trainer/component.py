@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from absl import logging
 from tfx import types
 from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_component, executor_spec
@@ -91,8 +92,12 @@ class PruningTrainer(base_component.BaseComponent):
             raise ValueError("Exactly one of 'examples' and 'transformed_examples' must be given.")
         if transformed_examples and not transform_graph:
             raise ValueError("'transformed_examples' needs 'transform_graph' too.")
+        if not isinstance(hparams, data_types.RuntimeParameter):
+            hparams = _checked(hparams)
+            _warn_of_too_few_steps(hparams, train_args)
+            hparams = hparams.to_string()
         spec = PruningTrainerSpec(
-            hparams=_hparams_string(hparams),
+            hparams=hparams,
             statistics=statistics,
             examples=examples or transformed_examples,
             transform_graph=transform_graph,
@@ -118,10 +123,8 @@ class PruningTrainer(base_component.BaseComponent):
             )
 
 
-def _hparams_string(hparams: Any) -> str | data_types.RuntimeParameter:
-    """The hyperparameters as the executor reads them; refused here, when the pipeline is built, if they are wrong."""
-    if isinstance(hparams, data_types.RuntimeParameter):
-        return hparams
+def _checked(hparams: Any) -> PruningHParams:
+    """The hyperparameters; refused here, when the pipeline is built, if they are wrong."""
     if isinstance(hparams, str):
         if not hparams.strip():
             raise ValueError("hparams is empty: say what to prune, such as 'target_sparsity=0.9'.")
@@ -130,4 +133,17 @@ def _hparams_string(hparams: Any) -> str | data_types.RuntimeParameter:
         raise TypeError(
             f"hparams must be PruningHParams, its string or a RuntimeParameter, got {type(hparams).__name__}."
         )
-    return hparams.to_string()
+    return hparams
+
+
+def _warn_of_too_few_steps(hparams: PruningHParams, train_args: Any) -> None:
+    """No error: what `num_steps` counts is run_fn's affair; most take it as the steps of an epoch."""
+    steps = train_args.num_steps if isinstance(train_args, trainer_pb2.TrainArgs) else 0
+    if 0 < steps < hparams.sparsity_function_end_step:
+        logging.warning(
+            "The sparsity rises until step %d (sparsity_function_end_step), but train_args.num_steps is %d: unless "
+            "run_fn trains longer, PruningTrainer will fail. PruningHParams.for_steps(%d, ...) fits the schedule.",
+            hparams.sparsity_function_end_step,
+            steps,
+            steps,
+        )

@@ -68,3 +68,13 @@ def test_hparams_may_be_a_runtime_parameter():
 def test_wrong_arguments_are_refused_when_the_pipeline_is_built(arguments, kind, match):
     with pytest.raises(kind, match=match):
         component(**arguments)
+
+
+@pytest.mark.parametrize("steps", [99, 100, 0])
+def test_fewer_steps_than_the_schedule_are_warned_of_when_the_pipeline_is_built(steps, caplog):
+    with caplog.at_level("WARNING", "absl"):
+        component(
+            hparams=PruningHParams(sparsity_function_end_step=100), train_args=trainer_pb2.TrainArgs(num_steps=steps)
+        )
+    expected = ["The sparsity rises until step 100 (sparsity_function_end_step), but train_args.num_steps is 99"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == (expected if steps == 99 else [])
