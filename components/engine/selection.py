@@ -55,7 +55,7 @@ def top_k_mask(
         raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
     flat = tf.reshape(scores, [-1])
     k = _checked_count(k, flat)
-    select = (_compiled_select if _is_large(flat) else _traced_select)(flat.dtype, dtype)
+    select = _compiled_select(dtype) if _is_large(flat) else _traced_select(flat.dtype, dtype)
     mask, threshold = select(flat, k, tf.cast(seed, tf.int64))
     return tf.reshape(mask, tf.shape(scores)), threshold
 
@@ -104,9 +104,8 @@ def _traced_select(scores: tf.DType, mask: tf.DType) -> tf.types.experimental.Po
 
 
 @functools.cache
-def _compiled_select(scores: tf.DType, mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
+def _compiled_select(mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
     """`_select`, compiled once for each size."""
-    del scores
     return tf.function(functools.partial(_select, dtype=mask), jit_compile=True, autograph=False)
 
 
