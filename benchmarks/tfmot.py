@@ -15,18 +15,18 @@ def tfmot_seconds(weight: np.ndarray, sparsity: float, repeats: int) -> list[flo
 
 
 def tfmot_accuracies(
-    splits: Sequence[Arrays], sparsities: list[float], training: Mapping[str, Any]
-) -> dict[float, list[tuple[float, float]]]:
-    """Test accuracy and delivered sparsity of `prune_low_magnitude`, by target sparsity, one pair for each seed.
+    split: Arrays, seed: int, sparsities: Sequence[float], training: Mapping[str, Any]
+) -> list[tuple[float, float]]:
+    """Test accuracy and delivered sparsity of `prune_low_magnitude`, one pair for each target sparsity.
 
     Args:
-        splits: `train_x`, `train_y`, `test_x`, `test_y` for each seed, counted from 0.
+        split: `train_x`, `train_y`, `test_x`, `test_y`.
+        seed: Seed of the initial weights and of the order of the images.
         sparsities: Target sparsities.
         training: `units`, `learning_rate`, `epochs`, `batch_size`, `begin_step`, `end_step` and `frequency`.
     """
-    data = {name: np.stack([split[name] for split in splits]) for name in splits[0]}
-    found = in_own_process(__file__, "accuracy", data, {"sparsities": sparsities, **training})
-    return {sparsity: [tuple(pair) for pair in found["pairs"][i].tolist()] for i, sparsity in enumerate(sparsities)}
+    options = {"seed": seed, "sparsities": list(sparsities), **training}
+    return [tuple(pair) for pair in in_own_process(__file__, "accuracy", split, options)["pairs"].tolist()]
 
 
 def _time(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
@@ -50,43 +50,37 @@ def _time(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
 
 
 def _accuracy(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
+    import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    seeds = len(arrays["train_x"])
-    pairs = np.zeros([len(options["sparsities"]), seeds, 2])
-    for i, sparsity in enumerate(options["sparsities"]):
-        for seed in range(seeds):
-            train_x, train_y, test_x, test_y = (
-                arrays[name][seed] for name in ("train_x", "train_y", "test_x", "test_y")
-            )
-            tf_keras.utils.set_random_seed(seed)
-            layers = [tf_keras.layers.Input([train_x.shape[1]])]
-            layers += [tf_keras.layers.Dense(units, activation="relu") for units in options["units"][:-1]]
-            layers += [tf_keras.layers.Dense(options["units"][-1])]
-            schedule = tfmot.sparsity.keras.PolynomialDecay(
-                0.0, sparsity, options["begin_step"], options["end_step"], power=3, frequency=options["frequency"]
-            )
-            model = tfmot.sparsity.keras.prune_low_magnitude(tf_keras.Sequential(layers), schedule)
-            model.compile(
-                tf_keras.optimizers.Adam(options["learning_rate"]),
-                tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
-            )
-            model.fit(
-                train_x,
-                train_y,
-                batch_size=options["batch_size"],
-                epochs=options["epochs"],
-                callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
-                verbose=0,
-            )
-            _, accuracy = model.evaluate(test_x, test_y, verbose=0)
-            stripped = tfmot.sparsity.keras.strip_pruning(model)
-            kernels = [layer.kernel.numpy() for layer in stripped.layers if hasattr(layer, "kernel")]
-            zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
-            pairs[i, seed] = accuracy, zeros
-    return {"pairs": pairs}
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    batches = tf.data.Dataset.from_tensor_slices((arrays["train_x"], arrays["train_y"]))
+    batches = batches.shuffle(len(arrays["train_x"]), seed=options["seed"])
+    batches = batches.batch(options["batch_size"], drop_remainder=True)
+    pairs = []
+    for sparsity in options["sparsities"]:
+        tf_keras.utils.set_random_seed(options["seed"])
+        layers = [tf_keras.layers.Input([arrays["train_x"].shape[1]])]
+        layers += [tf_keras.layers.Dense(units, activation="relu") for units in options["units"][:-1]]
+        layers += [tf_keras.layers.Dense(options["units"][-1])]
+        schedule = tfmot.sparsity.keras.PolynomialDecay(
+            0.0, sparsity, options["begin_step"], options["end_step"], power=3, frequency=options["frequency"]
+        )
+        model = tfmot.sparsity.keras.prune_low_magnitude(tf_keras.Sequential(layers), schedule)
+        model.compile(
+            tf_keras.optimizers.Adam(options["learning_rate"]),
+            tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        model.fit(batches, epochs=options["epochs"], callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], verbose=0)
+        _, accuracy = model.evaluate(arrays["test_x"], arrays["test_y"], verbose=0)
+        stripped = tfmot.sparsity.keras.strip_pruning(model)
+        kernels = [layer.kernel.numpy() for layer in stripped.layers if hasattr(layer, "kernel")]
+        zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
+        pairs.append((accuracy, zeros))
+    return {"pairs": np.array(pairs)}
 
 
 if __name__ == "__main__":
