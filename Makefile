@@ -50,7 +50,7 @@ test: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)
 
 test-quick: venv
-	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e"
+	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e and not slow"
 
 lint: venv
 	$(BIN)/ruff check .

@@ -83,7 +83,9 @@ def assert_exact(model, sparsity):
 
 
 @pytest.mark.parametrize("build", [sequential, unbuilt_sequential, functional, Subclassed])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer", ["adam", pytest.param("sgd", marks=pytest.mark.slow), pytest.param("adamw", marks=pytest.mark.slow)]
+)
 def test_fit_delivers_the_sparsity_in_every_kernel(build, optimizer):
     model = build()
     with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
@@ -93,6 +95,7 @@ def test_fit_delivers_the_sparsity_in_every_kernel(build, optimizer):
     assert all(np.any(weight != 0) for weight in model.trainable_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])
 def test_default_compilation_prunes_like_an_uncompiled_step(prune_option):
     results = []

@@ -21,10 +21,25 @@ def prune(model, epochs=4, **fields):
     return scope
 
 
-@pytest.mark.parametrize("save", [lambda m, p: tf.saved_model.save(m, p), lambda m, p: m.export(p, verbose=False)])
-def test_counts_what_was_saved(tmp_path, save):
+@pytest.fixture(scope="module")
+def pruned():
+    """A model whose kernels are pruned to 80 %, and the scope it was pruned in."""
     model = model_of()
-    scope = prune(model)
+    return model, prune(model)
+
+
+@pytest.fixture
+def changed_kernel(pruned):
+    """The second kernel of the pruned model, which a test may change."""
+    kernel = pruned[0].layers[1].kernel
+    before = kernel.numpy()
+    yield kernel
+    kernel.assign(before)
+
+
+@pytest.mark.parametrize("save", [lambda m, p: tf.saved_model.save(m, p), lambda m, p: m.export(p, verbose=False)])
+def test_counts_what_was_saved(tmp_path, pruned, save):
+    model, scope = pruned
     save(model, str(tmp_path))
     report = report_of(scope, str(tmp_path))
     assert [(w.path, w.size, w.nonzero) for w in report.weights] == [
@@ -44,9 +59,8 @@ def test_global_sparsity_is_checked_in_sum(tmp_path):
     assert report.weights[0].sparsity != report.weights[1].sparsity
 
 
-def test_a_clone_saved_under_other_names_is_recognised_by_its_values(tmp_path):
-    model = model_of()
-    scope = prune(model)
+def test_a_clone_saved_under_other_names_is_recognised_by_its_values(tmp_path, pruned):
+    model, scope = pruned
     clone = model_of()
     clone.set_weights(model.get_weights())
     tf.saved_model.save(clone, str(tmp_path))
@@ -69,30 +83,28 @@ def test_a_training_too_short_for_its_schedule_fails(tmp_path, allocation):
     refused(scope, tmp_path, subject, "asked for", "80.0000%", "4 steps", "step 50", "for_steps(4")
 
 
-def test_weights_changed_after_fit_fail(tmp_path):
-    model = model_of()
-    scope = prune(model)
-    model.layers[1].kernel.assign(tf.ones([20, 1]))
+def test_weights_changed_after_fit_fail(tmp_path, pruned, changed_kernel):
+    model, scope = pruned
+    changed_kernel.assign(tf.ones([20, 1]))
     tf.saved_model.save(model, str(tmp_path))
-    refused(scope, tmp_path, model.layers[1].kernel.path, "16 zeros of 20", "has 0", "changed after fit")
+    refused(scope, tmp_path, changed_kernel.path, "16 zeros of 20", "has 0", "changed after fit")
 
 
-def test_more_zeros_than_asked_for_fail(tmp_path):
-    model = model_of()
-    scope = prune(model)
-    model.layers[1].kernel.assign(tf.zeros([20, 1]))
+def test_more_zeros_than_asked_for_fail(tmp_path, pruned, changed_kernel):
+    model, scope = pruned
+    changed_kernel.assign(tf.zeros([20, 1]))
     tf.saved_model.save(model, str(tmp_path))
-    refused(scope, tmp_path, model.layers[1].kernel.path, "16 zeros of 20", "has 20", "zero all the same")
+    refused(scope, tmp_path, changed_kernel.path, "16 zeros of 20", "has 20", "zero all the same")
 
 
-def test_another_model_than_the_pruned_one_fails(tmp_path):
-    scope = prune(model_of())
+def test_another_model_than_the_pruned_one_fails(tmp_path, pruned):
+    _, scope = pruned
     other = model_of(units=7)
     tf.saved_model.save(other, str(tmp_path))
     refused(scope, tmp_path, "not the one that was pruned", other.layers[0].kernel.path)
 
 
-def test_no_saved_model_fails(tmp_path):
-    scope = prune(model_of())
+def test_no_saved_model_fails(tmp_path, pruned):
+    _, scope = pruned
     with pytest.raises(ValueError, match="holds no SavedModel"):
         report_of(scope, str(tmp_path))

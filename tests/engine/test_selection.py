@@ -158,6 +158,7 @@ def test_hard_distributions(select, name):
         assert np.all(mask[scores < threshold] == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(300, 1000), (1100, 1000)])
 def test_every_path_gives_one_mask_for_a_large_weight_with_ties(shape):
     scores = np.random.default_rng(1).integers(0, 50, size=shape).astype(np.float32)
@@ -201,6 +202,7 @@ def test_int32_and_int64_seeds_draw_alike():
     )
 
 
+@pytest.mark.slow
 def test_ties_are_broken_uniformly():
     scores = np.array([9.0] * 3 + [2.0] * 20 + [1.0] * 4, np.float32)
     room, draws = 5, 1000

@@ -1,3 +1,4 @@
+import shutil
 import types
 
 import keras
@@ -49,6 +50,29 @@ def trained(build, **fields):
     return model
 
 
+@pytest.fixture(scope="module", params=[functional, Subclassed])
+def base(request):
+    """How a trained model is built, and the model."""
+    return request.param, trained(request.param)
+
+
+@pytest.fixture(scope="module")
+def dense_base(tmp_path_factory):
+    """Where a trained functional model is saved."""
+    path = tmp_path_factory.mktemp("dense") / "model"
+    tf.saved_model.save(trained(functional), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pruned_base(tmp_path_factory):
+    """A functional model pruned to 50 % by first-order gradients, and where it is saved."""
+    path = tmp_path_factory.mktemp("pruned") / "model"
+    model = trained(functional, target_sparsity=0.5, prune_option="first_order_gradient")
+    tf.saved_model.save(model, path)
+    return model, path
+
+
 def fn_args(path):
     return types.SimpleNamespace(base_model=None if path is None else str(path))
 
@@ -59,10 +83,9 @@ def built(build):
     return model
 
 
-@pytest.mark.parametrize("build", [functional, Subclassed])
 @pytest.mark.parametrize("save", [lambda m, p: tf.saved_model.save(m, p), lambda m, p: m.export(p, verbose=False)])
-def test_loads_every_weight_into_a_model_made_anew(tmp_path, build, save):
-    earlier = trained(build)
+def test_loads_every_weight_into_a_model_made_anew(tmp_path, base, save):
+    build, earlier = base
     save(earlier, str(tmp_path))
     model = built(build)
     assert [w.path for w in model.weights] != [w.path for w in earlier.weights]
@@ -71,11 +94,10 @@ def test_loads_every_weight_into_a_model_made_anew(tmp_path, build, save):
         np.testing.assert_array_equal(one, other)
 
 
-def test_leaves_the_optimizer_new(tmp_path):
-    tf.saved_model.save(trained(functional), str(tmp_path))
+def test_leaves_the_optimizer_new(dense_base):
     model = built(functional)
     model.compile("adam", "mse")
-    warm_start(model, fn_args(tmp_path))
+    warm_start(model, fn_args(dense_base))
     assert int(model.optimizer.iterations) == 0
 
 
@@ -88,9 +110,8 @@ def test_without_a_base_model_nothing_happens():
         np.testing.assert_array_equal(one, other)
 
 
-def test_inside_a_scope_what_was_pruned_stays_pruned(tmp_path):
-    earlier = trained(functional, target_sparsity=0.5, prune_option="first_order_gradient")
-    tf.saved_model.save(earlier, str(tmp_path))
+def test_inside_a_scope_what_was_pruned_stays_pruned(pruned_base):
+    earlier, path = pruned_base
     model = built(functional)
     kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
     zeros = [layer.kernel.numpy() == 0 for layer in earlier.layers if hasattr(layer, "kernel")]
@@ -98,7 +119,7 @@ def test_inside_a_scope_what_was_pruned_stays_pruned(tmp_path):
         begin_pruning_step=100, sparsity_function_end_step=200, prune_option="first_order_gradient"
     )
     with pruning_scope(hparams):
-        warm_start(model, fn_args(tmp_path))
+        warm_start(model, fn_args(path))
         states = [WeightState.existing(layer.kernel) for layer in earlier.layers if hasattr(layer, "kernel")]
         for kernel, state in zip(kernels, states, strict=True):
             np.testing.assert_array_equal(WeightState.existing(kernel).mask, state.mask)
@@ -109,15 +130,14 @@ def test_inside_a_scope_what_was_pruned_stays_pruned(tmp_path):
         np.testing.assert_array_equal(kernel.numpy() == 0, zero)
 
 
-def test_gradient_state_of_another_option_is_left_out(tmp_path):
-    tf.saved_model.save(trained(functional, target_sparsity=0.5, prune_option="first_order_gradient"), str(tmp_path))
+def test_gradient_state_of_another_option_is_left_out(pruned_base):
     model = built(functional)
     kernel = model.layers[3].kernel
     with (
         pytest.raises(RuntimeError, match="Nothing was pruned"),
         pruning_scope(PruningHParams(prune_option="second_order_gradient")),
     ):
-        warm_start(model, fn_args(tmp_path))
+        warm_start(model, fn_args(pruned_base[1]))
     state = WeightState.existing(kernel)
     assert np.count_nonzero(state.mask) == 24
     assert not np.any(state.gradient)
@@ -135,10 +155,9 @@ def test_weights_that_change_places_are_found_by_their_names(tmp_path):
     np.testing.assert_array_equal(model.get_layer("alpha").kernel, earlier.get_layer("alpha").kernel)
 
 
-def test_outside_a_scope_only_the_weights_are_loaded(tmp_path):
-    tf.saved_model.save(trained(functional, target_sparsity=0.5), str(tmp_path))
+def test_outside_a_scope_only_the_weights_are_loaded(pruned_base):
     model = built(functional)
-    warm_start(model, fn_args(tmp_path))
+    warm_start(model, fn_args(pruned_base[1]))
     assert all(WeightState.existing(weight) is None for weight in model.trainable_weights)
 
 
@@ -152,14 +171,12 @@ def refused(model, path, *words):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_base_model_of_another_shape_is_refused(tmp_path):
-    tf.saved_model.save(trained(functional), str(tmp_path))
-    refused(built(lambda: functional(units=9)), tmp_path, "(6, 9)", "(6, 8)", "same architecture")
+def test_a_base_model_of_another_shape_is_refused(dense_base):
+    refused(built(lambda: functional(units=9)), dense_base, "(6, 9)", "(6, 8)", "same architecture")
 
 
-def test_a_base_model_without_the_weights_is_refused(tmp_path):
-    tf.saved_model.save(trained(functional), str(tmp_path))
-    refused(built(lambda: functional(depth=3)), tmp_path, "no weights for", "kernel")
+def test_a_base_model_without_the_weights_is_refused(dense_base):
+    refused(built(lambda: functional(depth=3)), dense_base, "no weights for", "kernel")
 
 
 def test_a_missing_or_empty_base_model_is_refused(tmp_path):
@@ -167,12 +184,12 @@ def test_a_missing_or_empty_base_model_is_refused(tmp_path):
     refused(built(functional), tmp_path, str(tmp_path), "no SavedModel")
 
 
-def test_a_damaged_base_model_is_refused(tmp_path):
-    tf.saved_model.save(trained(functional), str(tmp_path))
-    (tmp_path / "variables" / "variables.index").unlink()
-    refused(built(functional), tmp_path, str(tmp_path), "cannot be read")
+def test_a_damaged_base_model_is_refused(dense_base, tmp_path):
+    path = tmp_path / "damaged"
+    shutil.copytree(dense_base, path)
+    (path / "variables" / "variables.index").unlink()
+    refused(built(functional), path, str(path), "cannot be read")
 
 
-def test_an_unbuilt_model_is_refused(tmp_path):
-    tf.saved_model.save(trained(functional), str(tmp_path))
-    refused(keras.Sequential([keras.layers.Dense(1)]), tmp_path, "Build the model")
+def test_an_unbuilt_model_is_refused(dense_base):
+    refused(keras.Sequential([keras.layers.Dense(1)]), dense_base, "Build the model")

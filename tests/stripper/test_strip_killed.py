@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import tensorflow as tf
 
 from tfx_pruning import strip_saved_model
@@ -25,6 +26,7 @@ strip.strip_saved_model(sys.argv[1], sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeated(tmp_path, snapshot):
     module = tf.Module()
     module.weight = tf.Variable(2.0, name="weight")
