@@ -4,8 +4,10 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ import tensorflow as tf
 from . import naming, summaries
 from .hparams import PruningHParams
 from .pruning import Pruning
+from .saved_training import SavedTraining
 from .weight_choice import prunable_weights
 from .weight_state import Weight, WeightState
 
@@ -34,6 +37,7 @@ class PruningScope:
         self.hparams = hparams
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self._trainings: dict[int, _Training] = {}
+        self._saved: weakref.WeakKeyDictionary[keras.Model, SavedTraining] = weakref.WeakKeyDictionary()
 
     @property
     def prunings(self) -> list[Pruning]:
@@ -54,6 +58,11 @@ class PruningScope:
     def _training(self, model: keras.Model) -> "_Training":
         return self._trainings.setdefault(id(model), _Training(model, self))
 
+    def _saved_training(self, model: keras.Model) -> SavedTraining:
+        if model not in self._saved:
+            self._saved[model] = SavedTraining(model.distribute_strategy)
+        return self._saved[model]
+
     def _close(self) -> None:
         for training in self._trainings.values():
             training.forget_compiled_steps()
@@ -68,6 +77,19 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
     schedule asks for, be it in the middle of the ramp. Steps count the model's optimizer steps inside the scope, over
     all its `fit`s. Any number of models may be fitted; the scope holds for the thread that opened it.
 
+    The layers' own constraints hold as well, as far as zeros allow it. Among the metrics, in the progress bar, the
+    callbacks' logs and the `History`, stands `sparsity`: the zeros in the masks of all pruned weights together, at that
+    moment.
+
+    A training that broke off goes on, step, masks and gradient states included, from what was written inside the scope:
+
+    - by `keras.callbacks.BackupAndRestore`, in a new scope, with nothing more to do;
+    - to a `.keras` or `.weights.h5` file (`ModelCheckpoint`), if it is loaded inside the new scope; loaded outside,
+      or into a program without this package, such a file is the model and its optimizer only;
+    - by `tf.train.Checkpoint(model=model)`, restored before the new `fit` into a model whose optimizer is built.
+
+    A Keras file that is written after the scope holds the model and its optimizer only.
+
     Args:
         hparams: The hyperparameters.
         log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
@@ -80,6 +102,8 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
         TypeError: `hparams` is not PruningHParams.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
             would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
+        FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
+            LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: The scope is opened inside another, or nothing was fitted in it.
     """
     if not isinstance(hparams, PruningHParams):
@@ -91,7 +115,7 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
     scope = PruningScope(hparams, log_dir)
     token = _active.set(scope)
     try:
-        with _patched_fit():
+        with _patched_model():
             yield scope
     finally:
         _active.reset(token)
@@ -108,6 +132,9 @@ def active_scope() -> PruningScope | None:
     return _active.get()
 
 
+# Under this name Keras's own files hold a training's `SavedTraining`.
+_SAVED_TRAINING = "tfx_pruning_training"
+
 _patch_lock = threading.Lock()
 _patch_users = 0
 # What stood in `keras.Model` itself: nothing as Keras ships it, but experiment trackers patch `fit` too.
@@ -115,23 +142,38 @@ _patch_covers: Callable[..., Any] | None = None
 
 
 @contextlib.contextmanager
-def _patched_fit() -> Iterator[None]:
-    """Puts the pruning `fit` in place of `keras.Model.fit`, once for all threads that have a scope open."""
+def _patched_model() -> Iterator[None]:
+    """Puts the pruning `fit` in place of `keras.Model.fit`, once for all threads that have a scope open.
+
+    Beside it, a property by which Keras, when it saves or loads a model, finds the model's `SavedTraining`.
+    """
     global _patch_users, _patch_covers
     with _patch_lock:
         _patch_users += 1
         if _patch_users == 1:
             _patch_covers = vars(keras.Model).get("fit")
             keras.Model.fit = _pruned_fit(keras.Model.fit)
+            setattr(keras.Model, _SAVED_TRAINING, property(_saved_training))
     try:
         yield
     finally:
         with _patch_lock:
             _patch_users -= 1
-            if _patch_users == 0 and _patch_covers is not None:
-                keras.Model.fit = _patch_covers
-            elif _patch_users == 0:
-                del keras.Model.fit
+            if _patch_users == 0:
+                delattr(keras.Model, _SAVED_TRAINING)
+                if _patch_covers is None:
+                    del keras.Model.fit
+                else:
+                    keras.Model.fit = _patch_covers
+
+
+# A loss scale of 2^15 needs 15 skipped batches to come down to 1.
+_BATCHES_WITHOUT_STEP = 100
+
+
+def _saved_training(model: keras.Model) -> SavedTraining | None:
+    scope = _active.get()
+    return None if scope is None else scope._saved_training(model)
 
 
 def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,7 +211,12 @@ class _Training:
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
         self._weights: list[Weight] = []
-        self._steps_before = 0
+        self._saved = scope._saved_training(model)
+        with tf.init_scope(), model.distribute_strategy.scope():
+            # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
+            self._steps_before = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
 
     @contextlib.contextmanager
     def callback_in(self, callbacks: Any) -> Iterator[Any]:
@@ -190,10 +237,10 @@ class _Training:
         """Takes hold of the optimizer, before `fit` traces its first step."""
         optimizer = _innermost(self.model.optimizer)
         if optimizer is not self._optimizer:
-            self._steps_before = self.step() - _steps_of(optimizer)
             self._optimizer = optimizer
             self._states, self._trained = {}, set()
             self.forget_compiled_steps()
+        self._count_on()
         _take(optimizer, self)
         if self.model.train_function is None:
             self.model.make_train_function()
@@ -210,6 +257,13 @@ class _Training:
             trainable = {self._optimizer._var_key(weight) for weight in self.model.trainable_variables}
             states = {self._optimizer._var_key(state.weight): state for state in self.pruning.states}
             self._states = {key: state for key, state in states.items() if key in trainable}
+            self.take_up_loaded()
+            self._count_on()
+
+    def take_up_loaded(self) -> None:
+        """Goes on from a Keras file that was loaded since, if one was."""
+        if self._saved.take_up_loaded():
+            self._count_on()
 
     def observe(self, variable: Any, gradient: Any) -> None:
         """Takes in the gradient of one variable, as the optimizer's update gets it."""
@@ -239,12 +293,36 @@ class _Training:
 
     def step(self) -> int:
         """Optimizer steps so far, over all fits."""
-        return 0 if self._optimizer is None else self._steps_before + _steps_of(self._optimizer)
+        return int(tf.convert_to_tensor(self._saved.step))
 
     def finish(self) -> None:
         """Brings the sparsity to what the schedule asks for at the last step."""
         if self.pruning is not None:
+            self.check_finite()
             self.pruning.finish(self.step())
+            self._constrain()
+
+    def check_finite(self) -> None:
+        """Refuses weights that are NaN or infinite: they have no rank, and NaN times a zero mask is NaN."""
+        for state in self.pruning.states:
+            if not bool(tf.reduce_all(tf.math.is_finite(state.weight))):
+                raise FloatingPointError(
+                    f"{state.path} is NaN or infinite after {self.step()} optimizer steps, since its gradients were: "
+                    "the training has diverged, and there is nothing to rank. Lower the learning rate, clip the "
+                    "gradients (clipnorm), or look for bad values in the data; under mixed_float16 the optimizer must "
+                    "be a keras.optimizers.LossScaleOptimizer."
+                )
+
+    def next_mask_update(self) -> float:
+        """The first step that may update the masks again; infinite after the last."""
+        last = int(tf.convert_to_tensor(self.pruning.last_mask_update_step))
+        hparams = self._scope.hparams
+        due = max(last + hparams.pruning_frequency, hparams.begin_pruning_step, self.step() + 1)
+        return math.inf if -1 < hparams.end_pruning_step < due else due
+
+    def optimizer_updates(self) -> int:
+        """How many batches the optimizer has taken in, skipped ones not counted."""
+        return int(tf.convert_to_tensor(self._optimizer._iterations))
 
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""
@@ -258,13 +336,28 @@ class _Training:
     def _update(self, strategy: tf.distribute.Strategy) -> None:
         del strategy
         step = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.int64) + self._steps_before
+        self._saved.step.assign(step)
         self.pruning.update_masks_if_due(step)
         self.pruning.apply_masks()
+        self._constrain()
         if self._optimizer.use_ema:
             for state in self._states.values():
                 index = self._optimizer._get_variable_index(state.weight)
                 average = self._optimizer._model_variables_moving_average[index]
                 average.assign(average * tf.cast(state.mask, average.dtype))
+
+    def _constrain(self) -> None:
+        """Lets the layers' own constraints hold for what the masks have left."""
+        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
+        for weight in constrained:
+            state = WeightState.of(weight)
+            if not state.masked_forward:
+                weight.assign(weight.constraint(weight))
+                state.apply_mask()
+
+    def _count_on(self) -> None:
+        """Counts from the step that was saved on, whatever the optimizer's own count."""
+        self._steps_before.assign(self.step() - int(tf.convert_to_tensor(self._optimizer.iterations)))
 
     def _choose_weights(self) -> None:
         """Makes the pruning; makes it anew when weights have become trainable since."""
@@ -279,6 +372,7 @@ class _Training:
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:
             self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
+        self._saved.hold(self.pruning)
 
 
 class _PrunedUpdates:
@@ -319,10 +413,6 @@ def _release(optimizer: keras.optimizers.Optimizer) -> None:
         del optimizer.__dict__[_TRAINING]
 
 
-def _steps_of(optimizer: keras.optimizers.Optimizer) -> int:
-    return int(tf.convert_to_tensor(optimizer.iterations))
-
-
 def _innermost(optimizer: Any) -> keras.optimizers.Optimizer:
     """The optimizer whose `update_step` runs: a LossScaleOptimizer wraps it."""
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -336,29 +426,45 @@ def _innermost(optimizer: Any) -> keras.optimizers.Optimizer:
 
 
 class _PruningCallback(keras.callbacks.Callback):
-    """Begins and ends the pruning of a `fit`, and writes its TensorBoard summaries."""
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes TensorBoard summaries."""
 
     def __init__(self, training: _Training, scope: PruningScope) -> None:
         super().__init__()
         self._training = training
-        self._frequency = scope.hparams.pruning_frequency
+        self._hparams = scope.hparams
         self._next_step = 0
         self._checked = False
+        self._sparsity = 0.0
+        self._sparsity_holds_for: float = 0
+        self._batches = 0
+        self._updates = 0
         log_dir = scope._log_dir_of(training)
         self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._training.begin()
+        self._updates = self._training.optimizer_updates()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._training.take_up_loaded()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not self._checked:
             self._training.check_trained()
             self._checked = True
+        sparsity = self._sparsity_after_batch()
+        if logs is not None:
+            logs.setdefault("sparsity", sparsity)
+        self._check_progress()
         if self._writer is not None:
             step = self._training.step()
             if step >= self._next_step:
-                self._next_step = step + self._frequency
+                self._next_step = step + self._hparams.pruning_frequency
                 self._write(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._checked and logs is not None:
+            logs.setdefault("sparsity", self._training.pruning.sparsity())
 
     def on_train_end(self, logs: Any = None) -> None:
         self._training.finish()
@@ -369,6 +475,31 @@ class _PruningCallback(keras.callbacks.Callback):
         """Closes the summaries' file."""
         if self._writer is not None:
             self._writer.close()
+
+    def _check_progress(self) -> None:
+        """Refuses to go on when every one of many batches was skipped."""
+        self._batches += 1
+        if self._batches % _BATCHES_WITHOUT_STEP:
+            return
+        updates = self._training.optimizer_updates()
+        if updates == self._updates:
+            raise FloatingPointError(
+                f"The optimizer skipped {_BATCHES_WITHOUT_STEP} batches in a row: the gradients of "
+                f"{self.model.name!r} are NaN or infinite at any loss scale. Look for bad values in the data, or for a "
+                "layer or loss that overflows in float16."
+            )
+        self._updates = updates
+
+    def _sparsity_after_batch(self) -> float:
+        """The sparsity; read, and the weights checked, only when the masks may have changed since."""
+        self._sparsity_holds_for -= self.model.steps_per_execution
+        if self._sparsity_holds_for <= 0:
+            step, due = self._training.step(), self._training.next_mask_update()
+            self._sparsity = self._training.pruning.sparsity()
+            self._training.check_finite()
+            # A batch takes one step, or none if it is skipped.
+            self._sparsity_holds_for = due - step
+        return self._sparsity
 
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):

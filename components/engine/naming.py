@@ -3,7 +3,8 @@
 Every pruned weight carries one trackable child, called `STATE`, that holds its mask, threshold, gradient and old
 weights. Wherever the weight is saved (SavedModel, `tf.train.Checkpoint`), they are saved with it, at
 `<the weight's node>/pruning/mask` and so on, and the variables' own names follow the same pattern. A model whose
-`fit` was pruned carries one more child, `MODEL_STATE`, with the step of the last mask update and the hyperparameters.
+`fit` was pruned carries one more child, `MODEL_STATE`, with the steps so far, the step of the last mask update and the
+hyperparameters.
 """
 
 STATE = "pruning"
@@ -15,10 +16,11 @@ OLD_WEIGHT = "old_weight"
 OLD_OLD_WEIGHT = "old_old_weight"
 LAST_MASK_UPDATE_STEP = "last_mask_update_step"
 HPARAMS = "hparams"
+STEP = "step"
 
 WEIGHT_VARIABLES = (MASK, THRESHOLD, GRADIENT, OLD_WEIGHT, OLD_OLD_WEIGHT)
 
-_KINDS = frozenset((*WEIGHT_VARIABLES, LAST_MASK_UPDATE_STEP, HPARAMS))
+_KINDS = frozenset((*WEIGHT_VARIABLES, LAST_MASK_UPDATE_STEP, HPARAMS, STEP))
 
 
 def pruning_variable_name(owner: str, kind: str) -> str:
