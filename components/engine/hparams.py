@@ -13,22 +13,26 @@ from . import hparams_string
 
 PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
 GRADIENT_ESTIMATORS = ("backprop", "weight_delta")
-ALLOCATIONS = ("uniform", "global")
+ALLOCATIONS = ("uniform", "global", "erk")
+SPARSITY_FUNCTIONS = ("polynomial", "constant", "cosine", "one_shot")
 POOLING_FUNCTIONS = ("AVG", "MAX")
+GRANULARITIES = ("element", "channel")
 
 # Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
 # recovers after the last weight has gone.
 _RAMP_BEGIN = 0.15
 _RAMP_END = 0.6
 _UPDATES_PER_TRAINING = 100
+# How far m * target_sparsity may lie from a whole number of zeros in a run of m weights.
+_RUN_TOLERANCE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningHParams:
     """Hyperparameters of pruning. Refused at construction when wrong.
 
-    The names and defaults are those of google-research `model_pruning`; `gradient_estimator`, `allocation`, `include`,
-    `exclude` and `seed` are new. Steps are optimizer steps, sparsities are fractions in [0, 1).
+    The names and defaults are those of google-research `model_pruning`; fields from `gradient_estimator` on are new.
+    Steps are optimizer steps, sparsities are fractions in [0, 1).
 
     Attributes:
         name: Name of the run; prefixes the TensorBoard summaries.
@@ -36,37 +40,61 @@ class PruningHParams:
         end_pruning_step: Last step at which masks may be updated; -1 for no last step.
         weight_sparsity_map: `regex:sparsity` items. A weight whose path a regex matches (`re.search`) has that target
             in place of `target_sparsity`.
-        block_dims_map: `regex:HxW` items. Must be empty: this version prunes single weights.
-        group_sparsity_map: `group:sparsity` items. Must be empty: this version has no groups.
+        block_dims_map: `regex:HxW` items. A weight whose path a regex matches (`re.search`) has blocks of that height
+            and width in place of `block_height` and `block_width`.
+        group_sparsity_map: `regex:sparsity` items, for `group_pruning`. The weights whose paths a regex matches
+            (`re.search`) are a group: they are ranked together to that target.
         group_block_dims_map: `group:HxW` items. Must be empty: this version has no groups.
-        group_pruning: Must be False: this version has no groups; `allocation='global'` ranks all weights together.
+        group_pruning: Whether weights are ranked in groups, those of `group_sparsity_map`; without a map all of them
+            are one. A weight in no group is ranked alone, to `target_sparsity` or its own in `weight_sparsity_map`.
         threshold_decay: Must be 0: masks are exact, no threshold is smoothed.
         pruning_frequency: Steps between two mask updates.
         nbins: Read for the sake of the reference's strings; selection is exact and has no bins.
-        block_height: Must be 1: this version prunes single weights.
-        block_width: Must be 1: this version prunes single weights.
-        block_pooling_function: 'AVG' or 'MAX'.
+        block_height: Height of the blocks that are pruned as one, -1 for the whole dimension. Blocks are laid over
+            weights that are matrices once dimensions of 1 are left out; all others are pruned weight by weight.
+        block_width: Width of the blocks, -1 for the whole dimension.
+        block_pooling_function: 'AVG' or 'MAX': how the scores of a block's or channel's weights become one.
         initial_sparsity: Sparsity at `sparsity_function_begin_step`.
         target_sparsity: Sparsity from `sparsity_function_end_step` on.
-        sparsity_function_begin_step: Step at which the sparsity begins to rise.
+        sparsity_function_begin_step: Step at which the sparsity begins to rise; has its target from here on if
+            `sparsity_function` is 'constant'.
         sparsity_function_end_step: Step at which the sparsity reaches the target.
-        sparsity_function_exponent: Exponent of the polynomial; 1 is a line, 3 the cubic of Zhu and Gupta (2017).
+        sparsity_function_exponent: Exponent of the polynomial; 1 is a line, 3 the cubic of Zhu and Gupta (2017). Other
+            schedules have none.
         use_tpu: Read for the sake of the reference's strings; the ops are chosen by where they are compiled.
         gradient_decay_rate: Decay d of the moving average G <- d * G + (1 - d) * sample, in [0, 1).
         prune_option: Criterion: 'weight' |w|, 'first_order_gradient' |w| * G, 'second_order_gradient' w^2 * G.
-        intra_block_sparsity: Must be False: this version has no N:M sparsity.
+        intra_block_sparsity: N:M sparsity along the last axis: in every run of `block_width` weights
+            floor(block_width * sparsity) are zero. `target_sparsity` must be a whole number of `block_width`-ths.
         add_summary: Whether TensorBoard summaries are written where a log directory is known.
         gradient_estimator: What G averages. 'backprop': |dL/dw| at every optimizer step, for the second order
             (dL/dw)^2, the diagonal of the empirical Fisher matrix, which makes the score Optimal Brain Damage's
             (LeCun et al., 1990). 'weight_delta': the reference's normalised weight changes between mask updates, with
             its score |w| * G for both orders.
         allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together
-            and the sparsity holds for their sum.
+            and the sparsity holds for their sum. 'erk', Erdős-Rényi-kernel (Evci et al., 2020): the sparsity holds
+            for the sum, each weight tensor's density being proportional to the sum of its dimensions over their
+            product, so that narrow layers stay denser.
+        min_layer_density: Fraction of every weight tensor, in [0, 1), that is kept whatever the ranking says, and one
+            weight at the least, so that no layer dies; 0 for no such floor. For `allocation='global'` and 'erk' and
+            for groups, whose totals it leaves as they are.
+        sparsity_function: Schedule. 'polynomial' and 'cosine' (half a period) rise from `initial_sparsity` to
+            `target_sparsity` between the two steps above; 'constant' is at the target from
+            `sparsity_function_begin_step` on, 'one_shot' from `sparsity_function_end_step` on, and at
+            `initial_sparsity` before.
         include: Regexes over variable paths; weights that one of them matches (`re.search`) are pruned. Empty: the
             kernels (`kernel`, `recurrent_kernel`, `depthwise_kernel`, `pointwise_kernel`) of Dense, EinsumDense,
             convolution and recurrent layers.
         exclude: Regexes over variable paths; a weight that one of them matches is not pruned.
         seed: Seed of the tie-breaking.
+        granularity: What is pruned as one: 'element', single weights, or the blocks or runs that other fields ask for;
+            'channel', all that shares an index of the last axis: a column of a Dense kernel, a filter of a convolution.
+            Take the output layer and depthwise kernels out with `exclude`.
+        block_conv: Whether weights of more dimensions have blocks too, as matrices of (all dimensions but the last, the
+            last): a convolution kernel is (height * width * in, out).
+        n_of_m: 'n:m', such as '2:4': at the target, n of every m weights in a row are kept, along the axis that a
+            matrix product sums over, which inference kernels want: inputs of a Dense, input channels of a Conv2D.
+            `target_sparsity` must be 1 - n/m.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.
@@ -99,9 +127,14 @@ class PruningHParams:
     add_summary: bool = True
     gradient_estimator: str = "backprop"
     allocation: str = "uniform"
+    min_layer_density: float = 0.0
+    sparsity_function: str = "polynomial"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     seed: int = 0
+    granularity: str = "element"
+    block_conv: bool = False
+    n_of_m: str = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -110,18 +143,15 @@ class PruningHParams:
         self._check_ranges()
         self._check_schedule()
         self._check_supported()
+        self._check_granularity()
         for field in dataclasses.fields(self):
             if isinstance(getattr(self, field.name), tuple):
                 hparams_string.check_items(field.name, getattr(self, field.name))
         for name in ("include", "exclude"):
             for pattern in getattr(self, name):
                 _regex(name, pattern)
-        if self.allocation == "global" and self.weight_sparsity_map:
-            raise ValueError(
-                f"allocation='global' ranks all weights together, so weight_sparsity_map="
-                f"{list(self.weight_sparsity_map)} cannot hold. Use allocation='uniform' or leave out the map."
-            )
-        _ = self.weight_sparsities
+        self._check_allocation()
+        _ = self.weight_sparsities, self.group_sparsities, self.block_dims
 
     @classmethod
     def for_steps(cls, num_steps: int, **fields: Any) -> "PruningHParams":
@@ -236,12 +266,104 @@ class PruningHParams:
         """`weight_sparsity_map` as (regex, target sparsity) pairs."""
         return tuple(_mapped_sparsity("weight_sparsity_map", item) for item in self.weight_sparsity_map)
 
+    @property
+    def group_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
+        """`group_sparsity_map` as (regex, target sparsity) pairs."""
+        return tuple(_mapped_sparsity("group_sparsity_map", item) for item in self.group_sparsity_map)
+
+    @property
+    def target_step(self) -> int:
+        """The step from which the schedule is at its target."""
+        if self.sparsity_function == "constant":
+            return self.sparsity_function_begin_step
+        return self.sparsity_function_end_step
+
+    @property
+    def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
+        """`block_dims_map` as (regex, (height, width)) pairs."""
+        return tuple(_mapped_block(item) for item in self.block_dims_map)
+
+    def block_of(self, path: str) -> tuple[int, int]:
+        """Height and width of the blocks of the weight at `path`; (1, 1) for single weights.
+
+        Raises:
+            ValueError: Two patterns of `block_dims_map` match the path.
+        """
+        matches = [(pattern.pattern, block) for pattern, block in self.block_dims if pattern.search(path)]
+        if len(matches) > 1:
+            raise ValueError(
+                f"{path} matches {len(matches)} patterns of block_dims_map: "
+                f"{', '.join(repr(pattern) for pattern, _ in matches)}. Let one pattern match a weight."
+            )
+        return matches[0][1] if matches else (self.block_height, self.block_width)
+
+    @property
+    def run_length(self) -> int:
+        """Length m of the runs of N:M sparsity; 0 without."""
+        if self.intra_block_sparsity:
+            return self.block_width
+        return int(self.n_of_m.partition(":")[2]) if self.n_of_m else 0
+
+    def zeros_of_run(self, sparsity: Any) -> Any:
+        """How many of `run_length` weights `sparsity` makes zero, floor(m * s), a float; `sparsity` may be a tensor.
+
+        What lies just below a whole number, as 3 * 0.6666 does, counts as that number.
+        """
+        return (self.run_length * sparsity + _RUN_TOLERANCE) // 1
+
+    def _check_granularity(self) -> None:
+        for name in ("block_height", "block_width"):
+            if getattr(self, name) < 1 and getattr(self, name) != -1:
+                raise ValueError(
+                    f"{name} must be a number of weights, or -1 for the whole dimension, got {getattr(self, name)}."
+                )
+        blocks = (self.block_height, self.block_width) != (1, 1) and not self.intra_block_sparsity
+        asked = {
+            "granularity='channel'": self.granularity == "channel",
+            "block_height, block_width or block_dims_map": blocks or bool(self.block_dims_map),
+            f"n_of_m={self.n_of_m!r}": bool(self.n_of_m),
+            "intra_block_sparsity=True": self.intra_block_sparsity,
+        }
+        given = [name for name, wanted in asked.items() if wanted]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other: ask for one of them.")
+        if self.intra_block_sparsity and (self.block_width < 2 or self.block_height != 1):
+            raise ValueError(
+                "intra_block_sparsity=True makes zeros in runs of block_width weights: block_width must be at least 2 "
+                f"and block_height 1, got {self.block_width} and {self.block_height}."
+            )
+        if self.n_of_m:
+            match = re.fullmatch(r"(\d+):(\d+)", self.n_of_m)
+            if not match or not 0 < int(match[1]) < int(match[2]):
+                raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {self.n_of_m!r}.")
+        if self.run_length:
+            self._check_runs()
+
+    def _check_runs(self) -> None:
+        name = f"n_of_m={self.n_of_m!r}" if self.n_of_m else f"intra_block_sparsity with block_width={self.block_width}"
+        length, zeros = self.run_length, round(self.run_length * self.target_sparsity)
+        if self.n_of_m:
+            zeros = length - int(self.n_of_m.partition(":")[0])
+        if abs(length * self.target_sparsity - zeros) > _RUN_TOLERANCE:
+            wanted = f"{zeros / length:.6g}" if self.n_of_m else f"a whole number of {length}ths"
+            raise ValueError(
+                f"{name} gives every run of {length} weights the same number of zeros, which target_sparsity="
+                f"{self.target_sparsity} contradicts. Set target_sparsity to {wanted}."
+            )
+        if self.allocation != "uniform" or self.weight_sparsity_map or self.group_pruning:
+            raise ValueError(
+                f"{name} gives every run the same sparsity. Use allocation='uniform', and leave out "
+                "weight_sparsity_map and groups."
+            )
+
     def _check_choices(self) -> None:
         for name, choices in (
             ("prune_option", PRUNE_OPTIONS),
             ("gradient_estimator", GRADIENT_ESTIMATORS),
             ("allocation", ALLOCATIONS),
+            ("sparsity_function", SPARSITY_FUNCTIONS),
             ("block_pooling_function", POOLING_FUNCTIONS),
+            ("granularity", GRANULARITIES),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
@@ -249,7 +371,13 @@ class PruningHParams:
             raise ValueError(f"name must be letters, digits and ._/- only, got {self.name!r}.")
 
     def _check_ranges(self) -> None:
-        for name in ("initial_sparsity", "target_sparsity", "threshold_decay", "gradient_decay_rate"):
+        for name in (
+            "initial_sparsity",
+            "target_sparsity",
+            "threshold_decay",
+            "gradient_decay_rate",
+            "min_layer_density",
+        ):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
         for name in ("begin_pruning_step", "sparsity_function_begin_step"):
@@ -274,23 +402,44 @@ class PruningHParams:
                 f"begin_pruning_step ({self.begin_pruning_step}) must be before end_pruning_step "
                 f"({self.end_pruning_step}). Set end_pruning_step to -1 to prune until training stops."
             )
-        if self.end_pruning_step < self.sparsity_function_end_step:
+        if self.end_pruning_step < self.target_step:
+            name = "begin" if self.sparsity_function == "constant" else "end"
             raise ValueError(
                 f"Pruning would stop at end_pruning_step={self.end_pruning_step}, before the sparsity reaches its "
-                f"target at sparsity_function_end_step={self.sparsity_function_end_step}. Set end_pruning_step to "
-                f"{self.sparsity_function_end_step} or later, or to -1."
+                f"target at sparsity_function_{name}_step={self.target_step}. Set end_pruning_step to "
+                f"{self.target_step} or later, or to -1."
+            )
+
+    def _check_allocation(self) -> None:
+        if self.group_sparsity_map and not self.group_pruning:
+            raise ValueError(
+                f"group_sparsity_map={list(self.group_sparsity_map)} needs group_pruning=True. Set it, or leave out "
+                "the map."
+            )
+        if self.group_pruning and self.allocation != "uniform":
+            raise ValueError(
+                f"group_pruning and allocation={self.allocation!r} are two ways to share out the sparsity. Leave "
+                "allocation at 'uniform', or group_pruning at False."
+            )
+        one_group = self.group_pruning and not self.group_sparsity_map
+        if self.weight_sparsity_map and (one_group or self.allocation != "uniform"):
+            choice = "group_pruning without group_sparsity_map" if one_group else f"allocation={self.allocation!r}"
+            raise ValueError(
+                f"{choice} gives all weights one sparsity together, so weight_sparsity_map="
+                f"{list(self.weight_sparsity_map)} cannot hold. Leave out the map, or "
+                + ("write the groups down." if one_group else "use allocation='uniform'.")
+            )
+        if self.min_layer_density and self.allocation == "uniform" and not self.group_pruning:
+            raise ValueError(
+                f"min_layer_density={self.min_layer_density} has no effect under allocation='uniform': every layer "
+                "keeps what its own sparsity says. Use allocation='global' or 'erk', or group_pruning, or leave it "
+                "at 0."
             )
 
     def _check_supported(self) -> None:
         only = {
-            "block_dims_map": (),
-            "group_sparsity_map": (),
             "group_block_dims_map": (),
-            "group_pruning": False,
             "threshold_decay": 0.0,
-            "block_height": 1,
-            "block_width": 1,
-            "intra_block_sparsity": False,
         }
         for name, value in only.items():
             if getattr(self, name) != value:
@@ -335,6 +484,17 @@ def _regex(name: str, pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(f"{name} holds {pattern!r}, which is not a regular expression: {error}.") from error
+
+
+def _mapped_block(item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
+    pattern, colon, text = item.rpartition(":")
+    match = re.fullmatch(r"(-1|[1-9]\d*)x(-1|[1-9]\d*)", text)
+    if not colon or not pattern or not match:
+        raise ValueError(
+            "block_dims_map items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole "
+            f"dimension, got {item!r}."
+        )
+    return _regex("block_dims_map", pattern), (int(match[1]), int(match[2]))
 
 
 def _mapped_sparsity(name: str, item: str) -> tuple[re.Pattern[str], float]:

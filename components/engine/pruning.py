@@ -1,15 +1,18 @@
 """Pruning: the masks of a set of weights and their update."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from . import gradient_state, naming, summaries
-from .allocation import allocation
+from .allocation import Allocation, allocation
+from .granularity import Granularity, granularities
 from .hparams import PruningHParams
+from .n_of_m import NOfM
 from .saliency import criterion
+from .schedule import ExternalSparsity, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -21,7 +24,7 @@ def apply_mask(weight: Weight) -> tf.Tensor:
 
     For layers, `tf.Module`s and loops of one's own: `y = x @ apply_mask(self.kernel)`. The first call gives the weight
     a mask and a threshold, later calls use the same; `Pruning` adds the gradient and old weights that its criterion
-    needs. All are in every checkpoint that holds the weight. The weight under a zero mask keeps its value.
+    needs. All are in every checkpoint that holds the weight. The weight keeps its value where it is pruned.
 
     Args:
         weight: A floating `tf.Variable` or `keras.Variable` of any shape.
@@ -62,7 +65,12 @@ class Pruning(Trackable):
         last_mask_update_step: int64 variable, the step of the last mask update; 0 before the first.
     """
 
-    def __init__(self, hparams: PruningHParams, variables: Sequence[Weight] | tf.Module | keras.Layer) -> None:
+    def __init__(
+        self,
+        hparams: PruningHParams,
+        variables: Sequence[Weight] | tf.Module | keras.Layer,
+        sparsity: tf.Variable | Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> None:
         """Chooses the weights and makes their variables.
 
         Args:
@@ -70,15 +78,26 @@ class Pruning(Trackable):
             variables: A Keras model, a layer or a `tf.Module`, whose `trainable_variables` are meant; or a list of
                 variables. Among them `hparams.include` and `exclude` choose (see `prunable_weights`). A model saves
                 this object with itself; for a list, make it an attribute of what is saved.
+            sparsity: Takes the place of the schedule: a floating scalar variable, read at every mask update, or a
+                callable of the step (int64 scalar tensor) that gives a floating scalar tensor; in [0, 1).
 
         Raises:
-            TypeError: `hparams` is not PruningHParams, or `variables` neither a model nor a list of variables.
+            TypeError: `hparams` is not PruningHParams, `variables` neither a model nor a list of variables, or
+                `sparsity` neither a variable nor callable.
             ValueError: A regex matches nothing, no weight is left to prune, or a layer would lose all its weights.
         """
         if not isinstance(hparams, PruningHParams):
             raise TypeError(
                 f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by "
                 "PruningHParams.parse."
+            )
+        if isinstance(sparsity, (tf.Variable, keras.Variable)):
+            variable = sparsity
+            sparsity = lambda step: tf.convert_to_tensor(variable)  # noqa: E731
+        elif sparsity is not None and not callable(sparsity):
+            raise TypeError(
+                f"sparsity must be a variable or a callable step -> sparsity, got {sparsity!r}. A fixed one is "
+                "target_sparsity with sparsity_function='constant'."
             )
         self.hparams = hparams
         model = variables if hasattr(variables, "trainable_variables") else None
@@ -93,7 +112,14 @@ class Pruning(Trackable):
         self._states = [WeightState.of(weight) for weight in chosen]
         self._second_order = hparams.prune_option == "second_order_gradient"
         self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
-        self._allocation = allocation(hparams, self.paths, [state.size for state in self._states])
+        shapes = [tuple(state.weight.shape) for state in self._states]
+        self._granularities = granularities(hparams, self.paths, shapes)
+        units = [granularity.units for granularity in self._granularities]
+        if hparams.run_length:
+            sparsities = schedule(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            self._allocation: Allocation = NOfM(hparams, self.paths, shapes, sparsities)
+        else:
+            self._allocation = allocation(hparams, self.paths, shapes, units, sparsity)
         for state in self._states:
             state.make(self.kinds(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -127,7 +153,7 @@ class Pruning(Trackable):
 
     @property
     def masks(self) -> list[tf.Variable]:
-        """The masks, in the order of `weights`: 1 kept, 0 pruned; the weights' shapes and dtypes."""
+        """The masks, in the order of `weights`: True kept, False pruned; bool, the weights' shapes."""
         return [state.mask for state in self._states]
 
     def conditional_mask_update(
@@ -137,7 +163,7 @@ class Pruning(Trackable):
 
         Masks are updated if begin_pruning_step <= step <= end_pruning_step (no upper bound if that is -1) and
         `pruning_frequency` steps have passed since the last update. Weights under `apply_mask` keep their value; all
-        others are zero under a zero mask when this returns.
+        others are zero where they are pruned when this returns.
 
         Args:
             step: Optimizer steps taken so far, integer scalar.
@@ -192,7 +218,7 @@ class Pruning(Trackable):
             return
         if self.hparams.end_pruning_step != -1:
             step = min(step, self.hparams.end_pruning_step)
-        if self._kept_counts() != [int(kept) for kept in self._allocation.kept(step)]:
+        if [kept for kept, _ in self.kept_units()] != [int(kept) for kept in self._allocation.kept(step)]:
             self._update_masks(tf.constant(step, tf.int64))
         self.apply_masks()
 
@@ -204,9 +230,25 @@ class Pruning(Trackable):
         """Fraction of zeros in each weight's mask, by the weight's path."""
         return {state.path: float(state.sparsity()) for state in self._states}
 
-    def kept_at_target(self) -> list[int]:
-        """How many weights the target sparsity keeps: of each weight, or of all together if allocation='global'."""
-        end = max(self.hparams.begin_pruning_step, self.hparams.sparsity_function_end_step)
+    @property
+    def parts(self) -> list[list[int]]:
+        """Indices of the weights whose sparsity holds for their sum: each by itself, groups, or all together."""
+        return self._allocation.parts
+
+    def kept_units(self) -> list[tuple[int, int]]:
+        """How many units (weights, blocks, channels) the masks keep now, and of how many; for each of `parts`."""
+        kept = [
+            int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
+            for granularity, state in zip(self._granularities, self._states, strict=True)
+        ]
+        return [
+            (sum(kept[index] for index in part), sum(self._granularities[index].units for index in part))
+            for part in self.parts
+        ]
+
+    def kept_units_at_target(self) -> list[int]:
+        """How many units the target sparsity keeps, for each of `parts`."""
+        end = max(self.hparams.begin_pruning_step, self.hparams.target_step)
         return [int(kept) for kept in self._allocation.kept(end)]
 
     def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
@@ -224,19 +266,29 @@ class Pruning(Trackable):
         if self.hparams.uses_gradient and not self.hparams.uses_backprop:
             for state in self._states:
                 self._observe_weight_delta(state)
-        scores = [self._scores(state) for state in self._states]
-        for state, (mask, threshold) in zip(self._states, self._allocation.masks(scores, step), strict=True):
-            state.mask.assign(tf.cast(mask, state.mask.dtype))
+        units = list(zip(self._states, self._granularities, strict=True))
+        scores = [self._unit_scores(state, granularity) for state, granularity in units]
+        masks = self._allocation.masks(scores, step)
+        for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
+            state.mask.assign(tf.cast(granularity.expand(mask), state.mask.dtype))
             state.threshold.assign(threshold)
 
-    def _scores(self, state: WeightState) -> tf.Tensor:
+    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
+        """Scores of the units of one weight, float32."""
+        weight = tf.cast(state.weight, tf.float32)
         gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
-        scores = self._criterion.scores(tf.cast(state.weight, tf.float32), gradient)
+        if self.hparams.gradient_estimator == "weight_delta":
+            # As the reference: the weight and its gradient state are pooled each by itself.
+            weight = granularity.pool(tf.abs(weight))
+            gradient = None if gradient is None else granularity.pool(gradient)
+            scores = self._criterion.scores(weight, gradient)
+        else:
+            scores = granularity.pool(self._criterion.scores(weight, gradient))
         if state.masked_forward:
             return scores
         # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
         # were it to tie with them, chance would put dead weights in its place.
-        return tf.maximum(scores, tf.cast(state.mask, tf.float32) * _SMALLEST_SCORE)
+        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST_SCORE)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -250,10 +302,6 @@ class Pruning(Trackable):
     def _in_window(self, step: tf.Tensor) -> tf.Tensor:
         inside = step >= self.hparams.begin_pruning_step
         return inside if self.hparams.end_pruning_step == -1 else inside & (step <= self.hparams.end_pruning_step)
-
-    def _kept_counts(self) -> list[int]:
-        counts = [int(state.kept()) for state in self._states]
-        return [sum(counts)] if self.hparams.allocation == "global" else counts
 
     @staticmethod
     def kinds(hparams: PruningHParams) -> tuple[str, ...]:

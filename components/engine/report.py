@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from .keras_training import PruningScope
 from .pruning import Pruning
@@ -121,23 +122,26 @@ def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVari
 
 
 def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> None:
-    """Compares zeros with the target: weight by weight, or in sum where the allocation is global."""
-    asked = pruning.kept_at_target()
-    if pruning.hparams.allocation == "global":
-        size = sum(weight.size for weight in weights)
-        nonzero = sum(weight.nonzero for weight in weights)
-        parts = [WeightReport(f"all {len(weights)} pruned weights together", size, nonzero)]
-    else:
-        parts = list(weights)
-    for part, kept in zip(parts, asked, strict=True):
-        if part.nonzero != kept:
+    """Compares zeros with the target: weight by weight, or in sum over those that share a sparsity."""
+    asked = pruning.kept_units_at_target()
+    for part, (kept, units), target in zip(pruning.parts, pruning.kept_units(), asked, strict=True):
+        members = [weights[index] for index in part]
+        name = f"all {len(weights)} pruned weights together"
+        if len(part) < len(weights) or len(part) == 1:
+            name = ", ".join(weight.path for weight in members)
+        size, nonzero = (sum(getattr(weight, of) for weight in members) for of in ("size", "nonzero"))
+        # How many weights a unit has may differ: where the masks keep the units asked for, they say which weights.
+        wanted = sum(int(pruning.states[index].kept()) for index in part)
+        if kept != target:
+            wanted = round(size * target / units)
+        if kept != target or nonzero != wanted:
+            reason = _too_few(pruning, steps) if kept > target or nonzero > wanted else _TOO_MANY
             raise SparsityError(
-                f"{part.path}: asked for {part.size - kept} zeros of {part.size} ({1 - kept / part.size:.4%}), the "
-                f"saved model has {part.size - part.nonzero} ({part.sparsity:.4%}). "
-                f"{_too_few(pruning, steps) if part.nonzero > kept else _TOO_MANY}"
+                f"{name}: asked for {size - wanted} zeros of {size} ({1 - wanted / size:.4%}), the saved model has "
+                f"{size - nonzero} ({1 - nonzero / size:.4%}). {reason}"
             )
-    if any(kept < part.size for part, kept in zip(parts, asked, strict=True)) and not int(
-        pruning.last_mask_update_step
+    if any(target < units for (_, units), target in zip(pruning.kept_units(), asked, strict=True)) and not int(
+        tf.convert_to_tensor(pruning.last_mask_update_step)
     ):
         raise SparsityError(
             f"No mask was updated in {steps} steps of training: begin_pruning_step="
@@ -156,7 +160,7 @@ _TOO_MANY = (
 
 def _too_few(pruning: Pruning, steps: int) -> str:
     hparams = pruning.hparams
-    needed = max(hparams.sparsity_function_end_step, hparams.begin_pruning_step)
+    needed = max(hparams.target_step, hparams.begin_pruning_step)
     if steps < needed:
         return (
             f"Training took {steps} steps, but the schedule reaches its target at step {needed}. Train for at least "

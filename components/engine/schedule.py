@@ -1,8 +1,31 @@
 """The sparsity schedule: step -> sparsity."""
 
 import dataclasses
+import math
+from collections.abc import Callable
+from typing import Protocol
 
 import tensorflow as tf
+
+from .hparams import PruningHParams
+
+
+class Schedule(Protocol):
+    """Sparsity that goes from one value to another without turning back."""
+
+    @property
+    def initial_sparsity(self) -> float:
+        """Sparsity at the first step, a fraction."""
+        ...
+
+    @property
+    def target_sparsity(self) -> float:
+        """Sparsity in the end, a fraction."""
+        ...
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Sparsity at `step`, an integer scalar: float64 scalar, a fraction."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +64,128 @@ class PolynomialSchedule:
         Returns:
             float64 scalar, a fraction; exactly `target_sparsity` from `end_step` on.
         """
-        elapsed = tf.cast(tf.convert_to_tensor(step, dtype_hint=tf.int64), tf.float64) - self.begin_step
-        progress = tf.clip_by_value(elapsed / (self.end_step - self.begin_step), 0.0, 1.0)
+        progress = _progress(step, self.begin_step, self.end_step)
         return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * (1.0 - progress) ** self.exponent
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineSchedule:
+    """Sparsity that rises along half a period of a cosine: slowly, fast in the middle, slowly.
+
+    With p = clip((step - begin_step) / (end_step - begin_step), 0, 1):
+
+        sparsity(step) = target_sparsity + (initial_sparsity - target_sparsity) * (1 + cos(pi * p)) / 2
+
+    Attributes:
+        initial_sparsity: Sparsity up to `begin_step`, a fraction.
+        target_sparsity: Sparsity from `end_step` on, a fraction.
+        begin_step: First step of the ramp.
+        end_step: Last step of the ramp.
+
+    Example:
+        >>> schedule = CosineSchedule(0.0, 0.8, begin_step=100, end_step=300)
+        >>> [round(float(schedule(step)), 3) for step in (0, 100, 200, 300, 1000)]
+        [0.0, 0.0, 0.4, 0.8, 0.8]
+    """
+
+    initial_sparsity: float
+    target_sparsity: float
+    begin_step: int
+    end_step: int
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Sparsity at `step`.
+
+        Args:
+            step: Integer scalar, a Python number or a tensor.
+
+        Returns:
+            float64 scalar, a fraction; exactly `target_sparsity` from `end_step` on.
+        """
+        progress = _progress(step, self.begin_step, self.end_step)
+        # The same as (1 + cos(pi * p)) / 2, but zero at the end however the function is rounded.
+        left = tf.sin(math.pi / 2.0 * (1.0 - progress)) ** 2
+        return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * left
+
+
+@dataclasses.dataclass(frozen=True)
+class OneStepSchedule:
+    """Sparsity that changes once.
+
+    Attributes:
+        initial_sparsity: Sparsity before `step`, a fraction.
+        target_sparsity: Sparsity from `step` on, a fraction.
+        step: The step of the change.
+
+    Example:
+        >>> schedule = OneStepSchedule(0.2, 0.8, step=100)
+        >>> [float(schedule(step)) for step in (0, 99, 100, 1000)]
+        [0.2, 0.2, 0.8, 0.8]
+    """
+
+    initial_sparsity: float
+    target_sparsity: float
+    step: int
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Sparsity at `step`, an integer scalar: float64 scalar, exactly one of the two."""
+        before = tf.convert_to_tensor(step, dtype_hint=tf.int64) < self.step
+        return tf.where(before, tf.constant(self.initial_sparsity, tf.float64), self.target_sparsity)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExternalSparsity:
+    """Sparsity that comes from outside, and may go up and down.
+
+    Attributes:
+        read: Called with the step, an int64 scalar; gives the sparsity, a floating scalar in [0, 1).
+    """
+
+    read: Callable[[tf.Tensor], tf.Tensor]
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Sparsity at `step`.
+
+        Args:
+            step: Integer scalar, a Python number or a tensor.
+
+        Returns:
+            float64 scalar, a fraction.
+
+        Raises:
+            ValueError: What was read is no floating scalar.
+            tf.errors.InvalidArgumentError: It lies outside [0, 1). Code compiled by XLA cannot raise.
+        """
+        given = tf.convert_to_tensor(self.read(tf.cast(step, tf.int64)), dtype_hint=tf.float64)
+        if not given.dtype.is_floating or given.shape.rank != 0:
+            raise ValueError(
+                f"The sparsity must be a floating scalar, a fraction in [0, 1), got {given.dtype.name} of shape "
+                f"{given.shape}. Let the callable return one number, or make a variable of one: tf.Variable(0.5)."
+            )
+        sparsity = tf.cast(given, tf.float64)
+        check = tf.debugging.Assert(
+            (sparsity >= 0.0) & (sparsity < 1.0), ["The sparsity must be a fraction in [0, 1), got:", sparsity]
+        )
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.identity(sparsity)
+
+
+def schedule(hparams: PruningHParams, target_sparsity: float) -> Schedule:
+    """The schedule that `hparams.sparsity_function` names, for weights with the target given.
+
+    It begins at `hparams.initial_sparsity`; at the target given, if that is lower and `hparams.target_sparsity` is not:
+    what is to stay denser than the rest is never sparser on the way.
+    """
+    initial_sparsity = hparams.initial_sparsity
+    if initial_sparsity <= hparams.target_sparsity:
+        initial_sparsity = min(initial_sparsity, target_sparsity)
+    begin, end = hparams.sparsity_function_begin_step, hparams.sparsity_function_end_step
+    if hparams.sparsity_function == "cosine":
+        return CosineSchedule(initial_sparsity, target_sparsity, begin, end)
+    if hparams.sparsity_function == "polynomial":
+        exponent = hparams.sparsity_function_exponent
+        return PolynomialSchedule(initial_sparsity, target_sparsity, begin, end, exponent)
+    return OneStepSchedule(initial_sparsity, target_sparsity, hparams.target_step)
 
 
 def kept_count(size: int, sparsity: float | tf.Tensor) -> tf.Tensor:
@@ -57,3 +199,9 @@ def kept_count(size: int, sparsity: float | tf.Tensor) -> tf.Tensor:
         int64 scalar. In float64, so that it is what Python's `round` gives for the same expression.
     """
     return tf.cast(tf.round(size * (1.0 - tf.convert_to_tensor(sparsity, tf.float64))), tf.int64)
+
+
+def _progress(step: int | tf.Tensor, begin_step: int, end_step: int) -> tf.Tensor:
+    """How far `step` is from the first of the two to the last, a float64 fraction, clipped to [0, 1]."""
+    elapsed = tf.cast(tf.convert_to_tensor(step, dtype_hint=tf.int64), tf.float64) - begin_step
+    return tf.clip_by_value(elapsed / (end_step - begin_step), 0.0, 1.0)

@@ -82,17 +82,17 @@ def _is_large(tensor: tf.Tensor) -> bool:
 
 
 def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    kth, above, equal = _kth_largest(flat, _score_keys, tf.maximum(k, 1), 8 * flat.dtype.size)
+    kth, above, equal = _kth_largest(flat, score_keys, tf.maximum(k, 1), 8 * flat.dtype.size)
     score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
     kth = tf.where(k > 0, kth, kth.dtype.max)
     room = k - above
 
     def some_of_the_tied() -> tf.Tensor:
-        keys = _score_keys(flat)
+        keys = score_keys(flat)
         return tf.cast((keys > kth) | _lots(keys == kth, room, seed), dtype)
 
-    mask = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: tf.cast(_score_keys(flat) >= kth, dtype))
+    mask = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: tf.cast(score_keys(flat) >= kth, dtype))
     return mask, threshold
 
 
@@ -109,8 +109,11 @@ def _compiled_select(mask: tf.DType) -> tf.types.experimental.PolymorphicFunctio
     return tf.function(functools.partial(_select, dtype=mask), jit_compile=True, autograph=False)
 
 
-def _score_keys(scores: tf.Tensor) -> tf.Tensor:
-    """Non-negative integers that order as the scores do."""
+def score_keys(scores: tf.Tensor) -> tf.Tensor:
+    """Non-negative integers that order as floating scores do; NaN and negative scores count as zero.
+
+    Processors and XLA may compare denormal floats as zeros; integers they compare as they are.
+    """
     bits = tf.bitcast(scores, _BITS[scores.dtype.size])
     infinity = tf.bitcast(tf.constant(float("inf"), scores.dtype), bits.dtype)
     # NaN, and all that has a minus sign, lies above infinity.

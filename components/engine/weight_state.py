@@ -33,7 +33,7 @@ class WeightState(Trackable):
 
     Attributes:
         masked_forward: Whether the forward pass multiplies by the mask (`apply_mask`). Such a weight keeps its value
-            under a zero mask; any other is set to zero there.
+            where it is pruned; any other is set to zero there.
     """
 
     def __init__(self, weight: Weight) -> None:
@@ -77,8 +77,8 @@ class WeightState(Trackable):
 
     @property
     def mask(self) -> tf.Variable:
-        """1 where the weight is kept, 0 where it is pruned; shape and dtype of the weight."""
-        return self._variable(naming.MASK, self._reference.dtype, self._reference.shape, 1.0)
+        """True where the weight is kept, False where it is pruned; bool, a byte a weight, of the weight's shape."""
+        return self._variable(naming.MASK, tf.bool, self._reference.shape, 1.0)
 
     @property
     def threshold(self) -> tf.Variable:
@@ -108,14 +108,15 @@ class WeightState(Trackable):
     def apply_mask(self) -> None:
         """Sets the pruned weights to zero, unless the forward pass multiplies by the mask."""
         if not self.masked_forward:
-            self._reference.assign(self._reference * self.mask)
+            weight = tf.convert_to_tensor(self._reference)
+            self._reference.assign(tf.where(self.mask, weight, tf.zeros([], weight.dtype)))
 
     def sparsity(self) -> tf.Tensor:
-        """Fraction of the weights whose mask is zero, float64 scalar."""
+        """Fraction of the weights whose mask is False, float64 scalar."""
         return 1.0 - tf.cast(self.kept(), tf.float64) / self.size
 
     def kept(self) -> tf.Tensor:
-        """Number of weights whose mask is one, int64 scalar."""
+        """Number of weights whose mask is True, int64 scalar."""
         return tf.math.count_nonzero(self.mask)
 
     def _variable(self, kind: str, dtype: tf.DType, shape: Any, value: float) -> tf.Variable:

@@ -139,11 +139,11 @@ def _checked(hparams: Any) -> PruningHParams:
 def _warn_of_too_few_steps(hparams: PruningHParams, train_args: Any) -> None:
     """No error: what `num_steps` counts is run_fn's affair; most take it as the steps of an epoch."""
     steps = train_args.num_steps if isinstance(train_args, trainer_pb2.TrainArgs) else 0
-    if 0 < steps < hparams.sparsity_function_end_step:
+    if 0 < steps < hparams.target_step:
         logging.warning(
-            "The sparsity rises until step %d (sparsity_function_end_step), but train_args.num_steps is %d: unless "
-            "run_fn trains longer, PruningTrainer will fail. PruningHParams.for_steps(%d, ...) fits the schedule.",
-            hparams.sparsity_function_end_step,
+            "The sparsity reaches its target at step %d, but train_args.num_steps is %d: unless run_fn trains longer, "
+            "PruningTrainer will fail. PruningHParams.for_steps(%d, ...) fits the schedule to the training.",
+            hparams.target_step,
             steps,
             steps,
         )

@@ -35,7 +35,18 @@ REFERENCE_DEFAULTS = {
     "intra_block_sparsity": False,
     "add_summary": True,
 }
-NEW_DEFAULTS = {"gradient_estimator": "backprop", "allocation": "uniform", "include": (), "exclude": (), "seed": 0}
+NEW_DEFAULTS = {
+    "gradient_estimator": "backprop",
+    "allocation": "uniform",
+    "min_layer_density": 0.0,
+    "sparsity_function": "polynomial",
+    "include": (),
+    "exclude": (),
+    "seed": 0,
+    "granularity": "element",
+    "block_conv": False,
+    "n_of_m": "",
+}
 
 
 def test_fields_and_defaults_are_the_references_and_the_new_ones():
@@ -93,6 +104,7 @@ hparams_strategy = st.builds(
     prune_option=st.sampled_from(["weight", "first_order_gradient", "second_order_gradient"]),
     gradient_estimator=st.sampled_from(["backprop", "weight_delta"]),
     weight_sparsity_map=st.lists(st.builds("layer_{}/kernel:{!r}".format, st.integers(0, 99), sparsities), max_size=3),
+    sparsity_function=st.sampled_from(["polynomial", "constant", "cosine", "one_shot"]),
     include=st.lists(st.from_regex(r"[a-z_/.*+]{1,8}", fullmatch=True).filter(lambda p: _compiles(p)), max_size=3),
     add_summary=st.booleans(),
     seed=st.integers(-(2**31), 2**31),
@@ -105,6 +117,48 @@ def _compiles(pattern):
     except re.error:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"group_pruning": True}, "group_pruning=true"),
+        (
+            {"group_pruning": True, "group_sparsity_map": ["^(a|b,c)/:0.5", "d[,]:0"], "min_layer_density": 0.01},
+            "group_sparsity_map=[^(a|b,c)/:0.5,d[,]:0],group_pruning=true,min_layer_density=0.01",
+        ),
+        ({"allocation": "erk", "min_layer_density": 0.01}, "allocation=erk,min_layer_density=0.01"),
+        ({"allocation": "global", "sparsity_function": "one_shot"}, "sparsity_function=one_shot,allocation=global"),
+    ],
+)
+def test_allocation_and_schedule_survive_string_and_json(fields, text):
+    hparams = PruningHParams(**fields)
+    for name, value in fields.items():
+        assert getattr(hparams, name) == (tuple(value) if isinstance(value, list) else value)
+    assert PruningHParams.parse(hparams.to_string()) == PruningHParams.from_json(hparams.to_json()) == hparams
+    assert PruningHParams.parse(text) == hparams
+
+
+def test_groups_are_regexes_with_their_sparsities():
+    hparams = PruningHParams(group_pruning=True, group_sparsity_map=["^a:b/:0.5", "c$:0"])
+    groups = [(pattern.pattern, sparsity) for pattern, sparsity in hparams.group_sparsities]
+    assert groups == [("^a:b/", 0.5), ("c$", 0)]
+
+
+@pytest.mark.parametrize(
+    ("sparsity_function", "step"), [("polynomial", 80), ("cosine", 80), ("one_shot", 80), ("constant", 20)]
+)
+def test_target_step_is_where_the_schedule_has_its_target(sparsity_function, step):
+    fields = {
+        "sparsity_function": sparsity_function,
+        "sparsity_function_begin_step": 20,
+        "sparsity_function_end_step": 80,
+    }
+    assert PruningHParams(**fields).target_step == step
+    assert PruningHParams(end_pruning_step=step, **fields).target_step == step
+    which = "begin" if sparsity_function == "constant" else "end"
+    with pytest.raises(ValueError, match=f"end_pruning_step={step - 1}, .* at sparsity_function_{which}_step={step}"):
+        PruningHParams(end_pruning_step=step - 1, **fields)
 
 
 @hypothesis.settings(derandomize=True, deadline=None)
@@ -137,6 +191,23 @@ REFUSED = [
     ({"weight_sparsity_map": ["a"]}, ValueError, ["weight_sparsity_map", "regex:sparsity", "'a'"]),
     ({"weight_sparsity_map": ["(:0.5"]}, ValueError, ["weight_sparsity_map", "'(:0.5'"]),
     ({"weight_sparsity_map": ["a:0.5"], "allocation": "global"}, ValueError, ["weight_sparsity_map", "global"]),
+    ({"weight_sparsity_map": ["a:0.5"], "allocation": "erk"}, ValueError, ["weight_sparsity_map", "'erk'"]),
+    (
+        {"weight_sparsity_map": ["a:0.5"], "group_pruning": True},
+        ValueError,
+        ["group_pruning without group_sparsity_map", "weight_sparsity_map=['a:0.5']"],
+    ),
+    ({"group_sparsity_map": ["a:0.5"]}, ValueError, ["group_sparsity_map=['a:0.5'] needs group_pruning=True"]),
+    ({"group_sparsity_map": ["a:1"], "group_pruning": True}, ValueError, ["group_sparsity_map", "'a:1'", "[0, 1)"]),
+    ({"group_sparsity_map": ["a"], "group_pruning": True}, ValueError, ["group_sparsity_map", "regex:sparsity"]),
+    ({"group_pruning": True, "allocation": "global"}, ValueError, ["group_pruning", "allocation='global'"]),
+    ({"group_pruning": True, "allocation": "erk"}, ValueError, ["group_pruning", "allocation='erk'"]),
+    ({"group_pruning": "yes"}, TypeError, ["group_pruning", "'yes'"]),
+    ({"min_layer_density": 1.0, "allocation": "global"}, ValueError, ["min_layer_density", "[0, 1)", "1.0"]),
+    ({"min_layer_density": -0.1, "allocation": "global"}, ValueError, ["min_layer_density", "[0, 1)", "-0.1"]),
+    ({"min_layer_density": "1"}, TypeError, ["min_layer_density", "'1'"]),
+    ({"min_layer_density": 0.1}, ValueError, ["min_layer_density=0.1", "allocation='uniform'", "'global' or 'erk'"]),
+    ({"sparsity_function": "linear"}, ValueError, ["sparsity_function", "polynomial, constant", "'linear'"]),
     ({"include": ["*"]}, ValueError, ["include", "'*'", "regular expression"]),
     ({"include": "kernel"}, TypeError, ["include", "list of strings", "'kernel'"]),
     ({"target_sparsity": "0.9"}, TypeError, ["target_sparsity", "'0.9'", "str"]),
@@ -144,10 +215,11 @@ REFUSED = [
     ({"pruning_frequency": True}, TypeError, ["pruning_frequency", "True"]),
     ({"add_summary": 1}, TypeError, ["add_summary", "1"]),
     ({"name": "a,b"}, ValueError, ["name", "'a,b'"]),
-    ({"block_height": 4}, ValueError, ["block_height=4", "not supported"]),
-    ({"block_dims_map": ["a:4x4"]}, ValueError, ["block_dims_map", "a:4x4"]),
-    ({"group_pruning": True}, ValueError, ["group_pruning", "not supported"]),
-    ({"intra_block_sparsity": True}, ValueError, ["intra_block_sparsity", "not supported"]),
+    ({"block_height": 0}, ValueError, ["block_height", "-1 for the whole dimension", "0"]),
+    ({"block_width": -2}, ValueError, ["block_width", "-1 for the whole dimension", "-2"]),
+    ({"block_dims_map": ["a:4x0"]}, ValueError, ["block_dims_map", "regex:HxW", "'a:4x0'"]),
+    ({"group_pruning": True, "n_of_m": "1:2"}, ValueError, ["n_of_m='1:2'", "and groups"]),
+    ({"intra_block_sparsity": True}, ValueError, ["intra_block_sparsity", "block_width must be at least 2", "got 1"]),
     ({"threshold_decay": 0.5}, ValueError, ["threshold_decay=0.5", "not supported"]),
 ]
 

@@ -73,6 +73,19 @@ _CASES = {
     for walk, trajectory in _TRAJECTORIES.items()
     for schedule, values in _SCHEDULES.items()
 }
+# Blocks that fit into the kernels: where they do not, the reference pools other blocks than those that it prunes.
+_BLOCKS = {
+    "rows": {"block_width": -1},
+    "rows by their largest": {"block_width": -1, "block_pooling_function": "MAX"},
+}
+_CASES |= {
+    f"{option}, {blocks}": (
+        _TRAJECTORIES["random walk"],
+        {"prune_option": option, "pruning_frequency": 2, "sparsity_function_end_step": 30, **values},
+    )
+    for option in ("weight", *_GRADIENT_OPTIONS)
+    for blocks, values in _BLOCKS.items()
+}
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,19 @@ def test_a_clone_saved_under_other_names_is_recognised_by_its_values(tmp_path, p
     assert report_of(scope, str(tmp_path)).nonzero_parameters == 44
 
 
+def test_blocks_of_unequal_size_are_counted_as_they_are(tmp_path):
+    layers = [keras.layers.Input((10,)), keras.layers.Dense(5, name="first"), keras.layers.Dense(1, name="last")]
+    model = keras.Sequential(layers)
+    scope = prune(model, target_sparsity=0.5, block_height=4, block_width=2, exclude=["last"])
+    tf.saved_model.save(model, str(tmp_path))
+    report = report_of(scope, str(tmp_path))
+    [weight] = report.weights
+    kernel = model.layers[0].kernel.numpy()
+    assert (weight.size, weight.nonzero) == (50, np.count_nonzero(kernel))
+    blocks = np.pad(kernel, [[0, 2], [0, 1]]).reshape(3, 4, 3, 2)
+    assert np.count_nonzero(np.any(blocks, axis=(1, 3))) == round(9 * 0.5)
+
+
 def refused(scope, path, *words):
     with pytest.raises(SparsityError) as caught:
         report_of(scope, str(path))

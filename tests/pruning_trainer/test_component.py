@@ -76,5 +76,5 @@ def test_fewer_steps_than_the_schedule_are_warned_of_when_the_pipeline_is_built(
         component(
             hparams=PruningHParams(sparsity_function_end_step=100), train_args=trainer_pb2.TrainArgs(num_steps=steps)
         )
-    expected = ["The sparsity rises until step 100 (sparsity_function_end_step), but train_args.num_steps is 99"]
+    expected = ["The sparsity reaches its target at step 100, but train_args.num_steps is 99"]
     assert [record.getMessage().split(":")[0] for record in caplog.records] == (expected if steps == 99 else [])

@@ -1,0 +1,111 @@
+"""NOfM: N:M sparsity, the same number of zeros in every run of m weights."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from .allocation import Allocation
+from .hparams import PruningHParams
+from .selection import score_keys
+
+
+class NOfM(Allocation):
+    """Ranks the weights of each run among themselves.
+
+    Runs lie side by side along one axis. Where the last of a row is short, it keeps as many weights as a whole one
+    does, or all that it has.
+    """
+
+    def __init__(
+        self,
+        hparams: PruningHParams,
+        paths: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        schedule: Callable[[int | tf.Tensor], tf.Tensor],
+    ) -> None:
+        """Lays the runs.
+
+        Args:
+            hparams: The hyperparameters; `n_of_m` or `intra_block_sparsity` is given.
+            paths: The weights' paths.
+            shapes: The weights' shapes.
+            schedule: Step -> sparsity, float64 scalar.
+
+        Raises:
+            ValueError: A weight is not of rank 2 or 4: which axis its runs should follow would be a guess.
+        """
+        for path, shape in zip(paths, shapes, strict=True):
+            if len(shape) not in (2, 4):
+                raise ValueError(
+                    f"N:M sparsity is for kernels of rank 2 (Dense) and 4 (Conv2D); {path} has the shape "
+                    f"{list(shape)}. Take it out with exclude."
+                )
+        super().__init__([[index] for index in range(len(shapes))], [0] * len(shapes), hparams.seed)
+        self._hparams = hparams
+        self._schedule = schedule
+        self._runs = [_Runs(shape, -2 if hparams.n_of_m else -1, hparams.run_length) for shape in shapes]
+
+    def masks(self, scores: Sequence[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """See `Allocation.masks`."""
+        kept = self._kept_of_run(step)
+        return [
+            runs.mask(tf.cast(score, tf.float32), kept, self._lots(index, step))
+            for index, (runs, score) in enumerate(zip(self._runs, scores, strict=True))
+        ]
+
+    def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """See `Allocation.kept`."""
+        kept = self._kept_of_run(step)
+        return [tf.cast(runs.kept(kept), tf.int64) for runs in self._runs]
+
+    def _kept_of_run(self, step: int | tf.Tensor) -> tf.Tensor:
+        """How many weights a whole run keeps, int32 scalar, at least one."""
+        zeros = self._hparams.zeros_of_run(self._schedule(step))
+        return tf.maximum(1, self._hparams.run_length - tf.cast(zeros, tf.int32))
+
+
+class _Runs:
+    """The runs of one weight."""
+
+    def __init__(self, shape: tuple[int, ...], axis: int, length: int) -> None:
+        self._shape, self._length = shape, length
+        axis += len(shape)
+        self._outer, self._row, self._inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+        self._missing = -self._row % length
+
+    def kept(self, kept: tf.Tensor) -> tf.Tensor:
+        """How many weights are kept where whole runs keep `kept`."""
+        whole, rest = divmod(self._row, self._length)
+        return self._outer * self._inner * (whole * kept + tf.minimum(kept, rest))
+
+    def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept.
+
+        Args:
+            scores: float32, shape of the weight.
+            kept: int32 scalar, at least one.
+            seed: int64, shape [2].
+        """
+        keys = score_keys(scores)
+        row = tf.reshape(keys, [self._outer, self._row, self._inner])
+        # What fills up the last run ranks below all that is there.
+        row = tf.pad(row, [[0, 0], [0, self._missing], [0, 0]], constant_values=-1)
+        runs = tf.reshape(row, [self._outer, -1, self._length, self._inner])
+        lots = self._lots(tf.shape(runs), seed)
+        rank = tf.zeros_like(runs, tf.int32)
+        for distance in range(1, self._length):
+            other, other_lot = (tf.roll(each, distance, axis=2) for each in (runs, lots))
+            rank += tf.cast((other > runs) | ((other == runs) & (other_lot > lots)), tf.int32)
+        mask = tf.cast(rank < kept, tf.float32)
+        mask = tf.reshape(mask, [self._outer, self._row + self._missing, self._inner])[:, : self._row]
+        mask = tf.reshape(mask, self._shape)
+        lowest = tf.reduce_min(tf.where(mask > 0, keys, keys.dtype.max))
+        return mask, tf.bitcast(lowest, tf.float32)
+
+    def _lots(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Random int32 numbers, no two of one run alike."""
+        bits = self._length.bit_length()
+        draws = tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox")
+        place = tf.reshape(tf.range(self._length), [self._length, 1])
+        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, bits), place)
