@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from _models import EPOCHS, MODELS, STEPS, random_data
 from _process import Arrays, in_own_process, run_task
 
 
@@ -27,6 +28,20 @@ def tfmot_accuracies(
     """
     options = {"seed": seed, "sparsities": list(sparsities), **training}
     return [tuple(pair) for pair in in_own_process(__file__, "accuracy", split, options)["pairs"].tolist()]
+
+
+def tfmot_step_seconds(model: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a training step, in Keras 2: 'dense', and 'pruned' by `prune_low_magnitude`, by turns.
+
+    Args:
+        model: A name of `_models.MODELS`.
+        rounds: Number of turns of each.
+
+    Returns:
+        For each of the two a value for each epoch that counts.
+    """
+    found = in_own_process(__file__, "step", {}, {"model": model, "rounds": rounds})
+    return {which: found[which].tolist() for which in ("dense", "pruned")}
 
 
 def _time(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
@@ -83,5 +98,41 @@ def _accuracy(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
     return {"pairs": np.array(pairs)}
 
 
+def _step(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    del arrays
+    layers, shape, batch_size = MODELS[options["model"]]
+    x, y = random_data(shape, batch_size)
+
+    class Clock(tf_keras.callbacks.Callback):
+        def __init__(self, seconds: list[float]) -> None:
+            super().__init__()
+            self.seconds = seconds
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch:
+                self.seconds.append((time.perf_counter() - self.start) / STEPS)
+
+    times: dict[str, list[float]] = {"dense": [], "pruned": []}
+    for _ in range(options["rounds"]):
+        for which, seconds in times.items():
+            model = tf_keras.Sequential([tf_keras.layers.Input(shape), *layers(tf_keras.layers)])
+            callbacks: list[Any] = [Clock(seconds)]
+            if which == "pruned":
+                schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.9, 0, 10 * STEPS * EPOCHS, frequency=STEPS)
+                model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
+                callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
+            loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(tf_keras.optimizers.Adam(1e-4), loss)
+            model.fit(x, y, batch_size=batch_size, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+            tf_keras.backend.clear_session()
+    return {which: np.array(seconds) for which, seconds in times.items()}
+
+
 if __name__ == "__main__":
-    run_task({"time": _time, "accuracy": _accuracy})
+    run_task({"time": _time, "accuracy": _accuracy, "step": _step})
