@@ -6,13 +6,13 @@ What is ranked and counted are units: single weights, or the blocks or channels 
 import abc
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 import tensorflow as tf
 
+from . import path_map
 from .hparams import PruningHParams
 from .schedule import ExternalSparsity, Schedule, kept_count, schedule
 from .selection import top_k_mask
@@ -271,8 +271,8 @@ def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
     """The weights that have one sparsity together, in the order of their first ones."""
     if hparams.allocation != "uniform" or (hparams.group_pruning and not hparams.group_sparsity_map):
         return [_Part(list(range(len(paths))), hparams.target_sparsity, "target_sparsity")]
-    own = _matches("weight_sparsity_map", hparams.weight_sparsities, paths)
-    groups = _matches("group_sparsity_map", hparams.group_sparsities, paths)
+    own = path_map.matches("weight_sparsity_map", hparams.weight_sparsities, paths)
+    groups = path_map.matches("group_sparsity_map", hparams.group_sparsities, paths)
     parts: dict[str | int, _Part] = {}
     for index, path in enumerate(paths):
         if index in own and index in groups:
@@ -289,28 +289,6 @@ def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
         else:
             parts[index] = _Part([index], hparams.target_sparsity, "target_sparsity")
     return list(parts.values())
-
-
-def _matches(
-    name: str, sparsities: Sequence[tuple[re.Pattern[str], float]], paths: Sequence[str]
-) -> dict[int, tuple[str, float]]:
-    """The regex and sparsity of the map `name` for each index of a path that it matches."""
-    for pattern, _ in sparsities:
-        if not any(pattern.search(path) for path in paths):
-            raise ValueError(
-                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}."
-            )
-    found = {}
-    for index, path in enumerate(paths):
-        matches = [(pattern.pattern, target) for pattern, target in sparsities if pattern.search(path)]
-        if len(matches) > 1:
-            raise ValueError(
-                f"{path} matches {len(matches)} patterns of {name}: "
-                f"{', '.join(repr(pattern) for pattern, _ in matches)}. Let one pattern match a weight."
-            )
-        if matches:
-            found[index] = matches[0]
-    return found
 
 
 def _floor(units: int, min_layer_density: float) -> int:

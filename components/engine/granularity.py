@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from . import path_map
 from .hparams import PruningHParams
 
 Shape = tuple[int, ...]
@@ -110,8 +111,8 @@ class Blocks:
         return tf.reshape(tf.pad(tf.reshape(values, self._matrix), missing), [rows, height, columns, width])
 
 
-def granularity(hparams: PruningHParams, path: str, shape: Shape) -> Granularity:
-    """The granularity that `hparams` asks of one weight.
+def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequence[Shape]) -> list[Granularity]:
+    """The granularity that `hparams` asks of each weight.
 
     Blocks are laid over weights that are matrices once dimensions of 1 are left out, as in the reference; with
     `block_conv` over all others too, as matrices of (all dimensions but the last, the last). What is left is pruned
@@ -119,12 +120,22 @@ def granularity(hparams: PruningHParams, path: str, shape: Shape) -> Granularity
 
     Args:
         hparams: The hyperparameters.
-        path: Path of the weight.
-        shape: Its shape.
+        paths: The weights' paths.
+        shapes: The weights' shapes.
 
     Raises:
-        ValueError: Channels are asked of a weight of rank 1 or 0.
+        ValueError: A regex of `block_dims_map` matches no weight, two match one, or channels are asked of a weight of
+            rank 1 or 0.
     """
+    mapped = path_map.matches("block_dims_map", hparams.block_dims, paths)
+    everywhere = hparams.block_height, hparams.block_width
+    return [
+        _granularity(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
+        for index, (path, shape) in enumerate(zip(paths, shapes, strict=True))
+    ]
+
+
+def _granularity(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
     pooling = hparams.block_pooling_function
     if hparams.granularity == "channel":
         if len(shape) < 2:
@@ -134,27 +145,12 @@ def granularity(hparams: PruningHParams, path: str, shape: Shape) -> Granularity
             )
         rows = math.prod(shape[:-1])
         return Blocks(shape, (rows, shape[-1]), (rows, 1), pooling)
-    block = hparams.block_of(path)
     matrix = _matrix(shape, hparams.block_conv)
     if matrix is None or block == (1, 1) or hparams.run_length:
         return Elements(shape)
     return Blocks(
         shape, matrix, tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True)), pooling
     )
-
-
-def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequence[Shape]) -> list[Granularity]:
-    """The granularity of each weight.
-
-    Raises:
-        ValueError: A pattern of `block_dims_map` matches none of the paths, or a weight refuses its granularity.
-    """
-    for pattern, _ in hparams.block_dims:
-        if not any(pattern.search(path) for path in paths):
-            raise ValueError(
-                f"block_dims_map holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}."
-            )
-    return [granularity(hparams, path, shape) for path, shape in zip(paths, shapes, strict=True)]
 
 
 def _matrix(shape: Shape, block_conv: bool) -> tuple[int, int] | None:

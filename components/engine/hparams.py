@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import hparams_string
+from . import hparams_string, path_map
 
 PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
 GRADIENT_ESTIMATORS = ("backprop", "weight_delta")
@@ -149,7 +149,7 @@ class PruningHParams:
                 hparams_string.check_items(field.name, getattr(self, field.name))
         for name in ("include", "exclude"):
             for pattern in getattr(self, name):
-                _regex(name, pattern)
+                path_map.regex(name, pattern)
         self._check_allocation()
         _ = self.weight_sparsities, self.group_sparsities, self.block_dims
 
@@ -264,12 +264,12 @@ class PruningHParams:
     @property
     def weight_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
         """`weight_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(_mapped_sparsity("weight_sparsity_map", item) for item in self.weight_sparsity_map)
+        return tuple(path_map.sparsity_item("weight_sparsity_map", item) for item in self.weight_sparsity_map)
 
     @property
     def group_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
         """`group_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(_mapped_sparsity("group_sparsity_map", item) for item in self.group_sparsity_map)
+        return tuple(path_map.sparsity_item("group_sparsity_map", item) for item in self.group_sparsity_map)
 
     @property
     def target_step(self) -> int:
@@ -281,21 +281,7 @@ class PruningHParams:
     @property
     def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
         """`block_dims_map` as (regex, (height, width)) pairs."""
-        return tuple(_mapped_block(item) for item in self.block_dims_map)
-
-    def block_of(self, path: str) -> tuple[int, int]:
-        """Height and width of the blocks of the weight at `path`; (1, 1) for single weights.
-
-        Raises:
-            ValueError: Two patterns of `block_dims_map` match the path.
-        """
-        matches = [(pattern.pattern, block) for pattern, block in self.block_dims if pattern.search(path)]
-        if len(matches) > 1:
-            raise ValueError(
-                f"{path} matches {len(matches)} patterns of block_dims_map: "
-                f"{', '.join(repr(pattern) for pattern, _ in matches)}. Let one pattern match a weight."
-            )
-        return matches[0][1] if matches else (self.block_height, self.block_width)
+        return tuple(path_map.block_item("block_dims_map", item) for item in self.block_dims_map)
 
     @property
     def run_length(self) -> int:
@@ -437,18 +423,16 @@ class PruningHParams:
             )
 
     def _check_supported(self) -> None:
-        only = {
-            "group_block_dims_map": (),
-            "threshold_decay": 0.0,
-        }
-        for name, value in only.items():
-            if getattr(self, name) != value:
-                wanted = list(value) if isinstance(value, tuple) else value
-                got = getattr(self, name)
-                raise ValueError(
-                    f"{name}={list(got) if isinstance(got, tuple) else got} is not supported: this version prunes "
-                    f"single weights, by layer or globally. Leave {name} at {wanted}."
-                )
+        if self.threshold_decay:
+            raise ValueError(
+                f"threshold_decay={self.threshold_decay} is not supported: masks are exact, no threshold is smoothed. "
+                "Leave it at 0."
+            )
+        if self.group_block_dims_map:
+            raise ValueError(
+                f"group_block_dims_map={list(self.group_block_dims_map)} is not supported: block_dims_map names the "
+                "blocks of a group's weights too. Leave it empty."
+            )
 
 
 def _field_types() -> dict[str, Any]:
@@ -477,32 +461,3 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     raise TypeError(
         f"{name} must be {wanted.get(kind, 'a list of strings')}, got {value!r} of type {type(value).__name__}."
     )
-
-
-def _regex(name: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{name} holds {pattern!r}, which is not a regular expression: {error}.") from error
-
-
-def _mapped_block(item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
-    pattern, colon, text = item.rpartition(":")
-    match = re.fullmatch(r"(-1|[1-9]\d*)x(-1|[1-9]\d*)", text)
-    if not colon or not pattern or not match:
-        raise ValueError(
-            "block_dims_map items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole "
-            f"dimension, got {item!r}."
-        )
-    return _regex("block_dims_map", pattern), (int(match[1]), int(match[2]))
-
-
-def _mapped_sparsity(name: str, item: str) -> tuple[re.Pattern[str], float]:
-    pattern, colon, text = item.rpartition(":")
-    try:
-        sparsity = float(text)
-    except ValueError:
-        sparsity = math.nan
-    if not colon or not pattern or not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {item!r}.")
-    return _regex(name, pattern), sparsity

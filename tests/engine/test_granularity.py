@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfx_pruning import Pruning, PruningHParams, apply_mask
-from tfx_pruning.engine.granularity import granularity
+from tfx_pruning.engine.granularity import granularities
 
 RNG = np.random.default_rng(0)
 
 
 def of(shape, path="layer/kernel", **fields):
-    return granularity(PruningHParams(**fields), path, shape)
+    return granularities(PruningHParams(**fields), [path], [shape])[0]
 
 
 def by_hand(values, block, reduce):
@@ -79,10 +79,9 @@ def test_number_of_units(shape, fields, units):
 
 
 def test_block_dims_map_goes_before_the_blocks_of_all():
-    fields = {"block_height": 2, "block_width": 2, "block_dims_map": ["first:3x1", "last:-1x1"]}
-    assert of((6, 6), "first/kernel", **fields).units == 12
-    assert of((6, 6), "last/kernel", **fields).units == 6
-    assert of((6, 6), "other/kernel", **fields).units == 9
+    hparams = PruningHParams(block_height=2, block_width=2, block_dims_map=["first:3x1", "last:-1x1"])
+    found = granularities(hparams, ["first/kernel", "other/kernel", "last/kernel"], [(6, 6)] * 3)
+    assert [each.units for each in found] == [12, 9, 6]
 
 
 @pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])

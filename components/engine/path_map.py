@@ -1,0 +1,84 @@
+"""Maps from regexes over variable paths to values, such as `weight_sparsity_map`: their items, and what they match."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def regex(name: str, pattern: str) -> re.Pattern[str]:
+    """The regex that the hyperparameter `name` holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name} holds {pattern!r}, which is not a regular expression: {error}.") from error
+
+
+def sparsity_item(name: str, item: str) -> tuple[re.Pattern[str], float]:
+    """Reads an item `regex:sparsity` of the map `name`.
+
+    Raises:
+        ValueError: It is not of that form, or the sparsity is outside [0, 1).
+    """
+    pattern, colon, text = item.rpartition(":")
+    try:
+        sparsity = float(text)
+    except ValueError:
+        sparsity = math.nan
+    if not colon or not pattern or not 0.0 <= sparsity < 1.0:
+        raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {item!r}.")
+    return regex(name, pattern), sparsity
+
+
+def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
+    """Reads an item `regex:HxW` of the map `name`.
+
+    Raises:
+        ValueError: It is not of that form, or a dimension is neither positive nor -1.
+    """
+    pattern, colon, text = item.rpartition(":")
+    match = re.fullmatch(r"(-1|[1-9]\d*)x(-1|[1-9]\d*)", text)
+    if not colon or not pattern or not match:
+        raise ValueError(
+            f"{name} items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole dimension, got "
+            f"{item!r}."
+        )
+    return regex(name, pattern), (int(match[1]), int(match[2]))
+
+
+def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:
+    """What the map `name` says of each path.
+
+    Args:
+        name: Name of the map, for messages.
+        items: Its regexes and their values.
+        paths: The pruned weights' paths.
+
+    Returns:
+        For the index of every path that a regex matches (`re.search`), the regex and its value.
+
+    Raises:
+        ValueError: A regex matches no path, or two match one.
+    """
+    for pattern, _ in items:
+        if not any(pattern.search(path) for path in paths):
+            raise ValueError(
+                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}."
+            )
+    found = {}
+    for index, path in enumerate(paths):
+        own = [(pattern.pattern, value) for pattern, value in items if pattern.search(path)]
+        if len(own) > 1:
+            raise ValueError(
+                f"{path} matches {len(own)} patterns of {name}: {', '.join(repr(pattern) for pattern, _ in own)}. Let "
+                "one pattern match a weight."
+            )
+        if own:
+            found[index] = own[0]
+    return found
