@@ -14,10 +14,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from . import naming, summaries
+from . import naming, pruned_optimizer
 from .hparams import PruningHParams
 from .pruning import Pruning
 from .saved_training import SavedTraining
+from .training_callback import PruningCallback
 from .weight_choice import prunable_weights
 from .weight_state import Weight, WeightState
 
@@ -36,7 +37,7 @@ class PruningScope:
     def __init__(self, hparams: PruningHParams, log_dir: str | os.PathLike[str] | None) -> None:
         self.hparams = hparams
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
-        self._trainings: dict[int, _Training] = {}
+        self._trainings: dict[int, Training] = {}
         self._saved: weakref.WeakKeyDictionary[keras.Model, SavedTraining] = weakref.WeakKeyDictionary()
 
     @property
@@ -49,14 +50,14 @@ class PruningScope:
         """Each fitted model with its pruning and the optimizer steps it took."""
         return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
 
-    def _log_dir_of(self, training: "_Training") -> str | None:
+    def _log_dir_of(self, training: "Training") -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
         first = next(iter(self._trainings.values()))
         return self.log_dir if training is first else os.path.join(self.log_dir, training.model.name)
 
-    def _training(self, model: keras.Model) -> "_Training":
-        return self._trainings.setdefault(id(model), _Training(model, self))
+    def _training(self, model: keras.Model) -> "Training":
+        return self._trainings.setdefault(id(model), Training(model, self))
 
     def _saved_training(self, model: keras.Model) -> SavedTraining:
         if model not in self._saved:
@@ -167,10 +168,6 @@ def _patched_model() -> Iterator[None]:
                     keras.Model.fit = _patch_covers
 
 
-# A loss scale of 2^15 needs 15 skipped batches to come down to 1.
-_BATCHES_WITHOUT_STEP = 100
-
-
 def _saved_training(model: keras.Model) -> SavedTraining | None:
     scope = _active.get()
     return None if scope is None else scope._saved_training(model)
@@ -200,7 +197,7 @@ def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
-class _Training:
+class Training:
     """The pruning of one model: its masks, and its optimizer's part in them."""
 
     def __init__(self, model: keras.Model, scope: PruningScope) -> None:
@@ -221,7 +218,7 @@ class _Training:
     @contextlib.contextmanager
     def callback_in(self, callbacks: Any) -> Iterator[Any]:
         """`callbacks`, as `fit` takes them, with the pruning's own in front."""
-        own = _PruningCallback(self, self._scope)
+        own = PruningCallback(self, self._scope.hparams, self._scope._log_dir_of(self))
         try:
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks.callbacks.insert(0, own)
@@ -235,13 +232,13 @@ class _Training:
 
     def begin(self) -> None:
         """Takes hold of the optimizer, before `fit` traces its first step."""
-        optimizer = _innermost(self.model.optimizer)
+        optimizer = pruned_optimizer.innermost(self.model.optimizer)
         if optimizer is not self._optimizer:
             self._optimizer = optimizer
             self._states, self._trained = {}, set()
             self.forget_compiled_steps()
         self._count_on()
-        _take(optimizer, self)
+        pruned_optimizer.take(optimizer, self)
         if self.model.train_function is None:
             self.model.make_train_function()
         if self.model.distribute_strategy.num_replicas_in_sync > 1:
@@ -327,7 +324,7 @@ class _Training:
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""
         if self._optimizer is not None:
-            _release(self._optimizer)
+            pruned_optimizer.release(self._optimizer)
 
     def forget_compiled_steps(self) -> None:
         """Drops the training step that Keras has traced, so that the next `fit` traces it anew."""
@@ -373,135 +370,3 @@ class _Training:
         if before is not None:
             self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
         self._saved.hold(self.pruning)
-
-
-class _PrunedUpdates:
-    """Mixed into the user's optimizer class while its model is fitted."""
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
-        self.__dict__[_TRAINING].observe(variable, gradient)
-        return super().update_step(gradient, variable, learning_rate)
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        training = self.__dict__[_TRAINING]
-        training.prepare()
-        result = super().apply(grads, trainable_variables)
-        training.after_apply()
-        return result
-
-
-_TRAINING = "_tfx_pruning_training"
-
-
-@functools.cache
-def _pruned_class(optimizer_class: type) -> type:
-    # Under the name of the user's class: what is saved during `fit` must load without this package.
-    names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
-    return type(optimizer_class.__name__, (_PrunedUpdates, optimizer_class), names)
-
-
-def _take(optimizer: keras.optimizers.Optimizer, training: _Training) -> None:
-    # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
-    optimizer.__dict__[_TRAINING] = training
-    if not isinstance(optimizer, _PrunedUpdates):
-        optimizer.__class__ = _pruned_class(type(optimizer))
-
-
-def _release(optimizer: keras.optimizers.Optimizer) -> None:
-    if isinstance(optimizer, _PrunedUpdates):
-        optimizer.__class__ = type(optimizer).__bases__[1]
-        del optimizer.__dict__[_TRAINING]
-
-
-def _innermost(optimizer: Any) -> keras.optimizers.Optimizer:
-    """The optimizer whose `update_step` runs: a LossScaleOptimizer wraps it."""
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise TypeError(
-            f"pruning_scope prunes models compiled with a Keras 3 optimizer, got {type(optimizer).__name__}. Compile "
-            "the model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
-        )
-    return optimizer
-
-
-class _PruningCallback(keras.callbacks.Callback):
-    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes TensorBoard summaries."""
-
-    def __init__(self, training: _Training, scope: PruningScope) -> None:
-        super().__init__()
-        self._training = training
-        self._hparams = scope.hparams
-        self._next_step = 0
-        self._checked = False
-        self._sparsity = 0.0
-        self._sparsity_holds_for: float = 0
-        self._batches = 0
-        self._updates = 0
-        log_dir = scope._log_dir_of(training)
-        self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._training.begin()
-        self._updates = self._training.optimizer_updates()
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._training.take_up_loaded()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if not self._checked:
-            self._training.check_trained()
-            self._checked = True
-        sparsity = self._sparsity_after_batch()
-        if logs is not None:
-            logs.setdefault("sparsity", sparsity)
-        self._check_progress()
-        if self._writer is not None:
-            step = self._training.step()
-            if step >= self._next_step:
-                self._next_step = step + self._hparams.pruning_frequency
-                self._write(step, logs)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._checked and logs is not None:
-            logs.setdefault("sparsity", self._training.pruning.sparsity())
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._training.finish()
-        if self._checked and self._writer is not None:
-            self._write(self._training.step(), logs)
-
-    def close(self) -> None:
-        """Closes the summaries' file."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def _check_progress(self) -> None:
-        """Refuses to go on when every one of many batches was skipped."""
-        self._batches += 1
-        if self._batches % _BATCHES_WITHOUT_STEP:
-            return
-        updates = self._training.optimizer_updates()
-        if updates == self._updates:
-            raise FloatingPointError(
-                f"The optimizer skipped {_BATCHES_WITHOUT_STEP} batches in a row: the gradients of "
-                f"{self.model.name!r} are NaN or infinite at any loss scale. Look for bad values in the data, or for a "
-                "layer or loss that overflows in float16."
-            )
-        self._updates = updates
-
-    def _sparsity_after_batch(self) -> float:
-        """The sparsity; read, and the weights checked, only when the masks may have changed since."""
-        self._sparsity_holds_for -= self.model.steps_per_execution
-        if self._sparsity_holds_for <= 0:
-            step, due = self._training.step(), self._training.next_mask_update()
-            self._sparsity = self._training.pruning.sparsity()
-            self._training.check_finite()
-            # A batch takes one step, or none if it is skipped.
-            self._sparsity_holds_for = due - step
-        return self._sparsity
-
-    def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
-        with self._writer.as_default(step):
-            summaries.write_logs(logs or {}, step)
-            self._training.pruning.add_pruning_summaries(step)
