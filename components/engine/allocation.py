@@ -6,7 +6,7 @@ What is ranked and counted are units: single weights, or the blocks or channels 
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from . import path_map
 from .hparams import PruningHParams
-from .schedule import ExternalSparsity, Schedule, kept_count, schedule
+from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
 from .selection import top_k_mask
 
 Shape = tuple[int, ...]
@@ -163,7 +163,7 @@ def allocation(
     paths: Sequence[str],
     shapes: Sequence[Shape],
     units: Sequence[int],
-    sparsity: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    sparsity: SparsitySource | None = None,
 ) -> Allocation:
     """The allocation that `hparams` names.
 
@@ -172,8 +172,7 @@ def allocation(
         paths: The weights' paths.
         shapes: The weights' shapes, in the order of `paths`.
         units: How many units of each weight are ranked: of single weights as many as it has elements.
-        sparsity: Called with the step, an int64 scalar; gives the sparsity, a floating scalar in [0, 1). Takes the
-            place of the schedule.
+        sparsity: Takes the place of the schedule (`schedule.ExternalSparsity`).
 
     Returns:
         The allocation. With `sparsity`, its `kept` and `masks` raise tf.errors.InvalidArgumentError at a sparsity that

@@ -18,6 +18,7 @@ from . import naming, pruned_optimizer
 from .hparams import PruningHParams
 from .pruning import Pruning
 from .saved_training import SavedTraining
+from .schedule import SparsitySource
 from .training_callback import PruningCallback
 from .weight_choice import prunable_weights
 from .weight_state import Weight, WeightState
@@ -31,11 +32,15 @@ class PruningScope:
     Attributes:
         hparams: The hyperparameters.
         log_dir: Where TensorBoard summaries go; None for nowhere.
+        sparsity: What takes the place of the schedule, if anything.
         prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`.
     """
 
-    def __init__(self, hparams: PruningHParams, log_dir: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, hparams: PruningHParams, log_dir: str | os.PathLike[str] | None, sparsity: SparsitySource | None
+    ) -> None:
         self.hparams = hparams
+        self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self._trainings: dict[int, Training] = {}
         self._saved: weakref.WeakKeyDictionary[keras.Model, SavedTraining] = weakref.WeakKeyDictionary()
@@ -70,7 +75,12 @@ class PruningScope:
 
 
 @contextlib.contextmanager
-def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | None = None) -> Iterator[PruningScope]:
+def pruning_scope(
+    hparams: PruningHParams,
+    *,
+    log_dir: str | os.PathLike[str] | None = None,
+    sparsity: SparsitySource | None = None,
+) -> Iterator[PruningScope]:
     """Inside this scope a Keras 3 model's `fit` is pruned, with no change to the model or the call.
 
     The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
@@ -95,6 +105,8 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
         hparams: The hyperparameters.
         log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
             `pruning_frequency` steps. A second model's go to a folder of its name in there.
+        sparsity: Takes the place of the schedule: a floating scalar variable, read at every mask update, or a callable
+            of the step; in [0, 1). See `Pruning`.
 
     Yields:
         The scope, whose `prunings` hold the masks of each fitted model.
@@ -113,7 +125,7 @@ def pruning_scope(hparams: PruningHParams, *, log_dir: str | os.PathLike[str] | 
         )
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
-    scope = PruningScope(hparams, log_dir)
+    scope = PruningScope(hparams, log_dir, sparsity)
     token = _active.set(scope)
     try:
         with _patched_model():
@@ -364,7 +376,7 @@ class Training:
         if not new:
             return
         before = self.pruning
-        self.pruning = Pruning(self._scope.hparams, [*self._weights, *trainable])
+        self.pruning = Pruning(self._scope.hparams, [*self._weights, *trainable], self._scope.sparsity)
         self._weights += new
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:

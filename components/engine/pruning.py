@@ -1,6 +1,6 @@
 """Pruning: the masks of a set of weights and their update."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from .granularity import Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
 from .saliency import criterion
-from .schedule import ExternalSparsity, schedule
+from .schedule import ExternalSparsity, SparsitySource, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -69,7 +69,7 @@ class Pruning(Trackable):
         self,
         hparams: PruningHParams,
         variables: Sequence[Weight] | tf.Module | keras.Layer,
-        sparsity: tf.Variable | Callable[[tf.Tensor], tf.Tensor] | None = None,
+        sparsity: SparsitySource | None = None,
     ) -> None:
         """Chooses the weights and makes their variables.
 
@@ -90,14 +90,6 @@ class Pruning(Trackable):
             raise TypeError(
                 f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by "
                 "PruningHParams.parse."
-            )
-        if isinstance(sparsity, (tf.Variable, keras.Variable)):
-            variable = sparsity
-            sparsity = lambda step: tf.convert_to_tensor(variable)  # noqa: E731
-        elif sparsity is not None and not callable(sparsity):
-            raise TypeError(
-                f"sparsity must be a variable or a callable step -> sparsity, got {sparsity!r}. A fixed one is "
-                "target_sparsity with sparsity_function='constant'."
             )
         self.hparams = hparams
         model = variables if hasattr(variables, "trainable_variables") else None

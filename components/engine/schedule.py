@@ -3,11 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+import keras
 import tensorflow as tf
 
 from .hparams import PruningHParams
+
+SparsitySource: TypeAlias = tf.Variable | keras.Variable | Callable[[tf.Tensor], tf.Tensor]
 
 
 class Schedule(Protocol):
@@ -138,10 +141,21 @@ class ExternalSparsity:
     """Sparsity that comes from outside, and may go up and down.
 
     Attributes:
-        read: Called with the step, an int64 scalar; gives the sparsity, a floating scalar in [0, 1).
+        source: A floating scalar variable, read each time; or a callable that is given the step, an int64 scalar, and
+            gives a floating scalar. In [0, 1).
+
+    Raises:
+        TypeError: `source` is neither.
     """
 
-    read: Callable[[tf.Tensor], tf.Tensor]
+    source: SparsitySource
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, (tf.Variable, keras.Variable)) and not callable(self.source):
+            raise TypeError(
+                f"sparsity must be a variable or a callable step -> sparsity, got {self.source!r}. A fixed one is "
+                "target_sparsity with sparsity_function='constant'."
+            )
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """Sparsity at `step`.
@@ -156,7 +170,8 @@ class ExternalSparsity:
             ValueError: What was read is no floating scalar.
             tf.errors.InvalidArgumentError: It lies outside [0, 1). Code compiled by XLA cannot raise.
         """
-        given = tf.convert_to_tensor(self.read(tf.cast(step, tf.int64)), dtype_hint=tf.float64)
+        source = self.source(tf.cast(step, tf.int64)) if callable(self.source) else self.source
+        given = tf.convert_to_tensor(source, dtype_hint=tf.float64)
         if not given.dtype.is_floating or given.shape.rank != 0:
             raise ValueError(
                 f"The sparsity must be a floating scalar, a fraction in [0, 1), got {given.dtype.name} of shape "

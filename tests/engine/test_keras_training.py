@@ -460,3 +460,17 @@ def test_wrong_use_of_the_scope_is_refused():
         pass
     with pytest.raises(RuntimeError, match="nested"), pruning_scope(hparams()), pruning_scope(hparams()):
         pass
+
+
+def test_a_variable_takes_the_place_of_the_schedule():
+    sparsity = tf.Variable(0.0)
+
+    class Raise(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            sparsity.assign([0.2, 0.6][epoch])
+
+    model = sequential()
+    with pruning_scope(hparams(pruning_frequency=1), sparsity=sparsity):
+        history = fit(model, callbacks=[Raise()])
+    assert_exact(model, 0.6)
+    assert history.history["sparsity"] == pytest.approx([0.2, 0.6])

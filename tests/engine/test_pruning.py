@@ -384,3 +384,30 @@ def test_wrong_types_are_refused():
             Pruning(PruningHParams(), wrong)
     with pytest.raises(ValueError, match="no trainable variables"):
         Pruning(PruningHParams(), [])
+
+
+def test_a_variable_takes_the_place_of_the_schedule_and_is_read_at_every_update():
+    sparsity = tf.Variable(0.25)
+    weight = tf.Variable(np.arange(1, 9, dtype="f"))
+    pruning = Pruning(PruningHParams(pruning_frequency=1), [weight], sparsity)
+    update = tf.function(pruning.conditional_mask_update)
+    kept = []
+    for step, value in enumerate([0.25, 0.5, 0.875], start=1):
+        sparsity.assign(value)
+        update(tf.constant(step, tf.int64))
+        kept.append(np.flatnonzero(weight).tolist())
+    assert kept == [[2, 3, 4, 5, 6, 7], [4, 5, 6, 7], [7]]
+
+
+def test_a_callable_takes_the_place_of_the_schedule_of_n_of_m_too():
+    weight = tf.Variable(np.arange(1, 9, dtype="f").reshape(8, 1))
+    pruning = Pruning(PruningHParams(pruning_frequency=1, n_of_m="2:4"), [weight], lambda step: 0.25 * float(step))
+    pruning.conditional_mask_update(1)
+    assert np.flatnonzero(weight).tolist() == [1, 2, 3, 5, 6, 7]
+    pruning.conditional_mask_update(3)
+    assert np.flatnonzero(weight).tolist() == [3, 7]
+
+
+def test_a_number_in_place_of_the_schedule_is_refused():
+    with pytest.raises(TypeError, match="a variable or a callable step -> sparsity, got"):
+        Pruning(PruningHParams(), [tf.Variable([1.0, 2.0])], 0.5)
