@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from tfx_pruning import PruningHParams, pruning_scope
 
+# A training for each.
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 ROWS, BATCH, DECAY = 64, 16, 0.5
 LABELS = RNG.normal(size=(ROWS, 2)).astype("f")
@@ -75,8 +78,6 @@ CASES = {
     "shared_and_frozen": (shared_and_frozen, FEATURES, (), HEAD | {"shared/kernel"}),
 }
 
-SLOW = ("recurrent", "attention", "depthwise")
-
 
 class ByHand(keras.callbacks.Callback):
     """The moving averages of |gradient|, and whether pruned weights are zero, at every batch."""
@@ -119,9 +120,7 @@ def fit(model, x, callbacks=lambda scope: [], **fields):
     return scope.prunings[0]
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]
-)
+@pytest.mark.parametrize("case", CASES)
 def test_layers_are_pruned_exactly_by_their_gradients(case):
     build, x, include, paths = CASES[case]
     model, callbacks = build(), []

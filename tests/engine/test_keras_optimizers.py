@@ -6,6 +6,9 @@ import tensorflow as tf
 from tfx_pruning import PruningHParams, pruning_scope
 from tfx_pruning.engine.weight_state import WeightState
 
+# A training for each, and for some a step that XLA compiles.
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 12)).astype("f")
 Y = (X[:, :1] * 2 - X[:, 3:4] + 0.1 * RNG.normal(size=(96, 1))).astype("f")
@@ -218,7 +221,6 @@ def test_several_steps_in_one_execution_prune_like_single_ones():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])
 def test_a_step_compiled_by_xla_prunes_like_an_uncompiled_one(prune_option):
     results = []

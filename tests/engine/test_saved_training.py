@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from tfx_pruning import PruningHParams, pruning_scope
 
+# Two trainings or more for each.
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 12)).astype("f")
 Y = (X[:, :1] * 2 - X[:, 3:4]).astype("f")

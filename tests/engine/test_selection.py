@@ -27,7 +27,7 @@ def _in_xla(scores, k, seed):
 MODES = {"eager": top_k_mask, "graph": _in_graph, "xla": _in_xla}
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def select(request):
     return MODES[request.param]
 

@@ -153,6 +153,7 @@ def test_a_frequency_that_lets_no_update_happen_fails(tmp_path):
     fails(Run(tmp_path, hparams=hparams), SparsityError, "No mask was updated in 10 steps", "pruning_frequency=100")
 
 
+@pytest.mark.slow
 def test_metrics_that_are_no_scalars_do_no_harm(tmp_path):
     module = MODULE.replace("x[:, :1]", "x[:, :2]").replace("keras.layers.Dense(1)", "keras.layers.Dense(2)")
     module = module.replace('"mse", jit', '"mse", metrics=[keras.metrics.F1Score()], jit')
@@ -160,6 +161,7 @@ def test_metrics_that_are_no_scalars_do_no_harm(tmp_path):
     assert run.model.get_custom_property(properties.PRUNABLE_PARAMETERS) == 240
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_the_training_may_be_saved(tmp_path):
     keep = f"keras.callbacks.ModelCheckpoint('{tmp_path}/{{epoch}}.keras')"
     module = MODULE.replace("steps_per_epoch=fn_args.train_steps, epochs=1", f"epochs=2, callbacks=[{keep}]")

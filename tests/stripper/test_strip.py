@@ -158,6 +158,7 @@ def test_strip_makes_missing_parents(small_model, tmp_path):
     assert os.listdir(tmp_path / "a" / "b") == ["out"]
 
 
+@pytest.mark.slow
 def test_strip_taxi_removes_exactly_the_training_variables(taxi_model, stripped_taxi, variable_keys):
     path, report = stripped_taxi
     kept = [
@@ -178,6 +179,7 @@ def test_strip_taxi_removes_exactly_the_training_variables(taxi_model, stripped_
     assert report.signatures_checked == ("serving_default", "transform_features")
 
 
+@pytest.mark.slow
 def test_strip_taxi_keeps_signature_declarations(taxi_model, stripped_taxi):
     before, after = tf.saved_model.load(taxi_model.path), tf.saved_model.load(stripped_taxi[0])
     assert list(after.signatures) == list(before.signatures) == ["serving_default", "transform_features"]
@@ -188,6 +190,7 @@ def test_strip_taxi_keeps_signature_declarations(taxi_model, stripped_taxi):
     assert inputs == {"examples": tf.TensorSpec([None], tf.string, name="examples")}
 
 
+@pytest.mark.slow
 def test_strip_taxi_keeps_vocabulary_asset_and_tables(taxi_model, stripped_taxi, read_meta_graph):
     path, _ = stripped_taxi
     assert (path / "assets" / "company").read_bytes() == b"Flash Cab\nBlue Ribbon\n"
@@ -198,6 +201,7 @@ def test_strip_taxi_keeps_vocabulary_asset_and_tables(taxi_model, stripped_taxi,
     assert features["company_xf"].numpy()[2, 0] in (2, 3)
 
 
+@pytest.mark.slow
 def test_strip_taxi_answers_without_the_source(taxi_model, tmp_path):
     expected = tf.saved_model.load(taxi_model.path).signatures["serving_default"](
         examples=tf.constant(taxi_model.examples)
@@ -229,6 +233,7 @@ def _serve(path, meta_graph, examples, names=("serving_default", "transform_feat
         return answers
 
 
+@pytest.mark.slow
 def test_strip_taxi_answers_in_a_session_as_tensorflow_serving_runs_it(taxi_model, stripped_taxi, read_meta_graph):
     path, _ = stripped_taxi
     served = _serve(path, read_meta_graph(path), taxi_model.examples)
@@ -523,6 +528,7 @@ def test_strip_interrupted_leaves_nothing(small_model, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["source"]
 
 
+@pytest.mark.slow
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
     save = strip._save
 
@@ -537,6 +543,7 @@ def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, m
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_strip_falls_back_on_drawn_inputs_if_the_examples_are_of_another_kind(taxi_model, tmp_path):
     transformed = tf.train.Example()
     transformed.features.feature["fare_xf"].float_list.value.append(0.5)
