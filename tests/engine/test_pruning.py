@@ -411,3 +411,9 @@ def test_a_callable_takes_the_place_of_the_schedule_of_n_of_m_too():
 def test_a_number_in_place_of_the_schedule_is_refused():
     with pytest.raises(TypeError, match="a variable or a callable step -> sparsity, got"):
         Pruning(PruningHParams(), [tf.Variable([1.0, 2.0])], 0.5)
+
+
+def test_pruned_weights_are_zero_without_a_sign_so_that_they_compress():
+    weight = tf.Variable([-0.1, 0.1, -2.0, 2.0])
+    Pruning(one_shot(target_sparsity=0.5), [weight]).conditional_mask_update(1)
+    assert weight.numpy().tobytes() == np.float32([0, 0, -2, 2]).tobytes()
