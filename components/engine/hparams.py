@@ -44,7 +44,7 @@ class PruningHParams:
             and width in place of `block_height` and `block_width`.
         group_sparsity_map: `regex:sparsity` items, for `group_pruning`. The weights whose paths a regex matches
             (`re.search`) are a group: they are ranked together to that target.
-        group_block_dims_map: `group:HxW` items. Must be empty: this version has no groups.
+        group_block_dims_map: `group:HxW` items. Must be empty: `block_dims_map` names a group's blocks too.
         group_pruning: Whether weights are ranked in groups, those of `group_sparsity_map`; without a map all of them
             are one. A weight in no group is ranked alone, to `target_sparsity` or its own in `weight_sparsity_map`.
         threshold_decay: Must be 0: masks are exact, no threshold is smoothed.

@@ -18,7 +18,7 @@ from . import naming, pruned_optimizer
 from .hparams import PruningHParams
 from .pruning import Pruning
 from .saved_training import SavedTraining
-from .schedule import SparsitySource
+from .schedule import ExternalSparsity, SparsitySource
 from .training_callback import PruningCallback
 from .weight_choice import prunable_weights
 from .weight_state import Weight, WeightState
@@ -112,7 +112,7 @@ def pruning_scope(
         The scope, whose `prunings` hold the masks of each fitted model.
 
     Raises:
-        TypeError: `hparams` is not PruningHParams.
+        TypeError: `hparams` is not PruningHParams, or `sparsity` neither a variable nor callable.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
             would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
@@ -123,6 +123,8 @@ def pruning_scope(
         raise TypeError(
             f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
         )
+    if sparsity is not None:
+        ExternalSparsity(sparsity)  # refuses it here, before anything is trained
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
     scope = PruningScope(hparams, log_dir, sparsity)
@@ -312,7 +314,7 @@ class Training:
             self._constrain()
 
     def check_finite(self) -> None:
-        """Refuses weights that are NaN or infinite: they have no rank, and NaN times a zero mask is NaN."""
+        """Refuses weights that are NaN or infinite: they have no rank."""
         for state in self.pruning.states:
             if not bool(tf.reduce_all(tf.math.is_finite(state.weight))):
                 raise FloatingPointError(

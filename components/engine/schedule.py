@@ -32,7 +32,34 @@ class Schedule(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class PolynomialSchedule:
+class _Ramp:
+    """Sparsity that goes from one value to another between two steps."""
+
+    initial_sparsity: float
+    target_sparsity: float
+    begin_step: int
+    end_step: int
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Sparsity at `step`.
+
+        Args:
+            step: Integer scalar, a Python number or a tensor.
+
+        Returns:
+            float64 scalar, a fraction; exactly `target_sparsity` from `end_step` on.
+        """
+        elapsed = tf.cast(tf.convert_to_tensor(step, dtype_hint=tf.int64), tf.float64) - self.begin_step
+        progress = tf.clip_by_value(elapsed / (self.end_step - self.begin_step), 0.0, 1.0)
+        return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * self._left(progress)
+
+    def _left(self, progress: tf.Tensor) -> tf.Tensor:
+        """Which fraction of the way is left, given which fraction of the steps is done; exactly 0 at 1."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class PolynomialSchedule(_Ramp):
     """Sparsity that rises along a polynomial (Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878).
 
     With p = clip((step - begin_step) / (end_step - begin_step), 0, 1):
@@ -52,27 +79,14 @@ class PolynomialSchedule:
         [0.0, 0.0, 0.7, 0.8, 0.8]
     """
 
-    initial_sparsity: float
-    target_sparsity: float
-    begin_step: int
-    end_step: int
     exponent: float
 
-    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
-        """Sparsity at `step`.
-
-        Args:
-            step: Integer scalar, a Python number or a tensor.
-
-        Returns:
-            float64 scalar, a fraction; exactly `target_sparsity` from `end_step` on.
-        """
-        progress = _progress(step, self.begin_step, self.end_step)
-        return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * (1.0 - progress) ** self.exponent
+    def _left(self, progress: tf.Tensor) -> tf.Tensor:
+        return (1.0 - progress) ** self.exponent
 
 
 @dataclasses.dataclass(frozen=True)
-class CosineSchedule:
+class CosineSchedule(_Ramp):
     """Sparsity that rises along half a period of a cosine: slowly, fast in the middle, slowly.
 
     With p = clip((step - begin_step) / (end_step - begin_step), 0, 1):
@@ -91,24 +105,9 @@ class CosineSchedule:
         [0.0, 0.0, 0.4, 0.8, 0.8]
     """
 
-    initial_sparsity: float
-    target_sparsity: float
-    begin_step: int
-    end_step: int
-
-    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
-        """Sparsity at `step`.
-
-        Args:
-            step: Integer scalar, a Python number or a tensor.
-
-        Returns:
-            float64 scalar, a fraction; exactly `target_sparsity` from `end_step` on.
-        """
-        progress = _progress(step, self.begin_step, self.end_step)
+    def _left(self, progress: tf.Tensor) -> tf.Tensor:
         # The same as (1 + cos(pi * p)) / 2, but zero at the end however the function is rounded.
-        left = tf.sin(math.pi / 2.0 * (1.0 - progress)) ** 2
-        return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * left
+        return tf.sin(math.pi / 2.0 * (1.0 - progress)) ** 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,9 +213,3 @@ def kept_count(size: int, sparsity: float | tf.Tensor) -> tf.Tensor:
         int64 scalar. In float64, so that it is what Python's `round` gives for the same expression.
     """
     return tf.cast(tf.round(size * (1.0 - tf.convert_to_tensor(sparsity, tf.float64))), tf.int64)
-
-
-def _progress(step: int | tf.Tensor, begin_step: int, end_step: int) -> tf.Tensor:
-    """How far `step` is from the first of the two to the last, a float64 fraction, clipped to [0, 1]."""
-    elapsed = tf.cast(tf.convert_to_tensor(step, dtype_hint=tf.int64), tf.float64) - begin_step
-    return tf.clip_by_value(elapsed / (end_step - begin_step), 0.0, 1.0)

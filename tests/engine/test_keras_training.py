@@ -462,6 +462,14 @@ def test_wrong_use_of_the_scope_is_refused():
         pass
 
 
+def test_a_number_in_place_of_the_schedule_is_refused_when_the_scope_opens():
+    with (
+        pytest.raises(TypeError, match="a variable or a callable step -> sparsity, got"),
+        pruning_scope(hparams(), sparsity=0.5),
+    ):
+        pytest.fail("the scope opened")
+
+
 def test_a_variable_takes_the_place_of_the_schedule():
     sparsity = tf.Variable(0.0)
 
