@@ -1,9 +1,14 @@
-"""The user's optimizer, while its model is fitted: its updates are observed, and masked afterwards."""
+"""PrunedOptimizer: the user's optimizer, while its model is fitted: its updates are observed, and masked afterwards."""
 
+import abc
 import functools
 from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
+import tf_keras
+
+from .weight_state import Weight
 
 
 class Training(Protocol):
@@ -22,9 +27,78 @@ class Training(Protocol):
         ...
 
 
-class _PrunedUpdates:
-    """Mixed into the user's optimizer class while its model is fitted."""
+class PrunedOptimizer(abc.ABC):
+    """One kind of optimizer, and where its updates can be observed.
 
+    Attributes:
+        optimizer: The user's optimizer; of nested ones the one that updates the weights.
+    """
+
+    # Put over the user's optimizer class while its model is fitted.
+    _mixin: type
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def take(self, training: Training) -> None:
+        """Lets `training` take part in the updates, until `release`."""
+        # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
+        self.optimizer.__dict__[_TRAINING] = training
+        if not isinstance(self.optimizer, self._mixin):
+            self.optimizer.__class__ = _pruned_class(self._mixin, type(self.optimizer))
+
+    def release(self) -> None:
+        """Gives the optimizer its own class back."""
+        if isinstance(self.optimizer, self._mixin):
+            self.optimizer.__class__ = type(self.optimizer).__bases__[1]
+            del self.optimizer.__dict__[_TRAINING]
+
+    @abc.abstractmethod
+    def count(self) -> tf.Tensor:
+        """To be called once after every update that is applied; gives the optimizer steps so far, int64 scalar."""
+
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int:
+        """Optimizer steps so far: what `count` gave last."""
+
+    @property
+    @abc.abstractmethod
+    def updates(self) -> int:
+        """Batches taken in so far; those that a loss scale skipped are not counted."""
+
+    @abc.abstractmethod
+    def key(self, variable: Any) -> Any:
+        """What identifies a variable, be it given as a whole or as one replica of it."""
+
+    @abc.abstractmethod
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        """The moving average of a weight's values; None if the optimizer keeps none (`use_ema`)."""
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The strategy that the optimizer was made under."""
+        return self.optimizer._distribution_strategy
+
+
+def pruned_optimizer(optimizer: Any) -> PrunedOptimizer:
+    """The optimizer whose updates count: a LossScaleOptimizer wraps it.
+
+    Raises:
+        TypeError: It is no optimizer of Keras 3 or tf_keras.
+    """
+    while isinstance(optimizer, (keras.optimizers.LossScaleOptimizer, tf_keras.mixed_precision.LossScaleOptimizer)):
+        optimizer = optimizer.inner_optimizer
+    for kind, classes in _KINDS.items():
+        if isinstance(optimizer, classes):
+            return kind(optimizer)
+    raise TypeError(
+        f"pruning_scope prunes models compiled with an optimizer of Keras, got {type(optimizer).__name__}. Compile the "
+        "model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
+    )
+
+
+class _Keras3Mixin:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
         self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable, learning_rate)
@@ -37,42 +111,119 @@ class _PrunedUpdates:
         return result
 
 
+class _Keras3(PrunedOptimizer):
+    """Optimizers of Keras 3. They count batches and, where gradients are accumulated, steps by themselves."""
+
+    _mixin = _Keras3Mixin
+
+    def count(self) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
+
+    @property
+    def steps(self) -> int:
+        return int(tf.convert_to_tensor(self.optimizer.iterations))
+
+    @property
+    def updates(self) -> int:
+        return int(tf.convert_to_tensor(self.optimizer._iterations))
+
+    def key(self, variable: Any) -> Any:
+        return self.optimizer._var_key(variable)
+
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        if not self.optimizer.use_ema:
+            return None
+        return self.optimizer._model_variables_moving_average[self.optimizer._get_variable_index(weight)]
+
+
+class _CountedHere(PrunedOptimizer):
+    """Optimizers of tf_keras: they count the batches that a loss scale skips as well, so the steps are counted here."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer)
+        with tf.init_scope(), self.strategy.scope():
+            self._steps = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+    def count(self) -> tf.Tensor:
+        self._steps.assign_add(1)
+        return tf.convert_to_tensor(self._steps)
+
+    @property
+    def steps(self) -> int:
+        return int(tf.convert_to_tensor(self._steps))
+
+    @property
+    def updates(self) -> int:
+        return self.steps
+
+    def key(self, variable: Any) -> Any:
+        whole = variable._distributed_container() if hasattr(variable, "_distributed_container") else variable
+        return whole._unique_id
+
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        if not getattr(self.optimizer, "use_ema", False):
+            return None
+        index = self.optimizer._index_dict[self.optimizer._var_key(weight)]
+        return self.optimizer._model_variables_moving_average[index]
+
+
+class _AppliesGradients:
+    def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
+        training = self.__dict__[_TRAINING]
+        training.prepare()
+        result = super().apply_gradients(grads_and_vars, *args, **kwargs)
+        training.after_apply()
+        return result
+
+
+class _Keras2Mixin(_AppliesGradients):
+    def update_step(self, gradient: Any, variable: Any) -> Any:
+        if not self.jit_compile:
+            self.__dict__[_TRAINING].observe(variable, gradient)
+        return super().update_step(gradient, variable)
+
+    # What it calls is compiled once for each variable, and kept when `fit` is over: nothing could be taken out again.
+    def _update_step_xla(self, gradient: Any, variable: Any, key: int) -> Any:
+        self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._update_step_xla(gradient, variable, key)
+
+
+class _Keras2(_CountedHere):
+    """Optimizers of tf_keras."""
+
+    _mixin = _Keras2Mixin
+
+
+class _LegacyMixin(_AppliesGradients):
+    def _resource_apply_dense(self, gradient: Any, variable: Any, **kwargs: Any) -> Any:
+        self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._resource_apply_dense(gradient, variable, **kwargs)
+
+    def _resource_apply_sparse_duplicate_indices(self, values: Any, variable: Any, indices: Any, **kwargs: Any) -> Any:
+        gradient = tf.IndexedSlices(values, indices, tf.shape(variable))
+        self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._resource_apply_sparse_duplicate_indices(values, variable, indices, **kwargs)
+
+
+class _Keras2Legacy(_CountedHere):
+    """Optimizers of tf_keras.optimizers.legacy."""
+
+    _mixin = _LegacyMixin
+
+
 _TRAINING = "_tfx_pruning_training"
+
+_KINDS: dict[type[PrunedOptimizer], type] = {
+    _Keras3: keras.optimizers.Optimizer,
+    _Keras2Legacy: tf_keras.optimizers.legacy.Optimizer,
+    _Keras2: tf_keras.optimizers.Optimizer,
+}
 
 
 @functools.cache
-def _pruned_class(optimizer_class: type) -> type:
+def _pruned_class(mixin: type, optimizer_class: type) -> type:
     # Under the name of the user's class: what is saved during `fit` must load without this package.
     names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
-    return type(optimizer_class.__name__, (_PrunedUpdates, optimizer_class), names)
-
-
-def take(optimizer: keras.optimizers.Optimizer, training: Training) -> None:
-    """Lets `training` take part in the optimizer's updates, until `release`."""
-    # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
-    optimizer.__dict__[_TRAINING] = training
-    if not isinstance(optimizer, _PrunedUpdates):
-        optimizer.__class__ = _pruned_class(type(optimizer))
-
-
-def release(optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives the optimizer its own class back."""
-    if isinstance(optimizer, _PrunedUpdates):
-        optimizer.__class__ = type(optimizer).__bases__[1]
-        del optimizer.__dict__[_TRAINING]
-
-
-def innermost(optimizer: Any) -> keras.optimizers.Optimizer:
-    """The optimizer whose `update_step` runs: a LossScaleOptimizer wraps it.
-
-    Raises:
-        TypeError: It is no Keras 3 optimizer.
-    """
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise TypeError(
-            f"pruning_scope prunes models compiled with a Keras 3 optimizer, got {type(optimizer).__name__}. Compile "
-            "the model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
-        )
-    return optimizer
+    return type(optimizer_class.__name__, (mixin, optimizer_class), names)

@@ -1,13 +1,14 @@
 """PruningCallback: the pruning's part in the course of a `fit`."""
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import keras
 import tensorflow as tf
 
 from . import summaries
 from .hparams import PruningHParams
+from .keras_version import steps_per_execution
 
 if TYPE_CHECKING:
     from .keras_training import Training
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 _BATCHES_WITHOUT_STEP = 100
 
 
-class PruningCallback(keras.callbacks.Callback):
-    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes TensorBoard summaries."""
+class PruningCallback:
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes TensorBoard summaries.
+
+    What `callback_class` makes of it is a callback of the one or the other Keras.
+    """
 
     def __init__(self, training: "Training", hparams: PruningHParams, log_dir: str | None) -> None:
         """Takes part in a `fit`.
@@ -40,7 +44,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._training.begin()
-        self._updates = self._training.optimizer_updates()
+        self._updates = self._training.optimizer.updates
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._training.take_up_loaded()
@@ -78,7 +82,7 @@ class PruningCallback(keras.callbacks.Callback):
         self._batches += 1
         if self._batches % _BATCHES_WITHOUT_STEP:
             return
-        updates = self._training.optimizer_updates()
+        updates = self._training.optimizer.updates
         if updates == self._updates:
             raise FloatingPointError(
                 f"The optimizer skipped {_BATCHES_WITHOUT_STEP} batches in a row: the gradients of "
@@ -89,7 +93,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def _sparsity_after_batch(self) -> float:
         """The sparsity; read, and the weights checked, only when the masks may have changed since."""
-        self._sparsity_holds_for -= self.model.steps_per_execution
+        self._sparsity_holds_for -= steps_per_execution(self.model)
         if self._sparsity_holds_for <= 0:
             step, due = self._training.step(), self._training.next_mask_update()
             self._sparsity = self._training.pruning.sparsity()
@@ -102,3 +106,9 @@ class PruningCallback(keras.callbacks.Callback):
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
             self._training.pruning.add_pruning_summaries(step)
+
+
+@functools.cache
+def callback_class(callback: type[Any]) -> type[Any]:
+    """PruningCallback as a subclass of a Keras version's class of callbacks."""
+    return type(PruningCallback.__name__, (PruningCallback, callback), {})

@@ -21,8 +21,10 @@ def path_of(weight: Weight) -> str:
 
 def tf_variable(weight: Weight) -> tf.Variable:
     """The TensorFlow variable of a weight."""
-    # `keras.Variable.value` casts inside an autocast scope; the variable itself is wanted.
-    return weight._value if isinstance(weight, keras.Variable) else weight
+    # Not as a layer under mixed precision sees it, cast: the variable itself.
+    if isinstance(weight, keras.Variable):
+        return weight._value
+    return weight._variable if hasattr(weight, "true_dtype") else weight
 
 
 class WeightState(Trackable):

@@ -1,0 +1,54 @@
+"""KerasVersion: Keras 3, or the Keras 2 that lives on as tf_keras."""
+
+import dataclasses
+import inspect
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+import tf_keras
+
+Model: TypeAlias = keras.Model | tf_keras.Model
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasVersion:
+    """Where a version of Keras has what a pruned training needs of it.
+
+    Attributes:
+        model: Its class of models.
+        callback: Its class of callbacks.
+        callback_list: Its class of lists of callbacks.
+        fit: Signature of its models' `fit`, as it is shipped: a patch of another library may hide it.
+    """
+
+    model: type[Any]
+    callback: type[Any]
+    callback_list: type[Any]
+    fit: inspect.Signature
+
+
+KERAS_3 = KerasVersion(
+    keras.Model,
+    keras.callbacks.Callback,
+    keras.callbacks.CallbackList,
+    inspect.signature(super(keras.Model, keras.Model).fit),
+)
+KERAS_2 = KerasVersion(
+    tf_keras.Model,
+    tf_keras.callbacks.Callback,
+    tf_keras.callbacks.CallbackList,
+    inspect.signature(tf_keras.Model.fit),
+)
+VERSIONS = (KERAS_3, KERAS_2)
+
+
+def version_of(model: Model) -> KerasVersion:
+    """The version of Keras that a model is of."""
+    return next(version for version in VERSIONS if isinstance(model, version.model))
+
+
+def steps_per_execution(model: Model) -> int:
+    """How many batches one call of the model's training function takes."""
+    steps = model.steps_per_execution if isinstance(model, keras.Model) else model._steps_per_execution
+    return 1 if steps is None else int(tf.convert_to_tensor(steps))

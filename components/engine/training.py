@@ -1,0 +1,213 @@
+"""Training: the pruning of one Keras model, and its optimizer's part in it."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from . import naming
+from .hparams import PruningHParams
+from .keras_version import Model, version_of
+from .pruned_optimizer import PrunedOptimizer, pruned_optimizer
+from .pruning import Pruning
+from .saved_training import SavedTraining
+from .schedule import SparsitySource
+from .training_callback import callback_class
+from .weight_choice import prunable_weights
+from .weight_state import Weight, WeightState
+
+
+class Training:
+    """The pruning of one model: its masks, and its optimizer's part in them.
+
+    Attributes:
+        model: The model.
+        optimizer: Its optimizer; None before the first `fit`.
+        pruning: Its pruning; None before the first step.
+    """
+
+    def __init__(
+        self, model: Model, hparams: PruningHParams, sparsity: SparsitySource | None, saved: SavedTraining
+    ) -> None:
+        """Begins with no weights chosen.
+
+        Args:
+            model: The model.
+            hparams: The hyperparameters.
+            sparsity: Takes the place of the schedule; see `Pruning`.
+            saved: Where the training stands.
+        """
+        self.model = model
+        self.optimizer: PrunedOptimizer | None = None
+        self.pruning: Pruning | None = None
+        self._hparams = hparams
+        self._sparsity = sparsity
+        self._saved = saved
+        self._states: Mapping[Any, WeightState] = {}
+        self._trained: set[Any] = set()
+        self._weights: list[Weight] = []
+        with tf.init_scope(), model.distribute_strategy.scope():
+            # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
+            self._steps_before = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+    @contextlib.contextmanager
+    def callback_in(self, callbacks: Any, log_dir: str | None) -> Iterator[Any]:
+        """`callbacks`, as `fit` takes them, with the pruning's own in front; `log_dir` is for TensorBoard."""
+        version = version_of(self.model)
+        own = callback_class(version.callback)(self, self._hparams, log_dir)
+        try:
+            if isinstance(callbacks, version.callback_list):
+                callbacks.callbacks.insert(0, own)
+                yield callbacks
+            else:
+                yield [own, *tf.nest.flatten(callbacks or [])]
+        finally:
+            if isinstance(callbacks, version.callback_list):
+                callbacks.callbacks.remove(own)
+            own.close()
+
+    def begin(self) -> None:
+        """Takes hold of the optimizer, before `fit` traces its first step."""
+        optimizer = pruned_optimizer(self.model.optimizer)
+        if self.optimizer is None or optimizer.optimizer is not self.optimizer.optimizer:
+            self.optimizer = optimizer
+            self._states, self._trained = {}, set()
+            self.forget_compiled_steps()
+        self._count_on()
+        self.optimizer.take(self)
+        if self.model.train_function is None:
+            self.model.make_train_function()
+        if self.model.distribute_strategy.num_replicas_in_sync > 1 and self.model.built:
+            self._prepare(self.model.distribute_strategy)
+
+    def prepare(self) -> None:
+        """Makes the masks when all layers are built: as the first step is traced, at the latest."""
+        if not self._states:
+            tf.__internal__.distribute.interim.maybe_merge_call(self._prepare, self.optimizer.strategy)
+
+    def _prepare(self, strategy: tf.distribute.Strategy) -> None:
+        del strategy
+        with tf.init_scope(), self.model.distribute_strategy.scope():
+            self._choose_weights()
+            trainable = {self.optimizer.key(weight) for weight in self.model.trainable_variables}
+            states = {self.optimizer.key(state.weight): state for state in self.pruning.states}
+            self._states = {key: state for key, state in states.items() if key in trainable}
+            self.take_up_loaded()
+            self._count_on()
+
+    def take_up_loaded(self) -> None:
+        """Goes on from a Keras file that was loaded since, if one was."""
+        if self._saved.take_up_loaded():
+            self._count_on()
+
+    def observe(self, variable: Any, gradient: Any) -> None:
+        """Takes in the gradient of one variable, as the optimizer's update gets it."""
+        key = self.optimizer.key(variable)
+        if key in self._states and gradient is not None:
+            self._trained.add(key)
+            if self._hparams.uses_backprop:
+                self.pruning.observe_gradient(self._states[key], gradient)
+
+    def check_trained(self) -> None:
+        """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
+        if self.pruning is None:
+            raise ValueError(
+                f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
+                "the weights in another way. Let it call self.optimizer.apply_gradients."
+            )
+        untrained = [state.path for key, state in self._states.items() if key not in self._trained]
+        if untrained:
+            raise ValueError(
+                f"model.optimizer does not train {', '.join(untrained)}: the loss has no gradient with respect to "
+                "them, or another optimizer trains them. Take them out with exclude, or let model.optimizer train them."
+            )
+
+    def after_apply(self) -> None:
+        """Updates the masks and sets pruned weights, and their moving averages, to zero."""
+        tf.__internal__.distribute.interim.maybe_merge_call(self._update, self.optimizer.strategy)
+
+    def step(self) -> int:
+        """Optimizer steps so far, over all fits."""
+        return int(tf.convert_to_tensor(self._saved.step))
+
+    def finish(self) -> None:
+        """Brings the sparsity to what the schedule asks for at the last step."""
+        if self.pruning is not None:
+            self.check_finite()
+            self.pruning.finish(self.step())
+            self._constrain()
+
+    def check_finite(self) -> None:
+        """Refuses weights and gradient states that are NaN or infinite: they have no rank."""
+        for state in self.pruning.states:
+            values = {state.path: state.weight}
+            if self._hparams.uses_gradient:
+                values[f"The gradient state of {state.path}"] = state.gradient
+            for name, value in values.items():
+                if not bool(tf.reduce_all(tf.math.is_finite(value))):
+                    raise FloatingPointError(
+                        f"{name} is NaN or infinite after {self.step()} optimizer steps, since the weight's gradients "
+                        "were: the training has diverged, and there is nothing to rank. Lower the learning rate, clip "
+                        "the gradients (clipnorm), or look for bad values in the data; under mixed_float16 the "
+                        "optimizer must be a LossScaleOptimizer."
+                    )
+
+    def next_mask_update(self) -> float:
+        """The first step that may update the masks again; infinite after the last."""
+        last = int(tf.convert_to_tensor(self.pruning.last_mask_update_step))
+        hparams = self._hparams
+        due = max(last + hparams.pruning_frequency, hparams.begin_pruning_step, self.step() + 1)
+        return math.inf if -1 < hparams.end_pruning_step < due else due
+
+    def release_optimizer(self) -> None:
+        """Gives the optimizer its own class back."""
+        if self.optimizer is not None:
+            self.optimizer.release()
+
+    def forget_compiled_steps(self) -> None:
+        """Drops the training step that Keras has traced, so that the next `fit` traces it anew."""
+        self.model.train_function = None
+
+    def _update(self, strategy: tf.distribute.Strategy) -> None:
+        del strategy
+        step = self.optimizer.count() + self._steps_before
+        self._saved.step.assign(step)
+        self.pruning.update_masks_if_due(step)
+        self.pruning.apply_masks()
+        self._constrain()
+        for state in self._states.values():
+            average = self.optimizer.moving_average(state.weight)
+            if average is not None:
+                average.assign(average * tf.cast(state.mask, average.dtype))
+
+    def _constrain(self) -> None:
+        """Lets the layers' own constraints hold for what the masks have left."""
+        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
+        for weight in constrained:
+            state = WeightState.of(weight)
+            if not state.masked_forward:
+                weight.assign(weight.constraint(weight))
+                state.apply_mask()
+
+    def _count_on(self) -> None:
+        """Counts from the step that was saved on, whatever the optimizer's own count."""
+        self._steps_before.assign(self.step() - self.optimizer.steps)
+
+    def _choose_weights(self) -> None:
+        """Makes the pruning; makes it anew when weights have become trainable since."""
+        trainable = self.model.trainable_variables
+        chosen = prunable_weights(trainable, self._hparams)
+        new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
+        if not new:
+            return
+        before = self.pruning
+        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity)
+        self._weights += new
+        self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
+        if before is not None:
+            self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
+        self._saved.hold(self.pruning)
