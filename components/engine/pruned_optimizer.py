@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 import tf_keras
 
-from .weight_state import Weight
+from .weight_state import Weight, tf_variable
 
 
 class Training(Protocol):
@@ -32,13 +32,15 @@ class PrunedOptimizer(abc.ABC):
 
     Attributes:
         optimizer: The user's optimizer; of nested ones the one that updates the weights.
+        strategy: The strategy that its model is trained under.
     """
 
     # Put over the user's optimizer class while its model is fitted.
     _mixin: type
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
         self.optimizer = optimizer
+        self.strategy = strategy
 
     def take(self, training: Training) -> None:
         """Lets `training` take part in the updates, until `release`."""
@@ -75,13 +77,8 @@ class PrunedOptimizer(abc.ABC):
     def moving_average(self, weight: Weight) -> tf.Variable | None:
         """The moving average of a weight's values; None if the optimizer keeps none (`use_ema`)."""
 
-    @property
-    def strategy(self) -> tf.distribute.Strategy:
-        """The strategy that the optimizer was made under."""
-        return self.optimizer._distribution_strategy
 
-
-def pruned_optimizer(optimizer: Any) -> PrunedOptimizer:
+def pruned_optimizer(optimizer: Any, strategy: tf.distribute.Strategy) -> PrunedOptimizer:
     """The optimizer whose updates count: a LossScaleOptimizer wraps it.
 
     Raises:
@@ -91,7 +88,7 @@ def pruned_optimizer(optimizer: Any) -> PrunedOptimizer:
         optimizer = optimizer.inner_optimizer
     for kind, classes in _KINDS.items():
         if isinstance(optimizer, classes):
-            return kind(optimizer)
+            return kind(optimizer, strategy)
     raise TypeError(
         f"pruning_scope prunes models compiled with an optimizer of Keras, got {type(optimizer).__name__}. Compile the "
         "model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
@@ -139,9 +136,9 @@ class _Keras3(PrunedOptimizer):
 class _CountedHere(PrunedOptimizer):
     """Optimizers of tf_keras: they count the batches that a loss scale skips as well, so the steps are counted here."""
 
-    def __init__(self, optimizer: Any) -> None:
-        super().__init__(optimizer)
-        with tf.init_scope(), self.strategy.scope():
+    def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
+        super().__init__(optimizer, strategy)
+        with tf.init_scope(), strategy.scope():
             self._steps = tf.Variable(
                 0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
             )
@@ -159,8 +156,13 @@ class _CountedHere(PrunedOptimizer):
         return self.steps
 
     def key(self, variable: Any) -> Any:
-        whole = variable._distributed_container() if hasattr(variable, "_distributed_container") else variable
-        return whole._unique_id
+        variable = tf_variable(variable)
+        if not isinstance(variable, tf.distribute.DistributedValues):
+            # What a replica is a part of is told by its handle, or by itself if it was made in a graph.
+            for part in (variable, variable.handle):
+                if hasattr(part, "_distributed_container"):
+                    return part._distributed_container()._unique_id
+        return variable._unique_id
 
     def moving_average(self, weight: Weight) -> tf.Variable | None:
         if not getattr(self.optimizer, "use_ema", False):

@@ -72,7 +72,7 @@ class Training:
 
     def begin(self) -> None:
         """Takes hold of the optimizer, before `fit` traces its first step."""
-        optimizer = pruned_optimizer(self.model.optimizer)
+        optimizer = pruned_optimizer(self.model.optimizer, self.model.distribute_strategy)
         if self.optimizer is None or optimizer.optimizer is not self.optimizer.optimizer:
             self.optimizer = optimizer
             self._states, self._trained = {}, set()
@@ -84,6 +84,7 @@ class Training:
         if self.model.distribute_strategy.num_replicas_in_sync > 1 and self.model.built:
             self._prepare(self.model.distribute_strategy)
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:
         """Makes the masks when all layers are built: as the first step is traced, at the latest."""
         if not self._states:
@@ -104,6 +105,7 @@ class Training:
         if self._saved.take_up_loaded():
             self._count_on()
 
+    @tf.autograph.experimental.do_not_convert
     def observe(self, variable: Any, gradient: Any) -> None:
         """Takes in the gradient of one variable, as the optimizer's update gets it."""
         key = self.optimizer.key(variable)
@@ -126,6 +128,7 @@ class Training:
                 "them, or another optimizer trains them. Take them out with exclude, or let model.optimizer train them."
             )
 
+    @tf.autograph.experimental.do_not_convert
     def after_apply(self) -> None:
         """Updates the masks and sets pruned weights, and their moving averages, to zero."""
         tf.__internal__.distribute.interim.maybe_merge_call(self._update, self.optimizer.strategy)
