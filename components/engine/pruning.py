@@ -1,10 +1,12 @@
 """Pruning: the masks of a set of weights and their update."""
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, naming, summaries
 from .allocation import Allocation, allocation
@@ -52,7 +54,7 @@ class Pruning(Trackable):
     """Masks of a set of weights, updated as the hyperparameters say.
 
     A training loop of one's own calls `conditional_mask_update` after every optimizer step, in or out of a
-    `tf.function`:
+    `tf.function`, and under a `tf.distribute.Strategy` inside `strategy.run`, as `apply_gradients` is:
 
         pruning = Pruning(hparams, model)
         ...
@@ -118,8 +120,9 @@ class Pruning(Trackable):
             self.last_mask_update_step = tf.Variable(
                 0, dtype=tf.int64, trainable=False, name=naming.LAST_MASK_UPDATE_STEP
             )
-            # Saved, so that a later training knows what the gradient state in the file means.
-            saved_hparams = tf.Variable(hparams.to_string(), trainable=False, name=naming.HPARAMS)
+            # Saved, so that a later training knows what the gradient state in the file means. No strategy's variable,
+            # as tf.Variable would make: workers cannot send strings to each other.
+            saved_hparams = ResourceVariable(hparams.to_string(), trainable=False, name=naming.HPARAMS)
         self._track_trackable(self.last_mask_update_step, naming.LAST_MASK_UPDATE_STEP)
         self._track_trackable(saved_hparams, naming.HPARAMS)
         for index, state in enumerate(self._states):
@@ -160,7 +163,9 @@ class Pruning(Trackable):
         Args:
             step: Optimizer steps taken so far, integer scalar.
             gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
-                in their order. Needed for the gradient options with `gradient_estimator='backprop'`, at every step.
+                in their order. Needed for the gradient options with `gradient_estimator='backprop'`, at every step. In
+                a replica of a `tf.distribute.Strategy` the replica's own: their sum over the replicas counts, as it
+                does in the optimizer.
 
         Returns:
             Whether the masks were updated, bool scalar.
@@ -168,12 +173,15 @@ class Pruning(Trackable):
         Raises:
             ValueError: Gradients are missing, or their number is wrong.
         """
-        if self.hparams.uses_backprop:
-            for state, gradient in zip(self._states, self._gradients_of_weights(gradients), strict=True):
-                self.observe_gradient(state, gradient)
-        updated = self.update_masks_if_due(step)
-        self.apply_masks()
-        return updated
+        chosen = self._gradients_of_weights(gradients) if self.hparams.uses_backprop else []
+        if tf.distribute.in_cross_replica_context() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return self._observe_and_update(None, step, chosen)
+        context = tf.distribute.get_replica_context()
+        if chosen:
+            chosen = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(each) for each in chosen])
+        return tf.__internal__.distribute.interim.maybe_merge_call(
+            self._observe_and_update, context.strategy, step, chosen
+        )
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
         """Takes dL/dw of one weight into its moving average."""
@@ -253,6 +261,29 @@ class Pruning(Trackable):
             step: Step to write at, integer scalar.
         """
         summaries.write_pruning(self, step)
+
+    def _observe_and_update(
+        self,
+        strategy: tf.distribute.Strategy | None,
+        step: int | tf.Tensor,
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices],
+    ) -> tf.Tensor:
+        """`conditional_mask_update` in one place, or, with a strategy, in one for all its replicas."""
+        for state, gradient in zip(self._states if gradients else [], gradients, strict=True):
+            if strategy is None:
+                self.observe_gradient(state, gradient)
+            else:
+                observe = functools.partial(self._observe_in_replica, state)
+                strategy.extended.update(state.weight, observe, args=(gradient,))
+        if strategy is not None:
+            step = strategy.experimental_local_results(step)[0]
+        updated = self.update_masks_if_due(step)
+        self.apply_masks()
+        return updated
+
+    def _observe_in_replica(self, state: WeightState, weight: tf.Variable, gradient: tf.Tensor) -> None:
+        del weight
+        self.observe_gradient(state, gradient)
 
     def _update_masks(self, step: tf.Tensor) -> None:
         if self.hparams.uses_gradient and not self.hparams.uses_backprop:

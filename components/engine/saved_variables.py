@@ -15,8 +15,11 @@ from . import naming
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VARIABLE_ATTRIBUTE = "VARIABLE_VALUE"
 
-# The shortest path to a weight may lead through the optimizer as well, which lists what it trains.
-_OF_OPTIMIZER = re.compile(r"optimizer/(?!(inner_optimizer/)?_trainable_variables/)")
+# The shortest path to a weight may lead through the optimizer as well, which lists what it trains. Slot variables and
+# metrics are found at places of their own in models of tf_keras.
+_NO_MODEL_VARIABLE = re.compile(
+    r"optimizer/(?!(inner_optimizer/)?_trainable_variables/)|.*/\.OPTIMIZER_SLOT/|keras_api/metrics/"
+)
 
 ROOT = 0
 
@@ -81,11 +84,11 @@ class SavedVariables:
                 yield variable
 
     def model_variables(self) -> list[SavedVariable]:
-        """All variables but those of pruning and of a Keras optimizer."""
+        """All variables but those of pruning, of a Keras optimizer and of metrics."""
         return [
             variable
             for variable in self
-            if not naming.is_pruning_variable(variable.name) and not _OF_OPTIMIZER.match(variable.key)
+            if not naming.is_pruning_variable(variable.name) and not _NO_MODEL_VARIABLE.match(variable.key)
         ]
 
     def value(self, variable: SavedVariable) -> np.ndarray:

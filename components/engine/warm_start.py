@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
+import tf_keras
 
 from . import naming
 from .hparams import PruningHParams
 from .keras_training import active_scope
+from .keras_version import Model
 from .pruning import Pruning
 from .saved_variables import ROOT, SavedVariable, SavedVariables
 from .weight_choice import prunable_weights
-from .weight_state import Trackable, WeightState
+from .weight_state import Trackable, Weight, WeightState, path_of
 
 # Children of a Keras model that are no part of the network.
 _NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE))
 
 
-def warm_start(model: keras.Model, fn_args: Any) -> bool:
-    """Loads the weights of `fn_args.base_model` into a Keras 3 model.
+def warm_start(model: Model, fn_args: Any) -> bool:
+    """Loads the weights of `fn_args.base_model` into a Keras model.
 
     For the `run_fn` of a TFX Trainer or PruningTrainer: one line, `tfx_pruning.warm_start(model, fn_args)`, after the
     model is built. Inside PruningTrainer the pruning state of the earlier model is loaded as well, if it has one: what
@@ -32,7 +35,7 @@ def warm_start(model: keras.Model, fn_args: Any) -> bool:
     their making.
 
     Args:
-        model: A built Keras 3 model.
+        model: A built model of Keras 3 or tf_keras.
         fn_args: TFX's `FnArgs`, or any object whose `base_model` is the path of a SavedModel or None.
 
     Returns:
@@ -63,11 +66,11 @@ def warm_start(model: keras.Model, fn_args: Any) -> bool:
     return True
 
 
-def _matches(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """For each weight of `model`, by its id, the saved variable."""
     for match in (_by_path, _by_place, _by_order, _by_name):
         found = match(model, saved)
-        missing = [weight.path for weight in model.weights if id(weight) not in found]
+        missing = [path_of(weight) for weight in model.weights if id(weight) not in found]
         if not missing:
             break
     if missing:
@@ -79,22 +82,22 @@ def _matches(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariab
         variable = found[id(weight)]
         if tuple(weight.shape) != variable.shape:
             raise ValueError(
-                f"{weight.path} has shape {tuple(weight.shape)}, but {variable.shape} in the base model in "
+                f"{path_of(weight)} has shape {tuple(weight.shape)}, but {variable.shape} in the base model in "
                 f"{saved.path}. Warm start needs the same architecture."
             )
     return found
 
 
-def _by_path(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _by_path(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """By their paths, where these are unique and the same ones in both."""
     variables = {variable.name: variable for variable in saved.model_variables()}
-    paths = [weight.path for weight in model.weights]
+    paths = [path_of(weight) for weight in model.weights]
     if sorted(paths) != sorted(variables):
         return {}
-    return {id(weight): variables[weight.path] for weight in model.weights}
+    return {id(weight): variables[path_of(weight)] for weight in model.weights}
 
 
-def _by_place(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _by_place(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     found: dict[int, SavedVariable] = {}
     seen = set()
     queue: deque[tuple[Any, int]] = deque([(model, ROOT)])
@@ -104,7 +107,7 @@ def _by_place(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVaria
             continue
         seen.add(id(live))
         variable = saved.variable(node)
-        if isinstance(live, keras.Variable) and variable is not None:
+        if isinstance(live, (keras.Variable, tf.Variable)) and variable is not None:
             found[id(live)] = variable
             continue
         children = saved.children(node)
@@ -120,11 +123,13 @@ def _live_children(live: Any) -> Mapping[str, Any]:
         return {str(key): child for key, child in live.items()}
     if isinstance(live, (list, tuple)):
         return {str(index): child for index, child in enumerate(live)}
-    # Keras lists its layers' collections only to those who ask as a SavedModel does.
+    if isinstance(live, tf_keras.layers.Layer):  # a model too
+        return live._trackable_children()
+    # Keras 3 lists its layers' collections only to those who ask as a SavedModel does.
     return live._trackable_children("savedmodel") if isinstance(live, Trackable) else {}
 
 
-def _by_order(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _by_order(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """`model.export` saves no layers, but lists of the variables in the model's order."""
     found = {}
     for name in ("trainable_variables", "non_trainable_variables"):
@@ -135,19 +140,19 @@ def _by_order(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVaria
     return found
 
 
-def _by_name(model: keras.Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _by_name(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     saved_by_kind: dict[str, dict[str, SavedVariable]] = defaultdict(dict)
     for variable in saved.model_variables():
         # An exported model holds each variable twice, under one name.
         saved_by_kind[_kind(variable.name)].setdefault(variable.name, variable)
-    live_by_kind: dict[str, list[keras.Variable]] = defaultdict(list)
+    live_by_kind: dict[str, list[Weight]] = defaultdict(list)
     for weight in model.weights:
-        live_by_kind[_kind(weight.path)].append(weight)
+        live_by_kind[_kind(path_of(weight))].append(weight)
     found = {}
     for kind, weights in live_by_kind.items():
         variables = sorted(saved_by_kind[kind].values(), key=lambda variable: _numbers(variable.name))
         if len(variables) == len(weights):
-            weights = sorted(weights, key=lambda weight: _numbers(weight.path))
+            weights = sorted(weights, key=lambda weight: _numbers(path_of(weight)))
             found.update({id(weight): variable for weight, variable in zip(weights, variables, strict=True)})
     return found
 
@@ -173,7 +178,7 @@ def _kinds_to_load(hparams: PruningHParams, saved: SavedVariables) -> tuple[str,
     return naming.MASK, naming.THRESHOLD
 
 
-def _load_state(weight: keras.Variable, variable: SavedVariable, saved: SavedVariables, kinds: tuple[str, ...]) -> None:
+def _load_state(weight: Weight, variable: SavedVariable, saved: SavedVariables, kinds: tuple[str, ...]) -> None:
     node = saved.children(variable.node).get(naming.STATE)
     if node is None:
         return

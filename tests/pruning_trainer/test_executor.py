@@ -92,6 +92,34 @@ def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
     }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["tf_keras.optimizers.Adam()", "tf_keras.optimizers.legacy.Adam()"])
+@pytest.mark.parametrize("save", ["tf.saved_model.save(model, {})", "model.save({}, save_format='tf')"])
+def test_models_of_tf_keras_are_pruned_and_start_from_their_base(optimizer, save, tmp_path):
+    module = (
+        MODULE.replace("import keras", "import tf_keras")
+        .replace("keras.", "tf_keras.")
+        .replace('"adam"', optimizer)
+        .replace("tf.saved_model.save(model, fn_args.serving_model_dir)", save.format("fn_args.serving_model_dir"))
+    )
+    warm = module.replace(
+        "model.compile(", "import tfx_pruning\n    assert tfx_pruning.warm_start(model, fn_args)\n    model.compile("
+    ).replace(optimizer, "tf_keras.optimizers.SGD(0.0)")
+    kernels, base_model = [], None
+    for name, text in (("first", module), ("second", warm)):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, module=text, base_model=base_model).do()
+        base_model = run.model.uri
+        assert run.model.get_custom_property("nonzero_parameters") == 33
+        assert run.model.get_custom_property("total_parameters") == 241
+        saved = SavedVariables(run.saved)
+        assert len(saved.model_variables()) == 4
+        kernels.append({v.shape: saved.value(v) for v in saved.model_variables() if v.name.endswith("/kernel")})
+    assert {shape: np.count_nonzero(value) for shape, value in kernels[0].items()} == {(10, 20): 30, (20, 1): 3}
+    for shape, value in kernels[0].items():
+        np.testing.assert_array_equal(kernels[1][shape], value)
+
+
 def test_model_run_holds_loss_and_sparsity(tmp_path):
     run = Run(tmp_path).do()
     (file,) = pathlib.Path(run.model_run.uri).iterdir()
