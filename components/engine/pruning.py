@@ -11,12 +11,14 @@ from .allocation import Allocation, allocation
 from .granularity import Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
+from .regrowth import regrown_masks
 from .saliency import criterion
-from .schedule import ExternalSparsity, SparsitySource, schedule
+from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
-_SMALLEST_SCORE = float(np.finfo(np.float32).smallest_normal)
+# What is smaller than this, XLA may take for zero.
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
@@ -84,7 +86,8 @@ class Pruning(Trackable):
         Raises:
             TypeError: `hparams` is not PruningHParams, `variables` neither a model nor a list of variables, or
                 `sparsity` neither a variable nor callable.
-            ValueError: A regex matches nothing, no weight is left to prune, or a layer would lose all its weights.
+            ValueError: A regex matches nothing, no weight is left to prune, a layer would lose all its weights, or
+                `hparams.regrow` is asked of a weight under `apply_mask`.
         """
         if not isinstance(hparams, PruningHParams):
             raise TypeError(
@@ -112,6 +115,7 @@ class Pruning(Trackable):
             self._allocation: Allocation = NOfM(hparams, self.paths, shapes, sparsities)
         else:
             self._allocation = allocation(hparams, self.paths, shapes, units, sparsity)
+        self._refuse_regrowth_under_apply_mask()
         for state in self._states:
             state.make(self.kinds(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -160,7 +164,8 @@ class Pruning(Trackable):
         Args:
             step: Optimizer steps taken so far, integer scalar.
             gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
-                in their order. Needed for the gradient options with `gradient_estimator='backprop'`, at every step.
+                in their order. Needed for the gradient options with `gradient_estimator='backprop'` and for `regrow`,
+                at every step.
 
         Returns:
             Whether the masks were updated, bool scalar.
@@ -211,7 +216,8 @@ class Pruning(Trackable):
         if self.hparams.end_pruning_step != -1:
             step = min(step, self.hparams.end_pruning_step)
         if [kept for kept, _ in self.kept_units()] != [int(kept) for kept in self._allocation.kept(step)]:
-            self._update_masks(tf.constant(step, tf.int64))
+            # No pruned weight comes back: it would be a zero among the weights kept, with no step left to learn.
+            self._update_masks(tf.constant(step, tf.int64), regrow=False)
         self.apply_masks()
 
     def sparsity(self) -> float:
@@ -254,16 +260,42 @@ class Pruning(Trackable):
         """
         summaries.write_pruning(self, step)
 
-    def _update_masks(self, step: tf.Tensor) -> None:
+    def _update_masks(self, step: tf.Tensor, regrow: bool = True) -> None:
         if self.hparams.uses_gradient and not self.hparams.uses_backprop:
             for state in self._states:
                 self._observe_weight_delta(state)
         units = list(zip(self._states, self._granularities, strict=True))
         scores = [self._unit_scores(state, granularity) for state, granularity in units]
-        masks = self._allocation.masks(scores, step)
+        if self.hparams.regrow and regrow:
+            masks = self._regrown_masks(scores, step)
+        else:
+            masks = self._allocation.masks(scores, step)
         for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
             state.mask.assign(tf.cast(granularity.expand(mask), state.mask.dtype))
             state.threshold.assign(threshold)
+
+    def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """As `Allocation.masks`, with some of the units chosen by their gradients."""
+        self._refuse_regrowth_under_apply_mask()
+        hparams = self.hparams
+        fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
+        live, gradients = [], []
+        for state, granularity in zip(self._states, self._granularities, strict=True):
+            live.append(granularity.any(tf.cast(state.mask, tf.float32)))
+            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
+            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
+            # with that zero, and make the weight sparser than asked for.
+            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
+            gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
+        return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
+
+    def _refuse_regrowth_under_apply_mask(self) -> None:
+        masked = [state.path for state in self._states if state.masked_forward]
+        if self.hparams.regrow and masked:
+            raise ValueError(
+                f"regrow={self.hparams.regrow!r} needs the gradients of pruned weights, and apply_mask makes those of "
+                f"{', '.join(masked)} zero. Use the weights themselves in the forward pass, or leave out regrow."
+            )
 
     def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
@@ -280,7 +312,7 @@ class Pruning(Trackable):
             return scores
         # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
         # were it to tie with them, chance would put dead weights in its place.
-        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST_SCORE)
+        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -312,9 +344,9 @@ class Pruning(Trackable):
     ) -> list[tf.Tensor | tf.IndexedSlices]:
         if gradients is None:
             raise ValueError(
-                f"prune_option={self.hparams.prune_option!r} with gradient_estimator='backprop' needs the gradients of "
-                "the loss: conditional_mask_update(step, gradients). Without them use prune_option='weight' or "
-                "gradient_estimator='weight_delta'."
+                f"prune_option={self.hparams.prune_option!r} with gradient_estimator='backprop' and regrow="
+                f"{self.hparams.regrow!r} needs the gradients of the loss: conditional_mask_update(step, gradients). "
+                "Without them use prune_option='weight' or gradient_estimator='weight_delta', and no regrow."
             )
         gradients = list(gradients)
         if len(gradients) != self._given:
