@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from . import naming, pruned_optimizer
+from .batch_loss import BatchLoss
 from .hparams import PruningHParams
 from .pruning import Pruning
 from .saved_training import SavedTraining
@@ -198,7 +199,7 @@ def _pruned_fit(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(model, *args, **kwargs)
         bound = signature.bind(model, *args, **kwargs)
         training = scope._training(model)
-        with training.callback_in(bound.arguments.get("callbacks")) as callbacks:
+        with training.batches(), training.callback_in(bound.arguments.get("callbacks")) as callbacks:
             bound.arguments["callbacks"] = callbacks
             try:
                 history = original(*bound.args, **bound.kwargs)
@@ -223,11 +224,16 @@ class Training:
         self._trained: set[Any] = set()
         self._weights: list[Weight] = []
         self._saved = scope._saved_training(model)
+        self._batch_loss = BatchLoss(model)
         with tf.init_scope(), model.distribute_strategy.scope():
             # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
             self._steps_before = tf.Variable(
                 0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
             )
+
+    def batches(self) -> contextlib.AbstractContextManager[None]:
+        """Holds while `fit` runs."""
+        return self._batch_loss.watch() if self._scope.hparams.uses_hessian else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def callback_in(self, callbacks: Any) -> Iterator[Any]:
@@ -275,6 +281,13 @@ class Training:
         """Goes on from a Keras file that was loaded since, if one was."""
         if self._saved.take_up_loaded():
             self._count_on()
+
+    def before_apply(self) -> None:
+        """Takes in second derivatives if the step that follows updates the masks."""
+        if self._scope.hparams.uses_hessian:
+            batches = tf.cast(tf.convert_to_tensor(self._optimizer._iterations), tf.int64) + 1
+            step = batches // (self._optimizer.gradient_accumulation_steps or 1) + self._steps_before
+            self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     def observe(self, variable: Any, gradient: Any) -> None:
         """Takes in the gradient of one variable, as the optimizer's update gets it."""

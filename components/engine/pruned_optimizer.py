@@ -13,6 +13,10 @@ class Training(Protocol):
         """Called before the gradients are applied."""
         ...
 
+    def before_apply(self) -> None:
+        """Called then, in the same place of the graph."""
+        ...
+
     def observe(self, variable: Any, gradient: Any) -> None:
         """Called with the gradient of one variable, as its update gets it: reduced, unscaled and clipped."""
         ...
@@ -32,6 +36,7 @@ class _PrunedUpdates:
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         training = self.__dict__[_TRAINING]
         training.prepare()
+        training.before_apply()
         result = super().apply(grads, trainable_variables)
         training.after_apply()
         return result

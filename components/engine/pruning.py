@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import gradient_state, naming, summaries
+from . import gradient_state, hessian, naming, summaries
 from .allocation import Allocation, allocation
 from .granularity import Granularity, granularities
 from .hparams import PruningHParams
@@ -153,7 +153,10 @@ class Pruning(Trackable):
         return [state.mask for state in self._states]
 
     def conditional_mask_update(
-        self, step: int | tf.Tensor, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None
+        self,
+        step: int | tf.Tensor,
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None,
+        loss: hessian.Loss | None = None,
     ) -> tf.Tensor:
         """Takes in the gradients, updates the masks if `step` calls for it, and sets pruned weights to zero.
 
@@ -166,13 +169,23 @@ class Pruning(Trackable):
             gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
                 in their order. Needed for the gradient options with `gradient_estimator='backprop'` and for `regrow`,
                 at every step.
+            loss: Computes the loss of the batch, a floating scalar, from the weights; takes no argument. Needed for
+                `gradient_estimator='hutchinson'`; called when the masks are updated, and to trace that.
 
         Returns:
             Whether the masks were updated, bool scalar.
 
         Raises:
-            ValueError: Gradients are missing, or their number is wrong.
+            ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
+                derivative.
         """
+        if self.hparams.uses_hessian:
+            if loss is None:
+                raise ValueError(
+                    "gradient_estimator='hutchinson' needs a callable that computes the loss: "
+                    "conditional_mask_update(step, loss=lambda: ...)."
+                )
+            self.observe_hessian_if_due(step, loss)
         if self.hparams.uses_backprop:
             for state, gradient in zip(self._states, self._gradients_of_weights(gradients), strict=True):
                 self.observe_gradient(state, gradient)
@@ -185,17 +198,41 @@ class Pruning(Trackable):
         sample = gradient_state.backprop_sample(gradient, self._second_order)
         state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
 
+    def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
+        """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
+
+        What is infinite or NaN in the sample, as an overflow in float16 is, leaves its average as it was.
+
+        Args:
+            step: Integer scalar.
+            loss: Computes the loss times `scale`.
+            scale: float32 scalar.
+        """
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+
+        def observe() -> tf.Tensor:
+            shapes = [weight.shape for weight in self.weights]
+            probes = [hessian.probe(shape, self.hparams.seed + index, step) for index, shape in enumerate(shapes)]
+            samples = hessian.diagonal_samples(loss, self.weights, probes)
+            for state, sample in zip(self._states, samples, strict=True):
+                average = gradient_state.moving_average(
+                    state.gradient, sample / scale, self.hparams.gradient_decay_rate
+                )
+                state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
+            return tf.constant(True)
+
+        tf.cond(self._is_due(step), observe, lambda: tf.constant(False))
+
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
-        due = self._in_window(step) & (self.last_mask_update_step + self.hparams.pruning_frequency <= step)
 
         def update() -> tf.Tensor:
             self._update_masks(step)
             self.last_mask_update_step.assign(step)
             return tf.constant(True)
 
-        return tf.cond(due, update, lambda: tf.constant(False))
+        return tf.cond(self._is_due(step), update, lambda: tf.constant(False))
 
     def apply_masks(self) -> None:
         """Sets the pruned weights to zero, but for those under `apply_mask`."""
@@ -261,7 +298,7 @@ class Pruning(Trackable):
         summaries.write_pruning(self, step)
 
     def _update_masks(self, step: tf.Tensor, regrow: bool = True) -> None:
-        if self.hparams.uses_gradient and not self.hparams.uses_backprop:
+        if self.hparams.uses_weight_delta:
             for state in self._states:
                 self._observe_weight_delta(state)
         units = list(zip(self._states, self._granularities, strict=True))
@@ -307,6 +344,8 @@ class Pruning(Trackable):
             gradient = None if gradient is None else granularity.pool(gradient)
             scores = self._criterion.scores(weight, gradient)
         else:
+            # A second derivative may be negative, a gradient's size or square is not.
+            gradient = None if gradient is None else tf.abs(gradient)
             scores = granularity.pool(self._criterion.scores(weight, gradient))
         if state.masked_forward:
             return scores
@@ -323,9 +362,11 @@ class Pruning(Trackable):
             older.assign(state.old_weight)
         state.old_weight.assign(weight)
 
-    def _in_window(self, step: tf.Tensor) -> tf.Tensor:
-        inside = step >= self.hparams.begin_pruning_step
-        return inside if self.hparams.end_pruning_step == -1 else inside & (step <= self.hparams.end_pruning_step)
+    def _is_due(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
+        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
+        due &= step >= self.hparams.begin_pruning_step
+        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
 
     @staticmethod
     def kinds(hparams: PruningHParams) -> tuple[str, ...]:
@@ -333,7 +374,7 @@ class Pruning(Trackable):
         kinds = [naming.MASK, naming.THRESHOLD]
         if hparams.uses_gradient:
             kinds.append(naming.GRADIENT)
-            if not hparams.uses_backprop:
+            if hparams.uses_weight_delta:
                 kinds.append(naming.OLD_WEIGHT)
                 if hparams.prune_option == "second_order_gradient":
                     kinds.append(naming.OLD_OLD_WEIGHT)

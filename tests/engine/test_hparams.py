@@ -178,6 +178,12 @@ def test_string_and_json_round_trips_are_exact(hparams):
 
 
 REFUSED = [
+    ({"gradient_estimator": "hutchinson"}, ValueError, ["'hutchinson'", "prune_option='weight'", "'second_order"]),
+    (
+        {"gradient_estimator": "hutchinson", "prune_option": "second_order_gradient", "regrow": "gradient"},
+        ValueError,
+        ["regrow='gradient'", "gradient_estimator='hutchinson'", "'backprop'"],
+    ),
     ({"regrow": "magnitude"}, ValueError, ["regrow", "'gradient'", "'magnitude'"]),
     ({"regrow_fraction": 0.0}, ValueError, ["regrow_fraction", "(0, 1)", "0.0"]),
     ({"regrow_fraction": 1.0}, ValueError, ["regrow_fraction", "(0, 1)", "1.0"]),

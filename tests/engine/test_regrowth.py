@@ -184,7 +184,7 @@ def test_the_weights_with_the_largest_gradients_come_back_where_the_smallest_go(
         ),
         [weight],
     )
-    # Of the four that are kept, two make room. Those just dropped may come back: 5 and 4 stay, 2 and 0.7 have gradients.
+    # Of the four that are kept, two make room: 5 and 4 stay. Of the rest, just dropped all, 2 and 0.7 have gradients.
     gradient = np.float32([0, 0, 0, -9, 0, 0, 0, 8])
     pruning.conditional_mask_update(1, [gradient])
     np.testing.assert_array_equal(weight, np.float32([5, 4, 0, 2, 0, 0, 0, 0.7]))
