@@ -58,22 +58,50 @@ class Allocation(abc.ABC):
             For each weight the mask of its units (float32, 0 or 1, shape of the scores) and its threshold (float32
             scalar, the score of the last unit kept of those it is ranked with).
         """
+        return self.best(scores, self.counts(step), step, floors=True)
+
+    def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """How many units a ranking keeps at `step`, integer scalars, one for each of `parts`.
+
+        What `kept` says, but where a part is ranked in runs the number for a run.
+        """
+        return self.kept(step)
+
+    def best(
+        self, scores: Sequence[tf.Tensor], counts: Sequence[tf.Tensor], step: tf.Tensor, floors: bool = False
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Masks of the units with the largest scores.
+
+        Args:
+            scores: See `masks`.
+            counts: How many to keep, as `counts` gives them.
+            step: int64 scalar; decides, with the seed, between equal scores.
+            floors: Whether a weight keeps at least what its floor says.
+
+        Returns:
+            As `masks`.
+        """
         masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
-        for part, kept in zip(self.parts, self.kept(step), strict=True):
+        for part, count in zip(self.parts, counts, strict=True):
             if len(part) == 1:
-                masks[part[0]] = top_k_mask(scores[part[0]], kept, self._lots(part[0], step))
+                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step))
             else:
-                masks.update(zip(part, self._ranked_together(part, scores, kept, step), strict=True))
+                masks.update(zip(part, self._ranked_together(part, scores, count, step, floors), strict=True))
         return [masks[index] for index in range(len(scores))]
 
+    @property
+    def floors(self) -> list[int]:
+        """How many units of each part stay whatever its ranking says."""
+        return [sum(self._floors[index] for index in part) if len(part) > 1 else 0 for part in self.parts]
+
     def _ranked_together(
-        self, part: list[int], scores: Sequence[tf.Tensor], kept: tf.Tensor, step: tf.Tensor
+        self, part: list[int], scores: Sequence[tf.Tensor], kept: tf.Tensor, step: tf.Tensor, floors: bool
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         flat = [tf.reshape(tf.cast(scores[index], tf.float32), [-1]) for index in part]
         sizes = [score.shape[0] for score in flat]
         thresholds = [tf.constant(math.inf)] * len(part)
         for position, index in enumerate(part):
-            if self._floors[index]:
+            if floors and self._floors[index]:
                 sure, thresholds[position] = top_k_mask(flat[position], self._floors[index], self._lots(index, step))
                 # Above all others, infinite ones too.
                 flat[position] = tf.where(sure > 0, math.inf, tf.minimum(flat[position], tf.float32.max))

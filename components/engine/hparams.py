@@ -12,11 +12,12 @@ from typing import Any
 from . import hparams_string, path_map
 
 PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
-GRADIENT_ESTIMATORS = ("backprop", "weight_delta")
+GRADIENT_ESTIMATORS = ("backprop", "weight_delta", "hutchinson")
 ALLOCATIONS = ("uniform", "global", "erk")
 SPARSITY_FUNCTIONS = ("polynomial", "constant", "cosine", "one_shot")
 POOLING_FUNCTIONS = ("AVG", "MAX")
 GRANULARITIES = ("element", "channel")
+REGROWTHS = ("", "gradient")
 
 # Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
 # recovers after the last weight has gone.
@@ -70,7 +71,10 @@ class PruningHParams:
         gradient_estimator: What G averages. 'backprop': |dL/dw| at every optimizer step, for the second order
             (dL/dw)^2, the diagonal of the empirical Fisher matrix, which makes the score Optimal Brain Damage's
             (LeCun et al., 1990). 'weight_delta': the reference's normalised weight changes between mask updates, with
-            its score |w| * G for both orders.
+            its score |w| * G for both orders. 'hutchinson', for the second order: the diagonal of the Hessian itself,
+            z * Hz with a random vector z of 1 and -1 at every mask update, with the score w^2 * |G|. G takes 4 bytes a
+            weight. 'backprop' costs nothing else; 'hutchinson' one more forward and two more backward passes at every
+            mask update.
         allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together
             and the sparsity holds for their sum. 'erk', Erdős-Rényi-kernel (Evci et al., 2020): the sparsity holds
             for the sum, each weight tensor's density being proportional to the sum of its dimensions over their
@@ -95,6 +99,17 @@ class PruningHParams:
         n_of_m: 'n:m', such as '2:4': at the target, n of every m weights in a row are kept, along the axis that a
             matrix product sums over, which inference kernels want: inputs of a Dense, input channels of a Conv2D.
             `target_sparsity` must be 1 - n/m.
+        regrow: Whether pruned weights come back. '': if the criterion ranks them high enough. 'gradient', RigL (Evci et
+            al., 2020): at a mask update a fraction of the units that the criterion would keep makes room for those
+            with the largest G, a moving average of |dL/dw| (of its square, for the second order) that pruned weights
+            have too; with `gradient_decay_rate=0`, as in RigL, the last |dL/dw|. What comes back has the value that the
+            optimizer's step just gave it, coming from zero; what has none stays out, and fewer units make room: the
+            sparsity is that of the schedule at all times. Needs `gradient_estimator='backprop'`, 4 bytes a weight for G
+            if `prune_option` is 'weight', and weights that are not under `apply_mask`.
+        regrow_fraction: RigL's alpha, in (0, 1): with k units to keep, floor(f * k) make room, f falling from
+            `regrow_fraction` at `begin_pruning_step` along half a period of a cosine to 0 at `end_pruning_step`, or,
+            if that is -1, at the step where the schedule reaches its target: the last that came back must have time to
+            learn. What `min_layer_density` keeps never makes room. Under N:M sparsity k counts the weights of a run.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.
@@ -135,6 +150,8 @@ class PruningHParams:
     granularity: str = "element"
     block_conv: bool = False
     n_of_m: str = ""
+    regrow: str = ""
+    regrow_fraction: float = 0.3
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -151,6 +168,7 @@ class PruningHParams:
             for pattern in getattr(self, name):
                 path_map.regex(name, pattern)
         self._check_allocation()
+        self._check_regrowth()
         _ = self.weight_sparsities, self.group_sparsities, self.block_dims
 
     @classmethod
@@ -253,13 +271,23 @@ class PruningHParams:
 
     @property
     def uses_gradient(self) -> bool:
-        """Whether the criterion needs the gradient state."""
-        return self.prune_option != "weight"
+        """Whether the criterion, or what comes back, needs the gradient state."""
+        return self.prune_option != "weight" or bool(self.regrow)
 
     @property
     def uses_backprop(self) -> bool:
-        """Whether the criterion needs the gradients of the loss."""
+        """Whether the gradient state is made of the gradients of the loss."""
         return self.uses_gradient and self.gradient_estimator == "backprop"
+
+    @property
+    def uses_weight_delta(self) -> bool:
+        """Whether the gradient state is made of weight changes."""
+        return self.uses_gradient and self.gradient_estimator == "weight_delta"
+
+    @property
+    def uses_hessian(self) -> bool:
+        """Whether the gradient state is made of second derivatives of the loss."""
+        return self.gradient_estimator == "hutchinson"
 
     @property
     def weight_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
@@ -277,6 +305,11 @@ class PruningHParams:
         if self.sparsity_function == "constant":
             return self.sparsity_function_begin_step
         return self.sparsity_function_end_step
+
+    @property
+    def regrow_end_step(self) -> int:
+        """The step from which no unit makes room for another."""
+        return self.target_step if self.end_pruning_step == -1 else self.end_pruning_step
 
     @property
     def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
@@ -353,6 +386,12 @@ class PruningHParams:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
+        if self.uses_hessian and self.prune_option != "second_order_gradient":
+            raise ValueError(
+                f"gradient_estimator='hutchinson' estimates second derivatives, which prune_option="
+                f"{self.prune_option!r} has no use for. Use prune_option='second_order_gradient', or "
+                "gradient_estimator='backprop'."
+            )
         if not re.fullmatch(r"[\w./-]+", self.name):
             raise ValueError(f"name must be letters, digits and ._/- only, got {self.name!r}.")
 
@@ -420,6 +459,34 @@ class PruningHParams:
                 f"min_layer_density={self.min_layer_density} has no effect under allocation='uniform': every layer "
                 "keeps what its own sparsity says. Use allocation='global' or 'erk', or group_pruning, or leave it "
                 "at 0."
+            )
+
+    def _check_regrowth(self) -> None:
+        if self.regrow not in REGROWTHS:
+            raise ValueError(f"regrow must be 'gradient', or '' for no regrowth, got {self.regrow!r}.")
+        if not 0.0 < self.regrow_fraction < 1.0:
+            raise ValueError(f"regrow_fraction must be in (0, 1), got {self.regrow_fraction}.")
+        if not self.regrow:
+            return
+        if self.gradient_estimator != "backprop":
+            raise ValueError(
+                f"regrow={self.regrow!r} ranks by |dL/dw|, which gradient_estimator={self.gradient_estimator!r} does "
+                "not average. Use gradient_estimator='backprop'."
+            )
+        if self.regrow_end_step <= self.begin_pruning_step:
+            raise ValueError(
+                f"regrow={self.regrow!r} has no step to work at: it begins at begin_pruning_step="
+                f"{self.begin_pruning_step} and ends where the sparsity is at its target, at step "
+                f"{self.regrow_end_step}. Set end_pruning_step to the step where it is to end."
+            )
+        kept = self.run_length - self.zeros_of_run(self.target_sparsity)
+        if self.run_length and self.regrow_fraction * kept < 1:
+            raise ValueError(
+                f"regrow_fraction={self.regrow_fraction} of the {kept:.0f} weights that a run of {self.run_length} "
+                f"keeps is less than one: none would come back. Set it above {1 / kept:.6g}."
+                if kept > 1
+                else f"A run of {self.run_length} keeps one weight, which cannot make room for another. Leave out "
+                f"regrow={self.regrow!r}, or keep more."
             )
 
     def _check_supported(self) -> None:

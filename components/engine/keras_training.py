@@ -198,7 +198,8 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
             return original(model, *args, **kwargs)
         bound = signature.bind(model, *args, **kwargs)
         training = scope._training(model)
-        with training.callback_in(bound.arguments.get("callbacks"), scope._log_dir_of(training)) as callbacks:
+        log_dir = scope._log_dir_of(training)
+        with training.batches(), training.callback_in(bound.arguments.get("callbacks"), log_dir) as callbacks:
             bound.arguments["callbacks"] = callbacks
             try:
                 history = original(*bound.args, **bound.kwargs)

@@ -46,12 +46,18 @@ class NOfM(Allocation):
         self._schedule = schedule
         self._runs = [_Runs(shape, -2 if hparams.n_of_m else -1, hparams.run_length) for shape in shapes]
 
-    def masks(self, scores: Sequence[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """See `Allocation.masks`."""
-        kept = self._kept_of_run(step)
+    def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """See `Allocation.counts`: how many weights a whole run keeps, int32."""
+        return [self._kept_of_run(step)] * len(self._runs)
+
+    def best(
+        self, scores: Sequence[tf.Tensor], counts: Sequence[tf.Tensor], step: tf.Tensor, floors: bool = False
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """See `Allocation.best`; there are no floors."""
+        del floors
         return [
-            runs.mask(tf.cast(score, tf.float32), kept, self._lots(index, step))
-            for index, (runs, score) in enumerate(zip(self._runs, scores, strict=True))
+            runs.mask(tf.cast(score, tf.float32), count, self._lots(index, step))
+            for index, (runs, score, count) in enumerate(zip(self._runs, scores, counts, strict=True))
         ]
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
@@ -80,11 +86,11 @@ class _Runs:
         return self._outer * self._inner * (whole * kept + tf.minimum(kept, rest))
 
     def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept.
+        """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept, if any.
 
         Args:
             scores: float32, shape of the weight.
-            kept: int32 scalar, at least one.
+            kept: int32 scalar.
             seed: int64, shape [2].
         """
         keys = score_keys(scores)

@@ -18,6 +18,10 @@ class Training(Protocol):
         """Called before the gradients are applied."""
         ...
 
+    def before_apply(self) -> None:
+        """Called then, in the same place of the graph."""
+        ...
+
     def observe(self, variable: Any, gradient: Any) -> None:
         """Called with the gradient of one variable, as its update gets it: reduced, unscaled and clipped."""
         ...
@@ -58,6 +62,10 @@ class PrunedOptimizer(abc.ABC):
     @abc.abstractmethod
     def count(self) -> tf.Tensor:
         """To be called once after every update that is applied; gives the optimizer steps so far, int64 scalar."""
+
+    @abc.abstractmethod
+    def coming_step(self) -> tf.Tensor:
+        """What `count` will give if the update that is under way is applied, int64 scalar."""
 
     @property
     @abc.abstractmethod
@@ -103,6 +111,7 @@ class _Keras3Mixin:
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         training = self.__dict__[_TRAINING]
         training.prepare()
+        training.before_apply()
         result = super().apply(grads, trainable_variables)
         training.after_apply()
         return result
@@ -115,6 +124,10 @@ class _Keras3(PrunedOptimizer):
 
     def count(self) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
+
+    def coming_step(self) -> tf.Tensor:
+        batches = tf.cast(tf.convert_to_tensor(self.optimizer._iterations), tf.int64) + 1
+        return batches // (self.optimizer.gradient_accumulation_steps or 1)
 
     @property
     def steps(self) -> int:
@@ -147,6 +160,9 @@ class _CountedHere(PrunedOptimizer):
         self._steps.assign_add(1)
         return tf.convert_to_tensor(self._steps)
 
+    def coming_step(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self._steps) + 1
+
     @property
     def steps(self) -> int:
         return int(tf.convert_to_tensor(self._steps))
@@ -175,6 +191,7 @@ class _AppliesGradients:
     def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
         training = self.__dict__[_TRAINING]
         training.prepare()
+        training.before_apply()
         result = super().apply_gradients(grads_and_vars, *args, **kwargs)
         training.after_apply()
         return result

@@ -8,17 +8,19 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
-from . import gradient_state, naming, summaries
+from . import gradient_state, hessian, naming, summaries
 from .allocation import Allocation, allocation
 from .granularity import Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
+from .regrowth import regrown_masks
 from .saliency import criterion
-from .schedule import ExternalSparsity, SparsitySource, schedule
+from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
-_SMALLEST_SCORE = float(np.finfo(np.float32).smallest_normal)
+# What is smaller than this, XLA may take for zero.
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
@@ -86,7 +88,8 @@ class Pruning(Trackable):
         Raises:
             TypeError: `hparams` is not PruningHParams, `variables` neither a model nor a list of variables, or
                 `sparsity` neither a variable nor callable.
-            ValueError: A regex matches nothing, no weight is left to prune, or a layer would lose all its weights.
+            ValueError: A regex matches nothing, no weight is left to prune, a layer would lose all its weights, or
+                `hparams.regrow` is asked of a weight under `apply_mask`.
         """
         if not isinstance(hparams, PruningHParams):
             raise TypeError(
@@ -114,6 +117,7 @@ class Pruning(Trackable):
             self._allocation: Allocation = NOfM(hparams, self.paths, shapes, sparsities)
         else:
             self._allocation = allocation(hparams, self.paths, shapes, units, sparsity)
+        self._refuse_regrowth_under_apply_mask()
         for state in self._states:
             state.make(self.kinds(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -152,7 +156,10 @@ class Pruning(Trackable):
         return [state.mask for state in self._states]
 
     def conditional_mask_update(
-        self, step: int | tf.Tensor, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None
+        self,
+        step: int | tf.Tensor,
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None,
+        loss: hessian.Loss | None = None,
     ) -> tf.Tensor:
         """Takes in the gradients, updates the masks if `step` calls for it, and sets pruned weights to zero.
 
@@ -163,19 +170,34 @@ class Pruning(Trackable):
         Args:
             step: Optimizer steps taken so far, integer scalar.
             gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
-                in their order. Needed for the gradient options with `gradient_estimator='backprop'`, at every step. In
-                a replica of a `tf.distribute.Strategy` the replica's own: their sum over the replicas counts, as it
-                does in the optimizer.
+                in their order. Needed for the gradient options with `gradient_estimator='backprop'` and for `regrow`,
+                at every step. In a replica of a `tf.distribute.Strategy` the replica's own: their sum over the replicas
+                counts, as it does in the optimizer.
+            loss: Computes the loss of the batch, a floating scalar, from the weights; takes no argument. Needed for
+                `gradient_estimator='hutchinson'`; called when the masks are updated, and to trace that.
 
         Returns:
             Whether the masks were updated, bool scalar.
 
         Raises:
-            ValueError: Gradients are missing, or their number is wrong.
+            ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
+                derivative.
         """
+        if self.hparams.uses_hessian and loss is None:
+            raise ValueError(
+                "gradient_estimator='hutchinson' needs a callable that computes the loss: "
+                "conditional_mask_update(step, loss=lambda: ...)."
+            )
         chosen = self._gradients_of_weights(gradients) if self.hparams.uses_backprop else []
         if tf.distribute.in_cross_replica_context() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            if self.hparams.uses_hessian:
+                self.observe_hessian_if_due(step, loss)
             return self._observe_and_update(None, step, chosen)
+        if self.hparams.uses_hessian:
+            raise ValueError(
+                "gradient_estimator='hutchinson' works on one replica: several cannot agree on the second derivatives "
+                "at mask updates only. Use gradient_estimator='backprop'."
+            )
         context = tf.distribute.get_replica_context()
         if chosen:
             chosen = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(each) for each in chosen])
@@ -188,17 +210,41 @@ class Pruning(Trackable):
         sample = gradient_state.backprop_sample(gradient, self._second_order)
         state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
 
+    def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
+        """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
+
+        What is infinite or NaN in the sample, as an overflow in float16 is, leaves its average as it was.
+
+        Args:
+            step: Integer scalar.
+            loss: Computes the loss times `scale`.
+            scale: float32 scalar.
+        """
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+
+        def observe() -> tf.Tensor:
+            shapes = [weight.shape for weight in self.weights]
+            probes = [hessian.probe(shape, self.hparams.seed + index, step) for index, shape in enumerate(shapes)]
+            samples = hessian.diagonal_samples(loss, self.weights, probes)
+            for state, sample in zip(self._states, samples, strict=True):
+                average = gradient_state.moving_average(
+                    state.gradient, sample / scale, self.hparams.gradient_decay_rate
+                )
+                state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
+            return tf.constant(True)
+
+        tf.cond(self._is_due(step), observe, lambda: tf.constant(False))
+
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
-        due = self._in_window(step) & (self.last_mask_update_step + self.hparams.pruning_frequency <= step)
 
         def update() -> tf.Tensor:
             self._update_masks(step)
             self.last_mask_update_step.assign(step)
             return tf.constant(True)
 
-        return tf.cond(due, update, lambda: tf.constant(False))
+        return tf.cond(self._is_due(step), update, lambda: tf.constant(False))
 
     def apply_masks(self) -> None:
         """Sets the pruned weights to zero, but for those under `apply_mask`."""
@@ -219,7 +265,8 @@ class Pruning(Trackable):
         if self.hparams.end_pruning_step != -1:
             step = min(step, self.hparams.end_pruning_step)
         if [kept for kept, _ in self.kept_units()] != [int(kept) for kept in self._allocation.kept(step)]:
-            self._update_masks(tf.constant(step, tf.int64))
+            # No pruned weight comes back: it would be a zero among the weights kept, with no step left to learn.
+            self._update_masks(tf.constant(step, tf.int64), regrow=False)
         self.apply_masks()
 
     def sparsity(self) -> float:
@@ -285,16 +332,42 @@ class Pruning(Trackable):
         del weight
         self.observe_gradient(state, gradient)
 
-    def _update_masks(self, step: tf.Tensor) -> None:
-        if self.hparams.uses_gradient and not self.hparams.uses_backprop:
+    def _update_masks(self, step: tf.Tensor, regrow: bool = True) -> None:
+        if self.hparams.uses_weight_delta:
             for state in self._states:
                 self._observe_weight_delta(state)
         units = list(zip(self._states, self._granularities, strict=True))
         scores = [self._unit_scores(state, granularity) for state, granularity in units]
-        masks = self._allocation.masks(scores, step)
+        if self.hparams.regrow and regrow:
+            masks = self._regrown_masks(scores, step)
+        else:
+            masks = self._allocation.masks(scores, step)
         for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
             state.mask.assign(tf.cast(granularity.expand(mask), state.mask.dtype))
             state.threshold.assign(threshold)
+
+    def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """As `Allocation.masks`, with some of the units chosen by their gradients."""
+        self._refuse_regrowth_under_apply_mask()
+        hparams = self.hparams
+        fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
+        live, gradients = [], []
+        for state, granularity in zip(self._states, self._granularities, strict=True):
+            live.append(granularity.any(tf.cast(state.mask, tf.float32)))
+            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
+            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
+            # with that zero, and make the weight sparser than asked for.
+            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
+            gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
+        return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
+
+    def _refuse_regrowth_under_apply_mask(self) -> None:
+        masked = [state.path for state in self._states if state.masked_forward]
+        if self.hparams.regrow and masked:
+            raise ValueError(
+                f"regrow={self.hparams.regrow!r} needs the gradients of pruned weights, and apply_mask makes those of "
+                f"{', '.join(masked)} zero. Use the weights themselves in the forward pass, or leave out regrow."
+            )
 
     def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
@@ -306,12 +379,14 @@ class Pruning(Trackable):
             gradient = None if gradient is None else granularity.pool(gradient)
             scores = self._criterion.scores(weight, gradient)
         else:
+            # A second derivative may be negative, a gradient's size or square is not.
+            gradient = None if gradient is None else tf.abs(gradient)
             scores = granularity.pool(self._criterion.scores(weight, gradient))
         if state.masked_forward:
             return scores
         # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
         # were it to tie with them, chance would put dead weights in its place.
-        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST_SCORE)
+        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -322,9 +397,11 @@ class Pruning(Trackable):
             older.assign(state.old_weight)
         state.old_weight.assign(weight)
 
-    def _in_window(self, step: tf.Tensor) -> tf.Tensor:
-        inside = step >= self.hparams.begin_pruning_step
-        return inside if self.hparams.end_pruning_step == -1 else inside & (step <= self.hparams.end_pruning_step)
+    def _is_due(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
+        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
+        due &= step >= self.hparams.begin_pruning_step
+        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
 
     @staticmethod
     def kinds(hparams: PruningHParams) -> tuple[str, ...]:
@@ -332,7 +409,7 @@ class Pruning(Trackable):
         kinds = [naming.MASK, naming.THRESHOLD]
         if hparams.uses_gradient:
             kinds.append(naming.GRADIENT)
-            if not hparams.uses_backprop:
+            if hparams.uses_weight_delta:
                 kinds.append(naming.OLD_WEIGHT)
                 if hparams.prune_option == "second_order_gradient":
                     kinds.append(naming.OLD_OLD_WEIGHT)
@@ -343,9 +420,9 @@ class Pruning(Trackable):
     ) -> list[tf.Tensor | tf.IndexedSlices]:
         if gradients is None:
             raise ValueError(
-                f"prune_option={self.hparams.prune_option!r} with gradient_estimator='backprop' needs the gradients of "
-                "the loss: conditional_mask_update(step, gradients). Without them use prune_option='weight' or "
-                "gradient_estimator='weight_delta'."
+                f"prune_option={self.hparams.prune_option!r} with gradient_estimator='backprop' and regrow="
+                f"{self.hparams.regrow!r} needs the gradients of the loss: conditional_mask_update(step, gradients). "
+                "Without them use prune_option='weight' or gradient_estimator='weight_delta', and no regrow."
             )
         gradients = list(gradients)
         if len(gradients) != self._given:

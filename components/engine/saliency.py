@@ -45,6 +45,8 @@ class FirstOrder:
 class SecondOrder:
     """w^2 * G: with G the mean (dL/dw)^2, Optimal Brain Damage's saliency with the empirical Fisher diagonal.
 
+    With G the size of the Hessian's diagonal, Optimal Brain Damage's own.
+
     LeCun, Denker and Solla, 1990, "Optimal brain damage". The factor 1/2 changes no ranking and is left out.
     """
 
@@ -61,6 +63,7 @@ _CRITERIA: dict[tuple[str, str], type[Criterion]] = {
     ("first_order_gradient", "weight_delta"): FirstOrder,
     ("second_order_gradient", "backprop"): SecondOrder,
     ("second_order_gradient", "weight_delta"): FirstOrder,
+    ("second_order_gradient", "hutchinson"): SecondOrder,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from . import naming
+from .batch_loss import BatchLoss
 from .hparams import PruningHParams
 from .keras_version import Model, version_of
 from .pruned_optimizer import PrunedOptimizer, pruned_optimizer
@@ -48,11 +49,16 @@ class Training:
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
         self._weights: list[Weight] = []
+        self._batch_loss = BatchLoss(model)
         with tf.init_scope(), model.distribute_strategy.scope():
             # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
             self._steps_before = tf.Variable(
                 0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
             )
+
+    def batches(self) -> contextlib.AbstractContextManager[None]:
+        """Holds while `fit` runs."""
+        return self._batch_loss.watch() if self._hparams.uses_hessian else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def callback_in(self, callbacks: Any, log_dir: str | None) -> Iterator[Any]:
@@ -104,6 +110,13 @@ class Training:
         """Goes on from a Keras file that was loaded since, if one was."""
         if self._saved.take_up_loaded():
             self._count_on()
+
+    @tf.autograph.experimental.do_not_convert
+    def before_apply(self) -> None:
+        """Takes in second derivatives if the step that follows updates the masks."""
+        if self._hparams.uses_hessian:
+            step = self.optimizer.coming_step() + self._steps_before
+            self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     @tf.autograph.experimental.do_not_convert
     def observe(self, variable: Any, gradient: Any) -> None:

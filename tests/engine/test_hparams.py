@@ -46,6 +46,8 @@ NEW_DEFAULTS = {
     "granularity": "element",
     "block_conv": False,
     "n_of_m": "",
+    "regrow": "",
+    "regrow_fraction": 0.3,
 }
 
 
@@ -161,6 +163,12 @@ def test_target_step_is_where_the_schedule_has_its_target(sparsity_function, ste
         PruningHParams(end_pruning_step=step - 1, **fields)
 
 
+@pytest.mark.parametrize(("end_pruning_step", "expected"), [(-1, 80), (90, 90)])
+def test_regrowth_ends_with_the_pruning_or_when_the_target_is_reached(end_pruning_step, expected):
+    hparams = PruningHParams(regrow="gradient", sparsity_function_end_step=80, end_pruning_step=end_pruning_step)
+    assert hparams.regrow_end_step == expected
+
+
 @hypothesis.settings(derandomize=True, deadline=None)
 @hypothesis.given(hparams_strategy)
 def test_string_and_json_round_trips_are_exact(hparams):
@@ -170,6 +178,31 @@ def test_string_and_json_round_trips_are_exact(hparams):
 
 
 REFUSED = [
+    ({"gradient_estimator": "hutchinson"}, ValueError, ["'hutchinson'", "prune_option='weight'", "'second_order"]),
+    (
+        {"gradient_estimator": "hutchinson", "prune_option": "second_order_gradient", "regrow": "gradient"},
+        ValueError,
+        ["regrow='gradient'", "gradient_estimator='hutchinson'", "'backprop'"],
+    ),
+    ({"regrow": "magnitude"}, ValueError, ["regrow", "'gradient'", "'magnitude'"]),
+    ({"regrow_fraction": 0.0}, ValueError, ["regrow_fraction", "(0, 1)", "0.0"]),
+    ({"regrow_fraction": 1.0}, ValueError, ["regrow_fraction", "(0, 1)", "1.0"]),
+    (
+        {"regrow": "gradient", "gradient_estimator": "weight_delta"},
+        ValueError,
+        ["regrow='gradient'", "gradient_estimator='weight_delta'", "'backprop'"],
+    ),
+    (
+        {"regrow": "gradient", "sparsity_function": "constant", "begin_pruning_step": 5},
+        ValueError,
+        ["regrow='gradient'", "begin_pruning_step=5", "step 0", "Set end_pruning_step"],
+    ),
+    ({"regrow": "gradient", "n_of_m": "2:4"}, ValueError, ["regrow_fraction=0.3", "2 weights", "run of 4", "0.5"]),
+    (
+        {"regrow": "gradient", "n_of_m": "1:4", "target_sparsity": 0.75},
+        ValueError,
+        ["run of 4 keeps one weight", "regrow='gradient'"],
+    ),
     ({"begin_pruning_step": -1}, ValueError, ["begin_pruning_step", "-1"]),
     ({"begin_pruning_step": 200, "end_pruning_step": 200}, ValueError, ["begin_pruning_step", "200", "-1"]),
     ({"sparsity_function_begin_step": -5}, ValueError, ["sparsity_function_begin_step", "-5"]),

@@ -1,0 +1,108 @@
+"""BatchLoss: the loss of the batch that a Keras model's `fit` is at, computed once more."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class BatchLoss:
+    """The model's own compiled loss, as its training step computes it, with no trace left behind.
+
+    The forward pass is that of training: dropout drops as much, though not the same, and batch statistics normalise.
+    What it changes (metrics, batch statistics' averages, seeds, the layers' `losses`) is put back.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        """Takes the model; see `watch`."""
+        self._model = model
+        self._batch: Any = None
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Notes, inside this context, the batch that `train_step` is called with.
+
+        Raises:
+            ValueError: The model is one of tf_keras or trains on several replicas, or its `train_step` has a loss that only it knows.
+        """
+        self._refuse_unknown_loss()
+        attributes = self._model.__dict__
+        covered = attributes.get("train_step")
+        train_step = self._model.train_step
+
+        def noting(data: Any) -> Any:
+            self._batch = (data,)
+            try:
+                return train_step(data)
+            finally:
+                self._batch = None
+
+        # In __dict__, past the model's own __setattr__, which would track it.
+        attributes["train_step"] = noting
+        try:
+            yield
+        finally:
+            del attributes["train_step"]
+            if covered is not None:
+                attributes["train_step"] = covered
+
+    @property
+    def scale(self) -> tf.Tensor:
+        """By which factor `__call__` scales the loss, float32 scalar: that of a `LossScaleOptimizer`, else 1."""
+        return tf.cast(self._model.optimizer.scale_loss(tf.ones([])), tf.float32)
+
+    def __call__(self) -> tf.Tensor:
+        """The scaled loss, a floating scalar; only while `train_step` runs."""
+        if self._batch is None:
+            raise ValueError(
+                f"gradient_estimator='hutchinson' computes the loss of the batch that train_step is given, and "
+                f"{self._model.name!r} applied gradients outside of its train_step. Use gradient_estimator='backprop'."
+            )
+        model = self._model
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._batch[0])
+        with _put_back(model):
+            y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
+            loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+            return model.optimizer.scale_loss(loss)
+
+    def _refuse_unknown_loss(self) -> None:
+        model = self._model
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"gradient_estimator='hutchinson' computes the loss of models of Keras 3, and {model.name!r} is one of "
+                "tf_keras. Use gradient_estimator='backprop', or a loop of your own with tfx_pruning.Pruning."
+            )
+        replicas = model.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(
+                f"gradient_estimator='hutchinson' works on one replica, and {model.name!r} trains on {replicas}: they "
+                "cannot agree on the second derivatives at mask updates only. Use gradient_estimator='backprop'."
+            )
+        own_step = "train_step" in model.__dict__ or type(model).train_step is not keras.Model.train_step
+        own_loss = type(model).compute_loss is not keras.Model.compute_loss
+        if own_step and not own_loss and getattr(model, "_compile_loss", None) is None:
+            raise ValueError(
+                f"gradient_estimator='hutchinson' computes the model's loss, and {model.name!r} has one that only its "
+                "train_step knows. Compile the model with it (loss=...), override compute_loss, or use "
+                "gradient_estimator='backprop'."
+            )
+
+
+@contextlib.contextmanager
+def _put_back(model: keras.Model) -> Iterator[None]:
+    """Gives the model's state, but its weights, the values back that it had before."""
+    variables = [*model.non_trainable_variables, *model.metrics_variables]
+    values = [tf.identity(variable) for variable in variables]
+    layers = list(model._flatten_layers())
+    losses = [(list(layer._losses), set(layer._loss_ids)) for layer in layers]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        for layer, (own, ids) in zip(layers, losses, strict=True):
+            layer._losses[:] = own
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
