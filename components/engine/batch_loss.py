@@ -25,7 +25,8 @@ class BatchLoss:
         """Notes, inside this context, the batch that `train_step` is called with.
 
         Raises:
-            ValueError: The model is one of tf_keras or trains on several replicas, or its `train_step` has a loss that only it knows.
+            ValueError: The model is one of tf_keras, trains on several replicas, or has a `train_step` whose loss only
+                it knows.
         """
         self._refuse_unknown_loss()
         attributes = self._model.__dict__

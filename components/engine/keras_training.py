@@ -79,7 +79,7 @@ def pruning_scope(
     log_dir: str | os.PathLike[str] | None = None,
     sparsity: SparsitySource | None = None,
 ) -> Iterator[PruningScope]:
-    """Inside this scope a Keras 3 model's `fit` is pruned, with no change to the model or the call.
+    """Inside this scope a Keras model's `fit` is pruned, Keras 3 or tf_keras, with no change to the model or the call.
 
     The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
     weights are exactly zero after every optimizer step, and when `fit` returns the sparsity is exactly what the
@@ -93,8 +93,8 @@ def pruning_scope(
     A training that broke off goes on, step, masks and gradient states included, from what was written inside the scope:
 
     - by `keras.callbacks.BackupAndRestore`, in a new scope, with nothing more to do;
-    - to a `.keras` or `.weights.h5` file (`ModelCheckpoint`), if it is loaded inside the new scope; loaded outside,
-      or into a program without this package, such a file is the model and its optimizer only;
+    - to a `.keras` or `.weights.h5` file of Keras 3 (`ModelCheckpoint`), if it is loaded inside the new scope; loaded
+      outside, or into a program without this package, such a file is the model and its optimizer only;
     - by `tf.train.Checkpoint(model=model)`, restored before the new `fit` into a model whose optimizer is built.
 
     A Keras file that is written after the scope holds the model and its optimizer only.
@@ -135,7 +135,7 @@ def pruning_scope(
         scope._close()
     if not scope.prunings:
         raise RuntimeError(
-            "Nothing was pruned: no Keras 3 model took a training step in model.fit inside pruning_scope. Call "
+            "Nothing was pruned: no Keras model took a training step in model.fit inside pruning_scope. Call "
             "model.fit in it; a training loop of your own is pruned by tfx_pruning.Pruning, without a scope."
         )
 

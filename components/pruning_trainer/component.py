@@ -19,7 +19,7 @@ from .spec import PruningTrainerSpec
 class PruningTrainer(base_component.BaseComponent):
     """A TFX Trainer that prunes while it trains.
 
-    It takes the module that tfx's Trainer takes, unchanged: the Keras 3 models that its `run_fn` fits are pruned as
+    It takes the module that tfx's Trainer takes, unchanged: the Keras models that its `run_fn` fits are pruned as
     `hparams` says. The component fails if the model that `run_fn` saved does not have the sparsity asked for.
 
     Example:
