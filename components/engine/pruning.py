@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from . import gradient_state, naming, summaries
 from .allocation import Allocation, allocation
+from .fused import fused
 from .granularity import Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
-from .saliency import criterion
+from .saliency import Criterion, criterion
 from .schedule import ExternalSparsity, SparsitySource, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
@@ -177,8 +178,9 @@ class Pruning(Trackable):
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
         """Takes dL/dw of one weight into its moving average."""
-        sample = gradient_state.backprop_sample(gradient, self._second_order)
-        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
+        dense, before = tf.convert_to_tensor(gradient), tf.convert_to_tensor(state.gradient)
+        decay = self.hparams.gradient_decay_rate
+        state.gradient.assign(gradient_state.observed(self._second_order, decay, dense, before))
 
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
@@ -260,27 +262,18 @@ class Pruning(Trackable):
                 self._observe_weight_delta(state)
         units = list(zip(self._states, self._granularities, strict=True))
         scores = [self._unit_scores(state, granularity) for state, granularity in units]
-        masks = self._allocation.masks(scores, step)
+        masks = self._allocation.masks(scores, step, tf.bool)
         for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
-            state.mask.assign(tf.cast(granularity.expand(mask), state.mask.dtype))
+            state.mask.assign(granularity.expand(mask))
             state.threshold.assign(threshold)
 
     def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        weight = tf.cast(state.weight, tf.float32)
         gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
-        if self.hparams.gradient_estimator == "weight_delta":
-            # As the reference: the weight and its gradient state are pooled each by itself.
-            weight = granularity.pool(tf.abs(weight))
-            gradient = None if gradient is None else granularity.pool(gradient)
-            scores = self._criterion.scores(weight, gradient)
-        else:
-            scores = granularity.pool(self._criterion.scores(weight, gradient))
-        if state.masked_forward:
-            return scores
-        # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
-        # were it to tie with them, chance would put dead weights in its place.
-        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST_SCORE)
+        mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
+        pooled_apart = self.hparams.gradient_estimator == "weight_delta"
+        weight = tf.convert_to_tensor(state.weight)
+        return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -330,3 +323,27 @@ class Pruning(Trackable):
                 "the loss depend on them."
             )
         return chosen
+
+
+@fused
+def _scores_of_units(
+    criterion: Criterion,
+    granularity: Granularity,
+    pooled_apart: bool,
+    gradient: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    weight: tf.Tensor,
+) -> tf.Tensor:
+    weight = tf.cast(weight, tf.float32)
+    if pooled_apart:
+        # As the reference: the weight and its gradient state are pooled each by itself.
+        weight = granularity.pool(tf.abs(weight))
+        gradient = None if gradient is None else granularity.pool(gradient)
+        scores = criterion.scores(weight, gradient)
+    else:
+        scores = granularity.pool(criterion.scores(weight, gradient))
+    if mask is None:
+        return scores
+    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
+    # it to tie with them, chance would put dead weights in its place.
+    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST_SCORE)
