@@ -1,15 +1,17 @@
-"""The table that a benchmark prints, and keeps in benchmarks/results/."""
+"""The table that a benchmark prints, and keeps in docs/benchmarks.md."""
 
 import datetime
 import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 
-_RESULTS = pathlib.Path(__file__).parent / "results"
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_PAGE = _ROOT / "docs" / "benchmarks.md"
 _PACKAGES = (
     "tfx-pruning",
     "tensorflow",
@@ -21,14 +23,17 @@ _PACKAGES = (
 
 
 def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
-    """Prints a table with the date, versions and command it came from, and writes it to `results/<name>.md`.
+    """Prints a table with the date, versions and command it came from, and puts it on the page.
 
     Args:
-        name: File name, without ending.
+        name: Name of its place on the page, between `<!-- name -->` and `<!-- /name -->`; what stood there goes.
         title: Heading.
         header: Column names.
         rows: Cells; the first column is text, the others are numbers.
         notes: Sentences that follow the table.
+
+    Raises:
+        ValueError: The page has no such place.
     """
     header, *rows = ([cell.replace("|", r"\|") for cell in row] for row in [header, *rows])
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
@@ -40,7 +45,7 @@ def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequenc
     rule = "|".join(["", "-" * (widths[0] + 2), *(f"{'-' * (width + 1)}:" for width in widths[1:]), ""])
     text = "\n".join(
         [
-            f"# {title}",
+            f"## {title}",
             "",
             line(header),
             rule,
@@ -54,8 +59,12 @@ def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequenc
         ]
     )
     print(text, flush=True)
-    _RESULTS.mkdir(exist_ok=True)
-    (_RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    page = _PAGE.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    page, places = re.subn(f"(?<={begin}).*?(?={end})", lambda _: text, page, flags=re.DOTALL)
+    if places != 1:
+        raise ValueError(f"{_PAGE} must have one place for this table: put the lines {begin!r} and {end!r} there.")
+    _PAGE.write_text(page, encoding="utf-8")
 
 
 def _machine() -> str:
@@ -73,5 +82,5 @@ def _versions() -> str:
 
 
 def _command() -> str:
-    script = pathlib.Path(sys.argv[0]).resolve().relative_to(_RESULTS.parent.parent)
+    script = pathlib.Path(sys.argv[0]).resolve().relative_to(_ROOT)
     return shlex.join(["python", str(script), *sys.argv[1:]])

@@ -29,7 +29,7 @@ EXIT_NOT_BLESSED = 3
 _DEFAULTS = {field: PipelineConfig.__dataclass_fields__[field].default for field in PipelineConfig.__dataclass_fields__}
 _SHIPPED_DATA = ("examples", "chicago_taxi_pipeline", "data", "simple")
 # In one process: the worker processes of Beam's other modes import TFDV before tfx, which fails.
-_BEAM_PIPELINE_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+BEAM_PIPELINE_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(root: pathlib.Path, arguments: argparse.Namespace) -> PipelineConfig:
     return PipelineConfig(
         pipeline_root=str(root / "artifacts"),
-        data_root=arguments.data_root or _shipped_data(),
+        data_root=arguments.data_root or shipped_data(),
         serving_dir=str(root / "serving"),
         train_steps=arguments.train_steps,
         pruning_steps=arguments.pruning_steps,
@@ -137,7 +137,7 @@ def _config(root: pathlib.Path, arguments: argparse.Namespace) -> PipelineConfig
     )
 
 
-def _shipped_data() -> str:
+def shipped_data() -> str:
     """The taxi data in the installed tfx package, found without importing it."""
     spec = importlib.util.find_spec("tfx")
     if spec is None or not spec.submodule_search_locations:
@@ -197,7 +197,7 @@ def _run(config: PipelineConfig, metadata: pathlib.Path, stdout: TextIO) -> "Run
     absl.logging.get_absl_logger().addHandler(progress)
     try:
         pipeline = create_pipeline(
-            config, tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)), _BEAM_PIPELINE_ARGS
+            config, tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)), BEAM_PIPELINE_ARGS
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)
     except Exception as error:

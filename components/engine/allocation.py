@@ -15,7 +15,7 @@ import tensorflow as tf
 from . import path_map
 from .hparams import PruningHParams
 from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
-from .selection import top_k_mask
+from .selection import top_k_mask, top_k_masks
 
 Shape = tuple[int, ...]
 
@@ -47,18 +47,21 @@ class Allocation(abc.ABC):
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """The numbers of kept units that `step` asks for, int64 scalars, one for each of `parts`."""
 
-    def masks(self, scores: Sequence[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def masks(
+        self, scores: Sequence[tf.Tensor], step: tf.Tensor, dtype: tf.DType = tf.float32
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Masks at `step`.
 
         Args:
             scores: For each weight its units' scores, non-negative and floating, of any shape.
             step: int64 scalar.
+            dtype: Dtype of the masks.
 
         Returns:
-            For each weight the mask of its units (float32, 0 or 1, shape of the scores) and its threshold (float32
+            For each weight the mask of its units (0 or 1, shape of the scores) and its threshold (float32
             scalar, the score of the last unit kept of those it is ranked with).
         """
-        return self.best(scores, self.counts(step), step, floors=True)
+        return self.best(scores, self.counts(step), step, dtype, floors=True)
 
     def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """How many units a ranking keeps at `step`, integer scalars, one for each of `parts`.
@@ -68,7 +71,12 @@ class Allocation(abc.ABC):
         return self.kept(step)
 
     def best(
-        self, scores: Sequence[tf.Tensor], counts: Sequence[tf.Tensor], step: tf.Tensor, floors: bool = False
+        self,
+        scores: Sequence[tf.Tensor],
+        counts: Sequence[tf.Tensor],
+        step: tf.Tensor,
+        dtype: tf.DType,
+        floors: bool = False,
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Masks of the units with the largest scores.
 
@@ -76,6 +84,7 @@ class Allocation(abc.ABC):
             scores: See `masks`.
             counts: How many to keep, as `counts` gives them.
             step: int64 scalar; decides, with the seed, between equal scores.
+            dtype: Dtype of the masks.
             floors: Whether a weight keeps at least what its floor says.
 
         Returns:
@@ -84,9 +93,9 @@ class Allocation(abc.ABC):
         masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
         for part, count in zip(self.parts, counts, strict=True):
             if len(part) == 1:
-                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step))
+                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step), dtype)
             else:
-                masks.update(zip(part, self._ranked_together(part, scores, count, step, floors), strict=True))
+                masks.update(zip(part, self._ranked_together(part, scores, count, step, dtype, floors), strict=True))
         return [masks[index] for index in range(len(scores))]
 
     @property
@@ -95,21 +104,23 @@ class Allocation(abc.ABC):
         return [sum(self._floors[index] for index in part) if len(part) > 1 else 0 for part in self.parts]
 
     def _ranked_together(
-        self, part: list[int], scores: Sequence[tf.Tensor], kept: tf.Tensor, step: tf.Tensor, floors: bool
+        self,
+        part: list[int],
+        scores: Sequence[tf.Tensor],
+        kept: tf.Tensor,
+        step: tf.Tensor,
+        dtype: tf.DType,
+        floors: bool,
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        flat = [tf.reshape(tf.cast(scores[index], tf.float32), [-1]) for index in part]
-        sizes = [score.shape[0] for score in flat]
+        ranked = [tf.cast(scores[index], tf.float32) for index in part]
         thresholds = [tf.constant(math.inf)] * len(part)
         for position, index in enumerate(part):
             if floors and self._floors[index]:
-                sure, thresholds[position] = top_k_mask(flat[position], self._floors[index], self._lots(index, step))
+                sure, thresholds[position] = top_k_mask(ranked[position], self._floors[index], self._lots(index, step))
                 # Above all others, infinite ones too.
-                flat[position] = tf.where(sure > 0, math.inf, tf.minimum(flat[position], tf.float32.max))
-        mask, threshold = top_k_mask(tf.concat(flat, axis=0), kept, self._lots(part[0], step))
-        return [
-            (tf.reshape(own, scores[index].shape), tf.minimum(threshold, of_floor))
-            for index, own, of_floor in zip(part, tf.split(mask, sizes), thresholds, strict=True)
-        ]
+                ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
+        masks, threshold = top_k_masks(ranked, kept, self._lots(part[0], step), dtype)
+        return [(mask, tf.minimum(threshold, of_floor)) for mask, of_floor in zip(masks, thresholds, strict=True)]
 
     def _lots(self, index: int, step: tf.Tensor) -> tf.Tensor:
         """Seed of the tie-breaking at one step in one weight, or in the part that it is the first of; int64, [2]."""

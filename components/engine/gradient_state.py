@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from .fused import fused
+
 
 def backprop_sample(gradient: tf.Tensor | tf.IndexedSlices, second_order: bool) -> tf.Tensor:
     """|dL/dw|, or (dL/dw)^2 for the second order.
@@ -37,3 +39,9 @@ def weight_delta_sample(weight: tf.Tensor, old_weight: tf.Tensor, old_old_weight
 def moving_average(state: tf.Tensor, sample: tf.Tensor, decay: float) -> tf.Tensor:
     """The next state: decay * state + (1 - decay) * sample."""
     return decay * state + (1.0 - decay) * sample
+
+
+@fused
+def observed(second_order: bool, decay: float, gradient: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+    """The state after one more dL/dw: its `backprop_sample` taken into the `moving_average`, in one pass."""
+    return moving_average(state, backprop_sample(gradient, second_order), decay)

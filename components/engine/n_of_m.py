@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from .allocation import Allocation
+from .fused import fused
 from .hparams import PruningHParams
 from .selection import score_keys
 
@@ -51,12 +52,17 @@ class NOfM(Allocation):
         return [self._kept_of_run(step)] * len(self._runs)
 
     def best(
-        self, scores: Sequence[tf.Tensor], counts: Sequence[tf.Tensor], step: tf.Tensor, floors: bool = False
+        self,
+        scores: Sequence[tf.Tensor],
+        counts: Sequence[tf.Tensor],
+        step: tf.Tensor,
+        dtype: tf.DType,
+        floors: bool = False,
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """See `Allocation.best`; there are no floors."""
         del floors
         return [
-            runs.mask(tf.cast(score, tf.float32), count, self._lots(index, step))
+            runs.mask(tf.cast(score, tf.float32), count, self._lots(index, step), dtype)
             for index, (runs, score, count) in enumerate(zip(self._runs, scores, counts, strict=True))
         ]
 
@@ -85,33 +91,57 @@ class _Runs:
         whole, rest = divmod(self._row, self._length)
         return self._outer * self._inner * (whole * kept + tf.minimum(kept, rest))
 
-    def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept, if any.
 
         Args:
             scores: float32, shape of the weight.
             kept: int32 scalar.
             seed: int64, shape [2].
+            dtype: Dtype of the mask.
         """
+        return _mask_of_runs(self, dtype, kept, seed, scores)
+
+    def ranked(
+        self, dtype: tf.DType, kept: tf.Tensor, seed: tf.Tensor, scores: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`mask`, operation by operation."""
         keys = score_keys(scores)
         row = tf.reshape(keys, [self._outer, self._row, self._inner])
         # What fills up the last run ranks below all that is there.
         row = tf.pad(row, [[0, 0], [0, self._missing], [0, 0]], constant_values=-1)
         runs = tf.reshape(row, [self._outer, -1, self._length, self._inner])
-        lots = self._lots(tf.shape(runs), seed)
+        lots = self._lots(runs.shape, seed)
         rank = tf.zeros_like(runs, tf.int32)
         for distance in range(1, self._length):
             other, other_lot = (tf.roll(each, distance, axis=2) for each in (runs, lots))
             rank += tf.cast((other > runs) | ((other == runs) & (other_lot > lots)), tf.int32)
-        mask = tf.cast(rank < kept, tf.float32)
+        mask = rank < kept
         mask = tf.reshape(mask, [self._outer, self._row + self._missing, self._inner])[:, : self._row]
         mask = tf.reshape(mask, self._shape)
-        lowest = tf.reduce_min(tf.where(mask > 0, keys, keys.dtype.max))
-        return mask, tf.bitcast(lowest, tf.float32)
+        lowest = tf.reduce_min(tf.where(mask, keys, keys.dtype.max))
+        return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
 
-    def _lots(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Random int32 numbers, no two of one run alike."""
+    def _lots(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
+        """Random int32 numbers, no two of one run alike: a hash of each weight's position and of the seed.
+
+        The hash is the finaliser of MurmurHash3: a generator's numbers would take longer than all the rest.
+        """
+        size = shape.num_elements()
+        draws = tf.cast(tf.reshape(tf.range(size), shape), tf.uint32)
+        for word in tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [-1])):
+            draws = _mixed(draws + word)
         bits = self._length.bit_length()
-        draws = tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox")
         place = tf.reshape(tf.range(self._length), [self._length, 1])
-        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, bits), place)
+        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.bitcast(draws, tf.int32), bits), place)
+
+
+def _mixed(words: tf.Tensor) -> tf.Tensor:
+    """MurmurHash3's finaliser of uint32 words."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
+        words *= tf.constant(factor, tf.uint32)
+    return words
+
+
+_mask_of_runs = fused(_Runs.ranked)

@@ -10,11 +10,12 @@ from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
 from .allocation import Allocation, allocation
+from .fused import fused
 from .granularity import Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
 from .regrowth import regrown_masks
-from .saliency import criterion
+from .saliency import Criterion, criterion
 from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
@@ -207,8 +208,9 @@ class Pruning(Trackable):
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
         """Takes dL/dw of one weight into its moving average."""
-        sample = gradient_state.backprop_sample(gradient, self._second_order)
-        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
+        dense, before = tf.convert_to_tensor(gradient), tf.convert_to_tensor(state.gradient)
+        decay = self.hparams.gradient_decay_rate
+        state.gradient.assign(gradient_state.observed(self._second_order, decay, dense, before))
 
     def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
         """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
@@ -341,9 +343,9 @@ class Pruning(Trackable):
         if self.hparams.regrow and regrow:
             masks = self._regrown_masks(scores, step)
         else:
-            masks = self._allocation.masks(scores, step)
+            masks = self._allocation.masks(scores, step, tf.bool)
         for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
-            state.mask.assign(tf.cast(granularity.expand(mask), state.mask.dtype))
+            state.mask.assign(granularity.expand(mask))
             state.threshold.assign(threshold)
 
     def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
@@ -371,22 +373,11 @@ class Pruning(Trackable):
 
     def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        weight = tf.cast(state.weight, tf.float32)
         gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
-        if self.hparams.gradient_estimator == "weight_delta":
-            # As the reference: the weight and its gradient state are pooled each by itself.
-            weight = granularity.pool(tf.abs(weight))
-            gradient = None if gradient is None else granularity.pool(gradient)
-            scores = self._criterion.scores(weight, gradient)
-        else:
-            # A second derivative may be negative, a gradient's size or square is not.
-            gradient = None if gradient is None else tf.abs(gradient)
-            scores = granularity.pool(self._criterion.scores(weight, gradient))
-        if state.masked_forward:
-            return scores
-        # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already:
-        # were it to tie with them, chance would put dead weights in its place.
-        return tf.maximum(scores, granularity.any(tf.cast(state.mask, tf.float32)) * _SMALLEST)
+        mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
+        pooled_apart = self.hparams.gradient_estimator == "weight_delta"
+        weight = tf.convert_to_tensor(state.weight)
+        return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -438,3 +429,29 @@ class Pruning(Trackable):
                 "the loss depend on them."
             )
         return chosen
+
+
+@fused
+def _scores_of_units(
+    criterion: Criterion,
+    granularity: Granularity,
+    pooled_apart: bool,
+    gradient: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    weight: tf.Tensor,
+) -> tf.Tensor:
+    weight = tf.cast(weight, tf.float32)
+    if pooled_apart:
+        # As the reference: the weight and its gradient state are pooled each by itself.
+        weight = granularity.pool(tf.abs(weight))
+        gradient = None if gradient is None else granularity.pool(gradient)
+        scores = criterion.scores(weight, gradient)
+    else:
+        # A second derivative may be negative, a gradient's size or square is not.
+        gradient = None if gradient is None else tf.abs(gradient)
+        scores = granularity.pool(criterion.scores(weight, gradient))
+    if mask is None:
+        return scores
+    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
+    # it to tie with them, chance would put dead weights in its place.
+    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)

@@ -36,7 +36,7 @@ def regrown_masks(
         step: int64 scalar.
 
     Returns:
-        For each weight the mask of its units (float32, 0 or 1, shape of the scores) and its threshold (float32 scalar,
+        For each weight the mask of its units (bool, shape of the scores) and its threshold (float32 scalar,
         the score of the last unit that stays of those it is ranked with).
     """
     counts = allocation.counts(step)
@@ -48,11 +48,12 @@ def regrown_masks(
         [score * alive for score, alive in zip(scores, live, strict=True)],
         [count - gone for count, gone in zip(counts, making_room, strict=True)],
         step,
+        tf.float32,
         floors=True,
     )
     staying = [mask * alive > 0 for (mask, _), alive in zip(stay, live, strict=True)]
     candidates = [tf.where(stays, 0.0, gradient) for stays, gradient in zip(staying, gradients, strict=True)]
-    grown = [mask > 0 for mask, _ in allocation.best(candidates, making_room, step)]
+    grown = [mask > 0 for mask, _ in allocation.best(candidates, making_room, step, tf.float32)]
     chosen = [
         stays | (grows & (candidate > 0)) for stays, grows, candidate in zip(staying, grown, candidates, strict=True)
     ]
@@ -60,5 +61,5 @@ def regrown_masks(
         tf.where(taken, math.inf, tf.minimum(score, _LARGEST_SCORE))
         for taken, score in zip(chosen, scores, strict=True)
     ]
-    masks = allocation.best(ranked, counts, step, floors=True)
+    masks = allocation.best(ranked, counts, step, tf.bool, floors=True)
     return [(mask, threshold) for (mask, _), (_, threshold) in zip(masks, stay, strict=True)]

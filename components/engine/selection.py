@@ -6,17 +6,18 @@ static, and the same integer operations run eagerly, in a graph and under XLA, s
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 _DIGIT_BITS = 16
 _HALF_DIGIT = 1 << _DIGIT_BITS // 2
 _TIE_KEY_BITS = 3 * _DIGIT_BITS
-# Large tensors are gone through in parts that stay in the processor's cache, by code that XLA compiles: without XLA
-# every part would cost more than it saves, and for small tensors compiling would.
-_LARGE = 1 << 20
-_PART = 1 << 15
+# Large tensors are gone through in parts, side by side on the processor's cores, by code that XLA compiles once, for a
+# part has one size; the last part begins so early that it is as long as the others. XLA goes through a part in tiles
+# that stay in a core's cache. For small tensors, calling compiled code would cost more than it saves.
+_PART = 1 << 18
+_TILE = 1 << 15
 # By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
 _BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
 _KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
@@ -50,26 +51,56 @@ def top_k_mask(
         >>> mask.numpy().tolist(), float(threshold)
         ([0.0, 1.0, 0.0, 1.0], 0.5)
     """
-    scores = tf.convert_to_tensor(scores)
-    if not scores.dtype.is_floating:
-        raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
-    flat = tf.reshape(scores, [-1])
+    (mask,), threshold = top_k_masks([scores], k, seed, dtype)
+    return mask, threshold
+
+
+def top_k_masks(
+    scores: Sequence[tf.Tensor], k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Masks of the k largest scores of several tensors of one dtype together; else as `top_k_mask`.
+
+    The masks are those that the tensors would have had end to end, in one.
+    """
+    scores = [tf.convert_to_tensor(each) for each in scores]
+    if not scores[0].dtype.is_floating:
+        raise TypeError(f"top_k_mask ranks floating scores, got {scores[0].dtype.name}. Cast them to float32 first.")
+    flat = [tf.reshape(each, [-1]) for each in scores]
     k = _checked_count(k, flat)
-    select = _compiled_select(dtype) if _is_large(flat) else _traced_select(flat.dtype, dtype)
-    mask, threshold = select(flat, k, tf.cast(seed, tf.int64))
-    return tf.reshape(mask, tf.shape(scores)), threshold
+    runs = _runs(flat)
+    joined = [run[0] if len(run) == 1 else tf.concat(run, axis=0) for run in runs]
+    select = _traced_select(tuple(map(_is_large, joined)), flat[0].dtype, dtype)
+    joined_masks, threshold = select(joined, k, tf.cast(seed, tf.int64))
+    masks = [own for mask, run in zip(joined_masks, runs, strict=True) for own in _split(mask, run)]
+    return [tf.reshape(mask, tf.shape(each)) for mask, each in zip(masks, scores, strict=True)], threshold
 
 
-def _checked_count(k: int | tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
+def _runs(flat: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
+    """Every large tensor by itself, small neighbours together: a histogram costs as much as thousands of scores do."""
+    runs: list[list[tf.Tensor]] = []
+    for each in flat:
+        if runs and not _is_large(each) and not _is_large(runs[-1][0]):
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return runs
+
+
+def _split(mask: tf.Tensor, run: list[tf.Tensor]) -> list[tf.Tensor]:
+    return [mask] if len(run) == 1 else tf.split(mask, [tf.size(each) for each in run], num=len(run))
+
+
+def _checked_count(k: int | tf.Tensor, flat: Sequence[tf.Tensor]) -> tf.Tensor:
     k = tf.convert_to_tensor(k)
     if not k.dtype.is_integer:
         raise TypeError(f"k is a number of weights and must be an integer, got {k.dtype.name}. Round it first.")
     if k.shape.rank not in (0, None):
         raise ValueError(f"k must be a scalar, got shape {k.shape}. Call top_k_mask once for each count.")
-    known, size = tf.get_static_value(k), flat.shape[0]
+    known, sizes = tf.get_static_value(k), [each.shape[0] for each in flat]
+    size = None if None in sizes else sum(sizes)
     if known is not None and (known < 0 or (size is not None and known > size)):
         raise ValueError(f"k must lie between 0 and the number of scores, {size}, got {known}.")
-    limit = tf.size(flat, out_type=k.dtype)
+    limit = tf.add_n([tf.size(each, out_type=k.dtype) for each in flat])
     check = tf.debugging.Assert(
         (k >= 0) & (k <= limit), ["k must lie between 0 and the number of scores; k and the number:", k, limit]
     )
@@ -77,36 +108,92 @@ def _checked_count(k: int | tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.clip_by_value(k, 0, limit), tf.int32)
 
 
-def _is_large(tensor: tf.Tensor) -> bool:
-    return tensor.shape[0] is not None and tensor.shape[0] >= _LARGE
+def _is_large(flat: tf.Tensor) -> bool:
+    return flat.shape[0] is not None and flat.shape[0] >= _PART
 
 
-def _select(flat: tf.Tensor, k: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    kth, above, equal = _kth_largest(flat, score_keys, tf.maximum(k, 1), 8 * flat.dtype.size)
-    score = tf.bitcast(tf.cast(kth, tf.uint16) if flat.dtype.size == 2 else kth, flat.dtype)
+@functools.cache
+def _traced_select(
+    large: tuple[bool, ...], scores: tf.DType, mask: tf.DType
+) -> tf.types.experimental.PolymorphicFunction:
+    """`_select`, traced once for all sizes: a graph that prunes a hundred weights calls it a hundred times.
+
+    Args:
+        large: For each tensor whether it is gone through in parts.
+        scores: Dtype of the scores.
+        mask: Dtype of the masks.
+    """
+    flat = [tf.TensorSpec([None], scores)] * len(large)
+    signature = [flat, tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
+    return tf.function(functools.partial(_select, large, mask), input_signature=signature, autograph=False)
+
+
+def _select(
+    large: tuple[bool, ...], dtype: tf.DType, flat: list[tf.Tensor], k: tf.Tensor, seed: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        counts = [
+            _large_digit_counts(each, known, places) if is_large else _digit_counts(each, None, known, places)
+            for each, is_large in zip(flat, large, strict=True)
+        ]
+        return tf.add_n(counts)
+
+    scores = flat[0].dtype
+    size = tf.add_n([tf.size(each) for each in flat])
+    kth, above, equal = _kth_largest(digit_counts, size, tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size)
+    score = tf.bitcast(tf.cast(kth, tf.uint16) if scores.size == 2 else kth, scores)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
     kth = tf.where(k > 0, kth, kth.dtype.max)
     room = k - above
 
-    def some_of_the_tied() -> tf.Tensor:
-        keys = score_keys(flat)
-        return tf.cast((keys > kth) | _lots(keys == kth, room, seed), dtype)
+    def some_of_the_tied() -> list[tf.Tensor]:
+        tied_mask = _compiled_tied_mask if any(large) else _tied_mask
+        return _split(tied_mask(tf.concat(flat, axis=0), kth, room, seed, dtype), flat)
 
-    mask = tf.cond((k > 0) & (equal > room), some_of_the_tied, lambda: tf.cast(score_keys(flat) >= kth, dtype))
-    return mask, threshold
+    def all_of_the_tied() -> list[tf.Tensor]:
+        return [
+            (_compiled_mask if is_large else _mask)(each, kth, dtype)
+            for each, is_large in zip(flat, large, strict=True)
+        ]
 
-
-@functools.cache
-def _traced_select(scores: tf.DType, mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
-    """`_select`, traced once: a graph that prunes a hundred weights calls it a hundred times."""
-    signature = [tf.TensorSpec([None], scores), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
-    return tf.function(functools.partial(_select, dtype=mask), input_signature=signature, autograph=False)
+    return tf.cond((k > 0) & (equal > room), some_of_the_tied, all_of_the_tied), threshold
 
 
-@functools.cache
-def _compiled_select(mask: tf.DType) -> tf.types.experimental.PolymorphicFunction:
-    """`_select`, compiled once for each size."""
-    return tf.function(functools.partial(_select, dtype=mask), jit_compile=True, autograph=False)
+def _mask(scores: tf.Tensor, kth: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(score_keys(scores) >= kth, dtype)
+
+
+_compiled_mask = tf.function(_mask, jit_compile=True, autograph=False)
+
+
+def _tied_mask(
+    scores: tf.Tensor, kth: tf.Tensor, room: tf.Tensor, seed: tf.Tensor, dtype: tf.DType, by_tiles: bool = False
+) -> tf.Tensor:
+    """Mask of the scores above the `kth`, and of `room` of those equal to it, drawn at random.
+
+    The lots are random numbers with their own positions below them: no two are equal, so none is left to decide.
+    """
+    keys = score_keys(scores)
+    size = tf.size(keys, out_type=tf.int64)
+    # Not from the static shape: the same scores must give the same mask where it is unknown.
+    position_bits = tf.math.count_nonzero(tf.bitwise.right_shift(size, tf.range(32, dtype=tf.int64)))
+    draws = tf.random.stateless_uniform(tf.shape(keys), seed, None, None, tf.int32, alg="philox")
+    draws = tf.bitwise.bitwise_and(
+        tf.cast(draws, tf.int64), tf.bitwise.left_shift(tf.ones([], tf.int64), _TIE_KEY_BITS - position_bits) - 1
+    )
+    lots = tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, position_bits), tf.range(1, size + 1))
+    lots = tf.where(keys == kth, lots, 0)
+
+    def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        if by_tiles:
+            return _counts_by_parts(_digit_counts, _TILE, lots, None, known, places)
+        return _digit_counts(lots, None, known, places)
+
+    last, _, _ = _kth_largest(digit_counts, tf.size(lots), room, lots.dtype, _TIE_KEY_BITS)
+    return tf.cast((keys > kth) | (lots >= last), dtype)
+
+
+_compiled_tied_mask = tf.function(functools.partial(_tied_mask, by_tiles=True), jit_compile=True, autograph=False)
 
 
 def score_keys(scores: tf.Tensor) -> tf.Tensor:
@@ -122,65 +209,83 @@ def score_keys(scores: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(bits, key) if bits.dtype.size == key.size else tf.cast(bits, key)
 
 
-def _lots(tied: tf.Tensor, room: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Which `room` of the `tied` to keep, drawn at random.
-
-    A key is a random number with its own position below it: no two keys are equal, so none is left to decide.
-    """
-    size = tf.size(tied, out_type=tf.int64)
-    # Not from the static shape: the same scores must give the same mask where it is unknown.
-    position_bits = tf.math.count_nonzero(tf.bitwise.right_shift(size, tf.range(32, dtype=tf.int64)))
-    draws = tf.random.stateless_uniform(tf.shape(tied), seed, None, None, tf.int32, alg="philox")
-    draws = tf.bitwise.bitwise_and(
-        tf.cast(draws, tf.int64), tf.bitwise.left_shift(tf.ones([], tf.int64), _TIE_KEY_BITS - position_bits) - 1
-    )
-    keys = tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, position_bits), tf.range(1, size + 1))
-    keys = tf.where(tied, keys, 0)
-    kth, _, _ = _kth_largest(keys, tf.identity, room, _TIE_KEY_BITS)
-    return keys >= kth
-
-
 def _kth_largest(
-    values: tf.Tensor, keys: Callable[[tf.Tensor], tf.Tensor], k: tf.Tensor, bits: int
+    digit_counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: tf.Tensor, k: tf.Tensor, dtype: tf.DType, bits: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The k-th largest of the non-negative `keys` of `values`, all below 2^bits; how many are larger, how many equal.
+    """The k-th largest of non-negative keys, all below 2^bits; how many are larger, how many equal.
 
-    Digit by digit from the top: exclusive or with the digits already known leaves, of the keys that share them, the
-    rest, and puts all others beyond the histogram, which does not count them.
+    Args:
+        digit_counts: (known, places) -> how many keys have each digit, as `_digit_counts`.
+        size: How many keys there are.
+        k: int32 scalar, 1 <= k <= size.
+        dtype: Dtype of the keys.
+        bits: A multiple of 16.
     """
-    kth = tf.zeros([], keys(values[:0]).dtype)
+    kth = tf.zeros([], dtype)
     above = tf.zeros([], tf.int32)
-    equal = tf.size(values)
+    equal = size
     for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        places = tf.constant(shift, kth.dtype)
-
-        def digits(part: tf.Tensor, known: tf.Tensor = kth, places: tf.Tensor = places) -> tf.Tensor:
-            return tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(part), known), places)
-
-        digit, larger, equal = _kth_digit(_digit_counts(values, digits), k - above)
-        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, kth.dtype), places))
+        places = tf.constant(shift, dtype)
+        digit, larger, equal = _kth_digit(digit_counts(kth, places), k - above)
+        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, dtype), places))
         above += larger
     return kth, above, equal
 
 
-def _digit_counts(values: tf.Tensor, digits: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """How many of `values` have each digit, int32 of shape [65536]; what is no digit is not counted."""
+def _digit_counts(values: tf.Tensor, first: tf.Tensor | None, known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """How many of `values` have each digit.
 
-    def counts(part: tf.Tensor) -> tf.Tensor:
-        found = digits(part)
-        return tf.raw_ops.DenseBincount(
-            input=found, size=tf.constant(1 << _DIGIT_BITS, found.dtype), weights=tf.constant([], tf.int32)
-        )
+    Args:
+        values: Scores, or keys.
+        first: Position of the first one that counts; None for all.
+        known: What is known of the key that is looked for; others that differ from it there are left out.
+        places: How many bits there are below the digit.
 
-    if not _is_large(values):
-        return counts(values)
-    parts, rest = divmod(values.shape[0], _PART)
-    _, total = tf.while_loop(
-        lambda part, total: part < parts,
-        lambda part, total: (part + 1, total + counts(tf.slice(values, [part * _PART], [_PART]))),
-        (tf.constant(0), counts(values[values.shape[0] - rest :])),
-    )
+    Returns:
+        int32 of shape [65536].
+    """
+    keys = score_keys(values) if values.dtype.is_floating else values
+    # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
+    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys, known), places)
+    beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
+    if first is not None:
+        digits = tf.where(tf.range(tf.size(digits)) < first, beyond, digits)
+    return tf.raw_ops.DenseBincount(input=digits, size=beyond, weights=tf.constant([], tf.int32))
+
+
+def _counts_by_parts(
+    counts: Callable[..., tf.Tensor],
+    length: int,
+    values: tf.Tensor,
+    first: tf.Tensor | None,
+    known: tf.Tensor,
+    places: tf.Tensor,
+) -> tf.Tensor:
+    """`_digit_counts`, as the sum of `counts`, which is like it, over parts of `length`; there is at least one."""
+    last = tf.size(values) - length
+
+    def add(begin: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        start = tf.minimum(begin, last)
+        fresh = begin if first is None else tf.maximum(begin, first)
+        return begin + length, total + counts(tf.slice(values, [start], [length]), fresh - start, known, places)
+
+    begin = tf.constant(0) if first is None else first - first % length
+    nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
+    _, total = tf.while_loop(lambda begin, _: begin < tf.size(values), add, (begin, nothing))
     return total
+
+
+_compiled_part_counts = tf.function(
+    functools.partial(_counts_by_parts, _digit_counts, _TILE), jit_compile=True, autograph=False
+)
+
+
+# Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
+_large_digit_counts = tf.function(
+    lambda values, known, places: _counts_by_parts(_compiled_part_counts, _PART, values, None, known, places),
+    reduce_retracing=True,
+    autograph=False,
+)
 
 
 def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from . import naming
+from .fused import fused
 
 Trackable = tf.__internal__.tracking.Trackable
 
@@ -110,8 +111,7 @@ class WeightState(Trackable):
     def apply_mask(self) -> None:
         """Sets the pruned weights to zero, unless the forward pass multiplies by the mask."""
         if not self.masked_forward:
-            weight = tf.convert_to_tensor(self._reference)
-            self._reference.assign(tf.where(self.mask, weight, tf.zeros([], weight.dtype)))
+            self._reference.assign(_masked(tf.convert_to_tensor(self.mask), tf.convert_to_tensor(self._reference)))
 
     def sparsity(self) -> tf.Tensor:
         """Fraction of the weights whose mask is False, float64 scalar."""
@@ -140,6 +140,11 @@ class WeightState(Trackable):
             self._variables[kind] = variable
             self._track_trackable(variable, kind)
         return variable
+
+
+@fused
+def _masked(mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    return tf.where(mask, weight, tf.zeros([], weight.dtype))
 
 
 def _state_child(holder: Weight) -> Any:

@@ -1,3 +1,5 @@
+import math
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfx_pruning.engine import selection
-from tfx_pruning.engine.selection import top_k_mask
+from tfx_pruning.engine.selection import top_k_mask, top_k_masks
 
 SEED = tf.constant([7, 11], tf.int64)
 INF = float("inf")
@@ -170,12 +172,28 @@ def test_every_path_gives_one_mask_for_a_large_weight_with_ties(shape):
 
 
 def test_a_large_weight_draws_the_ties_that_a_small_one_would(monkeypatch):
-    scores = np.random.default_rng(2).integers(0, 9, size=70_001).astype(np.float32)
-    small, threshold = _select(scores, 30_000)
-    monkeypatch.setattr(selection, "_LARGE", 70_000)
-    large, large_threshold = _select(scores, 30_000)
+    scores = np.random.default_rng(2).integers(0, 9, size=300_001).astype(np.float32)
+    large, large_threshold = _select(scores, 100_000)
+    monkeypatch.setattr(selection, "_is_large", lambda flat: False)
+    small, threshold = _select(scores, 100_000)
     np.testing.assert_array_equal(small, large)
     assert threshold == large_threshold
+
+
+@pytest.mark.parametrize("draw", ["ties", "no ties"])
+def test_tensors_ranked_together_get_the_masks_of_one_tensor(draw):
+    rng = np.random.default_rng(4)
+    shapes = [(7,), (300, 1000), (3, 5), (11,), (262_144,), (2,)]
+    sizes = [math.prod(shape) for shape in shapes]
+    joined = rng.integers(0, 40, sum(sizes)) if draw == "ties" else rng.permutation(sum(sizes))
+    joined = joined.astype(np.float32)
+    parts = [part.reshape(shape) for part, shape in zip(np.split(joined, np.cumsum(sizes)[:-1]), shapes, strict=True)]
+    mask, threshold = _select(joined, 100_001)
+    for together in (top_k_masks, tf.function(top_k_masks)):
+        masks, their_threshold = together([tf.constant(part) for part in parts], 100_001, SEED)
+        assert [each.shape for each in masks] == shapes
+        np.testing.assert_array_equal(np.concatenate([each.numpy().ravel() for each in masks]), mask)
+        assert their_threshold == threshold
 
 
 def test_a_large_weight_without_ties():
