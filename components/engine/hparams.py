@@ -9,23 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import hparams_string, path_map
-
-PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
-GRADIENT_ESTIMATORS = ("backprop", "weight_delta", "hutchinson")
-ALLOCATIONS = ("uniform", "global", "erk")
-SPARSITY_FUNCTIONS = ("polynomial", "constant", "cosine", "one_shot")
-POOLING_FUNCTIONS = ("AVG", "MAX")
-GRANULARITIES = ("element", "channel")
-REGROWTHS = ("", "gradient")
+from . import hparams_checks, hparams_string, path_map
 
 # Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
 # recovers after the last weight has gone.
 _RAMP_BEGIN = 0.15
 _RAMP_END = 0.6
 _UPDATES_PER_TRAINING = 100
-# How far m * target_sparsity may lie from a whole number of zeros in a run of m weights.
-_RUN_TOLERANCE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,20 +146,7 @@ class PruningHParams:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
-        self._check_choices()
-        self._check_ranges()
-        self._check_schedule()
-        self._check_supported()
-        self._check_granularity()
-        for field in dataclasses.fields(self):
-            if isinstance(getattr(self, field.name), tuple):
-                hparams_string.check_items(field.name, getattr(self, field.name))
-        for name in ("include", "exclude"):
-            for pattern in getattr(self, name):
-                path_map.regex(name, pattern)
-        self._check_allocation()
-        self._check_regrowth()
-        _ = self.weight_sparsities, self.group_sparsities, self.block_dims
+        hparams_checks.check(self)
 
     @classmethod
     def for_steps(cls, num_steps: int, **fields: Any) -> "PruningHParams":
@@ -328,178 +305,7 @@ class PruningHParams:
 
         What lies just below a whole number, as 3 * 0.6666 does, counts as that number.
         """
-        return (self.run_length * sparsity + _RUN_TOLERANCE) // 1
-
-    def _check_granularity(self) -> None:
-        for name in ("block_height", "block_width"):
-            if getattr(self, name) < 1 and getattr(self, name) != -1:
-                raise ValueError(
-                    f"{name} must be a number of weights, or -1 for the whole dimension, got {getattr(self, name)}."
-                )
-        blocks = (self.block_height, self.block_width) != (1, 1) and not self.intra_block_sparsity
-        asked = {
-            "granularity='channel'": self.granularity == "channel",
-            "block_height, block_width or block_dims_map": blocks or bool(self.block_dims_map),
-            f"n_of_m={self.n_of_m!r}": bool(self.n_of_m),
-            "intra_block_sparsity=True": self.intra_block_sparsity,
-        }
-        given = [name for name, wanted in asked.items() if wanted]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other: ask for one of them.")
-        if self.intra_block_sparsity and (self.block_width < 2 or self.block_height != 1):
-            raise ValueError(
-                "intra_block_sparsity=True makes zeros in runs of block_width weights: block_width must be at least 2 "
-                f"and block_height 1, got {self.block_width} and {self.block_height}."
-            )
-        if self.n_of_m:
-            match = re.fullmatch(r"(\d+):(\d+)", self.n_of_m)
-            if not match or not 0 < int(match[1]) < int(match[2]):
-                raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {self.n_of_m!r}.")
-        if self.run_length:
-            self._check_runs()
-
-    def _check_runs(self) -> None:
-        name = f"n_of_m={self.n_of_m!r}" if self.n_of_m else f"intra_block_sparsity with block_width={self.block_width}"
-        length, zeros = self.run_length, round(self.run_length * self.target_sparsity)
-        if self.n_of_m:
-            zeros = length - int(self.n_of_m.partition(":")[0])
-        if abs(length * self.target_sparsity - zeros) > _RUN_TOLERANCE:
-            wanted = f"{zeros / length:.6g}" if self.n_of_m else f"a whole number of {length}ths"
-            raise ValueError(
-                f"{name} gives every run of {length} weights the same number of zeros, which target_sparsity="
-                f"{self.target_sparsity} contradicts. Set target_sparsity to {wanted}."
-            )
-        if self.allocation != "uniform" or self.weight_sparsity_map or self.group_pruning:
-            raise ValueError(
-                f"{name} gives every run the same sparsity. Use allocation='uniform', and leave out "
-                "weight_sparsity_map and groups."
-            )
-
-    def _check_choices(self) -> None:
-        for name, choices in (
-            ("prune_option", PRUNE_OPTIONS),
-            ("gradient_estimator", GRADIENT_ESTIMATORS),
-            ("allocation", ALLOCATIONS),
-            ("sparsity_function", SPARSITY_FUNCTIONS),
-            ("block_pooling_function", POOLING_FUNCTIONS),
-            ("granularity", GRANULARITIES),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
-        if self.uses_hessian and self.prune_option != "second_order_gradient":
-            raise ValueError(
-                f"gradient_estimator='hutchinson' estimates second derivatives, which prune_option="
-                f"{self.prune_option!r} has no use for. Use prune_option='second_order_gradient', or "
-                "gradient_estimator='backprop'."
-            )
-        if not re.fullmatch(r"[\w./-]+", self.name):
-            raise ValueError(f"name must be letters, digits and ._/- only, got {self.name!r}.")
-
-    def _check_ranges(self) -> None:
-        for name in (
-            "initial_sparsity",
-            "target_sparsity",
-            "threshold_decay",
-            "gradient_decay_rate",
-            "min_layer_density",
-        ):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
-        for name in ("begin_pruning_step", "sparsity_function_begin_step"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
-        for name in ("pruning_frequency", "nbins", "sparsity_function_exponent"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-
-    def _check_schedule(self) -> None:
-        if self.sparsity_function_begin_step >= self.sparsity_function_end_step:
-            raise ValueError(
-                f"sparsity_function_begin_step ({self.sparsity_function_begin_step}) must be before "
-                f"sparsity_function_end_step ({self.sparsity_function_end_step})."
-            )
-        if self.end_pruning_step == -1:
-            return
-        if self.end_pruning_step < -1:
-            raise ValueError(f"end_pruning_step must be a step, or -1 for no last one, got {self.end_pruning_step}.")
-        if self.begin_pruning_step >= self.end_pruning_step:
-            raise ValueError(
-                f"begin_pruning_step ({self.begin_pruning_step}) must be before end_pruning_step "
-                f"({self.end_pruning_step}). Set end_pruning_step to -1 to prune until training stops."
-            )
-        if self.end_pruning_step < self.target_step:
-            name = "begin" if self.sparsity_function == "constant" else "end"
-            raise ValueError(
-                f"Pruning would stop at end_pruning_step={self.end_pruning_step}, before the sparsity reaches its "
-                f"target at sparsity_function_{name}_step={self.target_step}. Set end_pruning_step to "
-                f"{self.target_step} or later, or to -1."
-            )
-
-    def _check_allocation(self) -> None:
-        if self.group_sparsity_map and not self.group_pruning:
-            raise ValueError(
-                f"group_sparsity_map={list(self.group_sparsity_map)} needs group_pruning=True. Set it, or leave out "
-                "the map."
-            )
-        if self.group_pruning and self.allocation != "uniform":
-            raise ValueError(
-                f"group_pruning and allocation={self.allocation!r} are two ways to share out the sparsity. Leave "
-                "allocation at 'uniform', or group_pruning at False."
-            )
-        one_group = self.group_pruning and not self.group_sparsity_map
-        if self.weight_sparsity_map and (one_group or self.allocation != "uniform"):
-            choice = "group_pruning without group_sparsity_map" if one_group else f"allocation={self.allocation!r}"
-            raise ValueError(
-                f"{choice} gives all weights one sparsity together, so weight_sparsity_map="
-                f"{list(self.weight_sparsity_map)} cannot hold. Leave out the map, or "
-                + ("write the groups down." if one_group else "use allocation='uniform'.")
-            )
-        if self.min_layer_density and self.allocation == "uniform" and not self.group_pruning:
-            raise ValueError(
-                f"min_layer_density={self.min_layer_density} has no effect under allocation='uniform': every layer "
-                "keeps what its own sparsity says. Use allocation='global' or 'erk', or group_pruning, or leave it "
-                "at 0."
-            )
-
-    def _check_regrowth(self) -> None:
-        if self.regrow not in REGROWTHS:
-            raise ValueError(f"regrow must be 'gradient', or '' for no regrowth, got {self.regrow!r}.")
-        if not 0.0 < self.regrow_fraction < 1.0:
-            raise ValueError(f"regrow_fraction must be in (0, 1), got {self.regrow_fraction}.")
-        if not self.regrow:
-            return
-        if self.gradient_estimator != "backprop":
-            raise ValueError(
-                f"regrow={self.regrow!r} ranks by |dL/dw|, which gradient_estimator={self.gradient_estimator!r} does "
-                "not average. Use gradient_estimator='backprop'."
-            )
-        if self.regrow_end_step <= self.begin_pruning_step:
-            raise ValueError(
-                f"regrow={self.regrow!r} has no step to work at: it begins at begin_pruning_step="
-                f"{self.begin_pruning_step} and ends where the sparsity is at its target, at step "
-                f"{self.regrow_end_step}. Set end_pruning_step to the step where it is to end."
-            )
-        kept = self.run_length - self.zeros_of_run(self.target_sparsity)
-        if self.run_length and self.regrow_fraction * kept < 1:
-            raise ValueError(
-                f"regrow_fraction={self.regrow_fraction} of the {kept:.0f} weights that a run of {self.run_length} "
-                f"keeps is less than one: none would come back. Set it above {1 / kept:.6g}."
-                if kept > 1
-                else f"A run of {self.run_length} keeps one weight, which cannot make room for another. Leave out "
-                f"regrow={self.regrow!r}, or keep more."
-            )
-
-    def _check_supported(self) -> None:
-        if self.threshold_decay:
-            raise ValueError(
-                f"threshold_decay={self.threshold_decay} is not supported: masks are exact, no threshold is smoothed. "
-                "Leave it at 0."
-            )
-        if self.group_block_dims_map:
-            raise ValueError(
-                f"group_block_dims_map={list(self.group_block_dims_map)} is not supported: block_dims_map names the "
-                "blocks of a group's weights too. Leave it empty."
-            )
+        return (self.run_length * sparsity + hparams_checks.RUN_TOLERANCE) // 1
 
 
 def _field_types() -> dict[str, Any]:

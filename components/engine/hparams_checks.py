@@ -1,0 +1,221 @@
+"""Checks of hyperparameters: each value by itself, and what contradicts another."""
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from . import hparams_string, path_map
+
+if TYPE_CHECKING:
+    from .hparams import PruningHParams
+
+PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
+GRADIENT_ESTIMATORS = ("backprop", "weight_delta", "hutchinson")
+ALLOCATIONS = ("uniform", "global", "erk")
+SPARSITY_FUNCTIONS = ("polynomial", "constant", "cosine", "one_shot")
+POOLING_FUNCTIONS = ("AVG", "MAX")
+GRANULARITIES = ("element", "channel")
+REGROWTHS = ("", "gradient")
+# How far m * target_sparsity may lie from a whole number of zeros in a run of m weights.
+RUN_TOLERANCE = 0.01
+
+
+def check(hparams: "PruningHParams") -> None:
+    """Raises a ValueError for the first fault that is found."""
+    _check_choices(hparams)
+    _check_ranges(hparams)
+    _check_schedule(hparams)
+    _check_supported(hparams)
+    _check_granularity(hparams)
+    for field in dataclasses.fields(hparams):
+        if isinstance(getattr(hparams, field.name), tuple):
+            hparams_string.check_items(field.name, getattr(hparams, field.name))
+    for name in ("include", "exclude"):
+        for pattern in getattr(hparams, name):
+            path_map.regex(name, pattern)
+    _check_allocation(hparams)
+    _check_regrowth(hparams)
+    _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims
+
+
+def _check_granularity(hparams: "PruningHParams") -> None:
+    for name in ("block_height", "block_width"):
+        if getattr(hparams, name) < 1 and getattr(hparams, name) != -1:
+            raise ValueError(
+                f"{name} must be a number of weights, or -1 for the whole dimension, got {getattr(hparams, name)}."
+            )
+    blocks = (hparams.block_height, hparams.block_width) != (1, 1) and not hparams.intra_block_sparsity
+    asked = {
+        "granularity='channel'": hparams.granularity == "channel",
+        "block_height, block_width or block_dims_map": blocks or bool(hparams.block_dims_map),
+        f"n_of_m={hparams.n_of_m!r}": bool(hparams.n_of_m),
+        "intra_block_sparsity=True": hparams.intra_block_sparsity,
+    }
+    given = [name for name, wanted in asked.items() if wanted]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: ask for one of them.")
+    if hparams.intra_block_sparsity and (hparams.block_width < 2 or hparams.block_height != 1):
+        raise ValueError(
+            "intra_block_sparsity=True makes zeros in runs of block_width weights: block_width must be at least 2 "
+            f"and block_height 1, got {hparams.block_width} and {hparams.block_height}."
+        )
+    if hparams.n_of_m:
+        match = re.fullmatch(r"(\d+):(\d+)", hparams.n_of_m)
+        if not match or not 0 < int(match[1]) < int(match[2]):
+            raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {hparams.n_of_m!r}.")
+    if hparams.run_length:
+        _check_runs(hparams)
+
+
+def _check_runs(hparams: "PruningHParams") -> None:
+    name = (
+        f"n_of_m={hparams.n_of_m!r}"
+        if hparams.n_of_m
+        else f"intra_block_sparsity with block_width={hparams.block_width}"
+    )
+    length, zeros = hparams.run_length, round(hparams.run_length * hparams.target_sparsity)
+    if hparams.n_of_m:
+        zeros = length - int(hparams.n_of_m.partition(":")[0])
+    if abs(length * hparams.target_sparsity - zeros) > RUN_TOLERANCE:
+        wanted = f"{zeros / length:.6g}" if hparams.n_of_m else f"a whole number of {length}ths"
+        raise ValueError(
+            f"{name} gives every run of {length} weights the same number of zeros, which target_sparsity="
+            f"{hparams.target_sparsity} contradicts. Set target_sparsity to {wanted}."
+        )
+    if hparams.allocation != "uniform" or hparams.weight_sparsity_map or hparams.group_pruning:
+        raise ValueError(
+            f"{name} gives every run the same sparsity. Use allocation='uniform', and leave out "
+            "weight_sparsity_map and groups."
+        )
+
+
+def _check_choices(hparams: "PruningHParams") -> None:
+    for name, choices in (
+        ("prune_option", PRUNE_OPTIONS),
+        ("gradient_estimator", GRADIENT_ESTIMATORS),
+        ("allocation", ALLOCATIONS),
+        ("sparsity_function", SPARSITY_FUNCTIONS),
+        ("block_pooling_function", POOLING_FUNCTIONS),
+        ("granularity", GRANULARITIES),
+    ):
+        if getattr(hparams, name) not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(hparams, name)!r}.")
+    if hparams.uses_hessian and hparams.prune_option != "second_order_gradient":
+        raise ValueError(
+            f"gradient_estimator='hutchinson' estimates second derivatives, which prune_option="
+            f"{hparams.prune_option!r} has no use for. Use prune_option='second_order_gradient', or "
+            "gradient_estimator='backprop'."
+        )
+    if not re.fullmatch(r"[\w./-]+", hparams.name):
+        raise ValueError(f"name must be letters, digits and ._/- only, got {hparams.name!r}.")
+
+
+def _check_ranges(hparams: "PruningHParams") -> None:
+    for name in (
+        "initial_sparsity",
+        "target_sparsity",
+        "threshold_decay",
+        "gradient_decay_rate",
+        "min_layer_density",
+    ):
+        if not 0.0 <= getattr(hparams, name) < 1.0:
+            raise ValueError(f"{name} must be in [0, 1), got {getattr(hparams, name)}.")
+    for name in ("begin_pruning_step", "sparsity_function_begin_step"):
+        if getattr(hparams, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(hparams, name)}.")
+    for name in ("pruning_frequency", "nbins", "sparsity_function_exponent"):
+        if not getattr(hparams, name) > 0:
+            raise ValueError(f"{name} must be positive, got {getattr(hparams, name)}.")
+
+
+def _check_schedule(hparams: "PruningHParams") -> None:
+    if hparams.sparsity_function_begin_step >= hparams.sparsity_function_end_step:
+        raise ValueError(
+            f"sparsity_function_begin_step ({hparams.sparsity_function_begin_step}) must be before "
+            f"sparsity_function_end_step ({hparams.sparsity_function_end_step})."
+        )
+    if hparams.end_pruning_step == -1:
+        return
+    if hparams.end_pruning_step < -1:
+        raise ValueError(f"end_pruning_step must be a step, or -1 for no last one, got {hparams.end_pruning_step}.")
+    if hparams.begin_pruning_step >= hparams.end_pruning_step:
+        raise ValueError(
+            f"begin_pruning_step ({hparams.begin_pruning_step}) must be before end_pruning_step "
+            f"({hparams.end_pruning_step}). Set end_pruning_step to -1 to prune until training stops."
+        )
+    if hparams.end_pruning_step < hparams.target_step:
+        name = "begin" if hparams.sparsity_function == "constant" else "end"
+        raise ValueError(
+            f"Pruning would stop at end_pruning_step={hparams.end_pruning_step}, before the sparsity reaches its "
+            f"target at sparsity_function_{name}_step={hparams.target_step}. Set end_pruning_step to "
+            f"{hparams.target_step} or later, or to -1."
+        )
+
+
+def _check_allocation(hparams: "PruningHParams") -> None:
+    if hparams.group_sparsity_map and not hparams.group_pruning:
+        raise ValueError(
+            f"group_sparsity_map={list(hparams.group_sparsity_map)} needs group_pruning=True. Set it, or leave out "
+            "the map."
+        )
+    if hparams.group_pruning and hparams.allocation != "uniform":
+        raise ValueError(
+            f"group_pruning and allocation={hparams.allocation!r} are two ways to share out the sparsity. Leave "
+            "allocation at 'uniform', or group_pruning at False."
+        )
+    one_group = hparams.group_pruning and not hparams.group_sparsity_map
+    if hparams.weight_sparsity_map and (one_group or hparams.allocation != "uniform"):
+        choice = "group_pruning without group_sparsity_map" if one_group else f"allocation={hparams.allocation!r}"
+        raise ValueError(
+            f"{choice} gives all weights one sparsity together, so weight_sparsity_map="
+            f"{list(hparams.weight_sparsity_map)} cannot hold. Leave out the map, or "
+            + ("write the groups down." if one_group else "use allocation='uniform'.")
+        )
+    if hparams.min_layer_density and hparams.allocation == "uniform" and not hparams.group_pruning:
+        raise ValueError(
+            f"min_layer_density={hparams.min_layer_density} has no effect under allocation='uniform': every layer "
+            "keeps what its own sparsity says. Use allocation='global' or 'erk', or group_pruning, or leave it "
+            "at 0."
+        )
+
+
+def _check_regrowth(hparams: "PruningHParams") -> None:
+    if hparams.regrow not in REGROWTHS:
+        raise ValueError(f"regrow must be 'gradient', or '' for no regrowth, got {hparams.regrow!r}.")
+    if not 0.0 < hparams.regrow_fraction < 1.0:
+        raise ValueError(f"regrow_fraction must be in (0, 1), got {hparams.regrow_fraction}.")
+    if not hparams.regrow:
+        return
+    if hparams.gradient_estimator != "backprop":
+        raise ValueError(
+            f"regrow={hparams.regrow!r} ranks by |dL/dw|, which gradient_estimator={hparams.gradient_estimator!r} does "
+            "not average. Use gradient_estimator='backprop'."
+        )
+    if hparams.regrow_end_step <= hparams.begin_pruning_step:
+        raise ValueError(
+            f"regrow={hparams.regrow!r} has no step to work at: it begins at begin_pruning_step="
+            f"{hparams.begin_pruning_step} and ends where the sparsity is at its target, at step "
+            f"{hparams.regrow_end_step}. Set end_pruning_step to the step where it is to end."
+        )
+    kept = hparams.run_length - hparams.zeros_of_run(hparams.target_sparsity)
+    if hparams.run_length and hparams.regrow_fraction * kept < 1:
+        raise ValueError(
+            f"regrow_fraction={hparams.regrow_fraction} of the {kept:.0f} weights that a run of {hparams.run_length} "
+            f"keeps is less than one: none would come back. Set it above {1 / kept:.6g}."
+            if kept > 1
+            else f"A run of {hparams.run_length} keeps one weight, which cannot make room for another. Leave out "
+            f"regrow={hparams.regrow!r}, or keep more."
+        )
+
+
+def _check_supported(hparams: "PruningHParams") -> None:
+    if hparams.threshold_decay:
+        raise ValueError(
+            f"threshold_decay={hparams.threshold_decay} is not supported: masks are exact, no threshold is smoothed. "
+            "Leave it at 0."
+        )
+    if hparams.group_block_dims_map:
+        raise ValueError(
+            f"group_block_dims_map={list(hparams.group_block_dims_map)} is not supported: block_dims_map names the "
+            "blocks of a group's weights too. Leave it empty."
+        )
