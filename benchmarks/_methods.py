@@ -39,6 +39,12 @@ OURS: dict[str, dict[str, Any]] = {
     for allocation, of_allocation in _ALLOCATIONS.items()
 }
 _GROWN = ("magnitude |w|, ERK", "second order w^2 (dL/dw)^2, global", "second order w^2 (dL/dw)^2, global with a floor")
+OURS["second order w^2 Hessian (Hutchinson), global"] = {
+    "prune_option": "second_order_gradient",
+    "gradient_estimator": "hutchinson",
+    "allocation": "global",
+}
+OURS |= {f"{method}, regrowth": {**OURS[method], "regrow": "gradient"} for method in _GROWN}
 METHODS = (*OURS, *_REFERENCE, TFMOT)
 
 
