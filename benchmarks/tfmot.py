@@ -16,18 +16,23 @@ def tfmot_seconds(weight: np.ndarray, sparsity: float, repeats: int) -> list[flo
 
 
 def tfmot_accuracies(
-    split: Arrays, seed: int, sparsities: Sequence[float], training: Mapping[str, Any]
+    model: str, seed: int, sparsities: Sequence[float], begin_step: int, end_step: int, frequency: int
 ) -> list[tuple[float, float]]:
-    """Test accuracy and delivered sparsity of `prune_low_magnitude`, one pair for each target sparsity.
+    """Test accuracy and delivered sparsity of `prune_low_magnitude` on the digits, a pair for each target sparsity.
 
     Args:
-        split: `train_x`, `train_y`, `test_x`, `test_y`.
-        seed: Seed of the initial weights and of the order of the images.
+        model: A name of `_digits.MODELS`.
+        seed: Seed of the split, the initial weights and the order of the images.
         sparsities: Target sparsities.
-        training: `units`, `learning_rate`, `epochs`, `batch_size`, `begin_step`, `end_step` and `frequency`.
+        begin_step: Where the sparsity begins to rise, as a cubic.
+        end_step: Where it reaches the target.
+        frequency: Steps between two mask updates.
     """
-    options = {"seed": seed, "sparsities": list(sparsities), **training}
-    return [tuple(pair) for pair in in_own_process(__file__, "accuracy", split, options)["pairs"].tolist()]
+    steps = {"begin_step": begin_step, "end_step": end_step, "frequency": frequency}
+    found = in_own_process(
+        __file__, "accuracy", {}, {"model": model, "seed": seed, "sparsities": list(sparsities), **steps}
+    )
+    return [tuple(pair) for pair in found["pairs"].tolist()]
 
 
 def tfmot_step_seconds(model: str, rounds: int) -> dict[str, list[float]]:
@@ -65,36 +70,30 @@ def _time(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
 
 
 def _accuracy(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
+    import _digits
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
+    del arrays
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    batches = tf.data.Dataset.from_tensor_slices((arrays["train_x"], arrays["train_y"]))
-    batches = batches.shuffle(len(arrays["train_x"]), seed=options["seed"])
-    batches = batches.batch(options["batch_size"], drop_remainder=True)
+    model = _digits.MODELS[options["model"]]
+    data = _digits.split(model, options["seed"])
+    batches = _digits.batches(model, data["train_x"], data["train_y"], options["seed"])
     pairs = []
     for sparsity in options["sparsities"]:
         tf_keras.utils.set_random_seed(options["seed"])
-        layers = [tf_keras.layers.Input([arrays["train_x"].shape[1]])]
-        layers += [tf_keras.layers.Dense(units, activation="relu") for units in options["units"][:-1]]
-        layers += [tf_keras.layers.Dense(options["units"][-1])]
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             0.0, sparsity, options["begin_step"], options["end_step"], power=3, frequency=options["frequency"]
         )
-        model = tfmot.sparsity.keras.prune_low_magnitude(tf_keras.Sequential(layers), schedule)
-        model.compile(
-            tf_keras.optimizers.Adam(options["learning_rate"]),
-            tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+        network = _digits.compiled(
+            model, tf_keras, lambda dense, to=schedule: tfmot.sparsity.keras.prune_low_magnitude(dense, to)
         )
-        model.fit(batches, epochs=options["epochs"], callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], verbose=0)
-        _, accuracy = model.evaluate(arrays["test_x"], arrays["test_y"], verbose=0)
-        stripped = tfmot.sparsity.keras.strip_pruning(model)
-        kernels = [layer.kernel.numpy() for layer in stripped.layers if hasattr(layer, "kernel")]
-        zeros = sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
-        pairs.append((accuracy, zeros))
+        network.fit(batches, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], verbose=0)
+        network = tfmot.sparsity.keras.strip_pruning(network)
+        pairs.append(_digits.outcome(network, data["test_x"], data["test_y"]))
+        tf_keras.backend.clear_session()
     return {"pairs": np.array(pairs)}
 
 
