@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from . import naming
@@ -87,8 +88,15 @@ class Training:
         self.optimizer.take(self)
         if self.model.train_function is None:
             self.model.make_train_function()
-        if self.model.distribute_strategy.num_replicas_in_sync > 1 and self.model.built:
+        if not self.model.built:
+            return
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
             self._prepare(self.model.distribute_strategy)
+        elif type(self.model).train_step is keras.Model.train_step:
+            # TensorFlow traces a step a second time if variables were made in the first. Keras's own train_step trains
+            # all that is trainable with this optimizer; of a train_step of the user's that is not known.
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.prepare()
 
     @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:

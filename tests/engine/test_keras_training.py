@@ -291,6 +291,22 @@ def test_steps_of_an_earlier_training_do_not_count():
     assert_exact(model, 0.7)
 
 
+def test_the_step_of_a_built_model_is_traced_once():
+    traces = []
+
+    class Counted(keras.losses.MeanSquaredError):
+        def call(self, y_true, y_pred):
+            traces.append(y_pred.shape)
+            return super().call(y_true, y_pred)
+
+    model = sequential()
+    model.compile(keras.optimizers.Adam(0.01), Counted())
+    with pruning_scope(hparams(prune_option="second_order_gradient")):
+        model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
+
+    assert traces == [(BATCH, 1)]
+
+
 def test_layers_unfrozen_between_fits_are_pruned_from_then_on():
     model = sequential()
     model.layers[0].trainable = False
