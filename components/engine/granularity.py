@@ -1,5 +1,7 @@
 """Granularity: which weights live and die together, as units that one decision is taken for."""
 
+import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,13 +16,12 @@ Shape = tuple[int, ...]
 
 
 class Granularity(Protocol):
-    """How one weight is divided into units.
+    """How one weight is divided into units. Equal ones divide alike, and share what is compiled for them."""
 
-    Attributes:
-        units: Number of units.
-    """
-
-    units: int
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        ...
 
     def pool(self, values: tf.Tensor) -> tf.Tensor:
         """One value for each unit.
@@ -42,11 +43,15 @@ class Granularity(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
 class Elements:
-    """Every weight is a unit."""
+    """Every weight is a unit.
 
-    def __init__(self, shape: Shape) -> None:
-        self.units = math.prod(shape)
+    Attributes:
+        units: Number of weights.
+    """
+
+    units: int
 
     def pool(self, values: tf.Tensor) -> tf.Tensor:
         """See `Granularity.pool`."""
@@ -61,35 +66,47 @@ class Elements:
         return mask
 
 
+@dataclasses.dataclass(frozen=True)
 class Blocks:
     """Rectangles of a matrix, laid from its first row and column; at the last ones they are cut off.
 
     Attributes:
-        units: Number of blocks.
+        shape: Shape of the weight.
+        matrix: The same weight's shape as a matrix.
+        block: Height and width of a block; larger than the matrix is as large as the matrix.
+        pooling: 'AVG', the mean over the weights that a block has, or 'MAX'.
     """
 
-    def __init__(self, shape: Shape, matrix: tuple[int, int], block: tuple[int, int], pooling: str) -> None:
-        """Lays the blocks.
+    shape: Shape
+    matrix: tuple[int, int]
+    block: tuple[int, int]
+    pooling: str
 
-        Args:
-            shape: Shape of the weight.
-            matrix: The same weight's shape as a matrix.
-            block: Height and width of a block; larger than the matrix is as large as the matrix.
-            pooling: 'AVG', the mean over the weights that a block has, or 'MAX'.
-        """
-        self._shape, self._matrix, self._pooling = shape, matrix, pooling
-        self._block = tuple(min(size, whole) for size, whole in zip(block, matrix, strict=True))
-        self._grid = tuple(-(-whole // size) for size, whole in zip(self._block, matrix, strict=True))
-        self.units = math.prod(self._grid)
+    @property
+    def units(self) -> int:
+        """Number of blocks."""
+        return math.prod(self._grid)
+
+    @functools.cached_property
+    def _block(self) -> tuple[int, ...]:
+        return tuple(min(size, whole) for size, whole in zip(self.block, self.matrix, strict=True))
+
+    @functools.cached_property
+    def _grid(self) -> tuple[int, ...]:
+        return tuple(-(-whole // size) for size, whole in zip(self._block, self.matrix, strict=True))
+
+    @functools.cached_property
+    def _sizes(self) -> np.ndarray:
+        """How many weights each block has."""
         filled = [
             np.minimum(size, whole - size * np.arange(count))
-            for size, whole, count in zip(self._block, matrix, self._grid, strict=True)
+            for size, whole, count in zip(self._block, self.matrix, self._grid, strict=True)
         ]
-        self._sizes = np.outer(*filled)
+        return np.outer(*filled)
 
     def pool(self, values: tf.Tensor) -> tf.Tensor:
         """See `Granularity.pool`."""
-        if self._pooling == "MAX":
+        if self.pooling == "MAX":
             return tf.reduce_max(self._blocks(values), axis=[1, 3])
         return tf.reduce_sum(self._blocks(values), axis=[1, 3]) / tf.constant(self._sizes, values.dtype)
 
@@ -102,13 +119,13 @@ class Blocks:
         (rows, columns), (height, width) = self._grid, self._block
         spread = tf.broadcast_to(tf.reshape(mask, [rows, 1, columns, 1]), [rows, height, columns, width])
         matrix = tf.reshape(spread, [rows * height, columns * width])
-        return tf.reshape(matrix[: self._matrix[0], : self._matrix[1]], self._shape)
+        return tf.reshape(matrix[: self.matrix[0], : self.matrix[1]], self.shape)
 
     def _blocks(self, values: tf.Tensor) -> tf.Tensor:
         """The blocks, shape [rows, height, columns, width], filled up with zeros."""
         (rows, columns), (height, width) = self._grid, self._block
-        missing = [[0, rows * height - self._matrix[0]], [0, columns * width - self._matrix[1]]]
-        return tf.reshape(tf.pad(tf.reshape(values, self._matrix), missing), [rows, height, columns, width])
+        missing = [[0, rows * height - self.matrix[0]], [0, columns * width - self.matrix[1]]]
+        return tf.reshape(tf.pad(tf.reshape(values, self.matrix), missing), [rows, height, columns, width])
 
 
 def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequence[Shape]) -> list[Granularity]:
@@ -147,7 +164,7 @@ def _granularity(hparams: PruningHParams, path: str, shape: Shape, block: tuple[
         return Blocks(shape, (rows, shape[-1]), (rows, 1), pooling)
     matrix = _matrix(shape, hparams.block_conv)
     if matrix is None or block == (1, 1) or hparams.run_length:
-        return Elements(shape)
+        return Elements(math.prod(shape))
     return Blocks(
         shape, matrix, tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True)), pooling
     )

@@ -1,5 +1,6 @@
 """NOfM: N:M sparsity, the same number of zeros in every run of m weights."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -45,7 +46,7 @@ class NOfM(Allocation):
         super().__init__([[index] for index in range(len(shapes))], [0] * len(shapes), hparams.seed)
         self._hparams = hparams
         self._schedule = schedule
-        self._runs = [_Runs(shape, -2 if hparams.n_of_m else -1, hparams.run_length) for shape in shapes]
+        self._runs = [_Runs.along(-2 if hparams.n_of_m else -1, shape, hparams.run_length) for shape in shapes]
 
     def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """See `Allocation.counts`: how many weights a whole run keeps, int32."""
@@ -77,19 +78,25 @@ class NOfM(Allocation):
         return tf.maximum(1, self._hparams.run_length - tf.cast(zeros, tf.int32))
 
 
+@dataclasses.dataclass(frozen=True)
 class _Runs:
-    """The runs of one weight."""
+    """The runs of one weight: along `row`, which there is for every index of the dimensions outside and inside it."""
 
-    def __init__(self, shape: tuple[int, ...], axis: int, length: int) -> None:
-        self._shape, self._length = shape, length
+    outer: int
+    row: int
+    inner: int
+    length: int
+
+    @classmethod
+    def along(cls, axis: int, shape: tuple[int, ...], length: int) -> "_Runs":
+        """Runs of `length` weights along an axis, which counts from the end."""
         axis += len(shape)
-        self._outer, self._row, self._inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        self._missing = -self._row % length
+        return cls(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]), length)
 
     def kept(self, kept: tf.Tensor) -> tf.Tensor:
         """How many weights are kept where whole runs keep `kept`."""
-        whole, rest = divmod(self._row, self._length)
-        return self._outer * self._inner * (whole * kept + tf.minimum(kept, rest))
+        whole, rest = divmod(self.row, self.length)
+        return self.outer * self.inner * (whole * kept + tf.minimum(kept, rest))
 
     def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept, if any.
@@ -106,19 +113,20 @@ class _Runs:
         self, dtype: tf.DType, kept: tf.Tensor, seed: tf.Tensor, scores: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """`mask`, operation by operation."""
+        missing = -self.row % self.length
         keys = score_keys(scores)
-        row = tf.reshape(keys, [self._outer, self._row, self._inner])
+        row = tf.reshape(keys, [self.outer, self.row, self.inner])
         # What fills up the last run ranks below all that is there.
-        row = tf.pad(row, [[0, 0], [0, self._missing], [0, 0]], constant_values=-1)
-        runs = tf.reshape(row, [self._outer, -1, self._length, self._inner])
+        row = tf.pad(row, [[0, 0], [0, missing], [0, 0]], constant_values=-1)
+        runs = tf.reshape(row, [self.outer, -1, self.length, self.inner])
         lots = self._lots(runs.shape, seed)
         rank = tf.zeros_like(runs, tf.int32)
-        for distance in range(1, self._length):
+        for distance in range(1, self.length):
             other, other_lot = (tf.roll(each, distance, axis=2) for each in (runs, lots))
             rank += tf.cast((other > runs) | ((other == runs) & (other_lot > lots)), tf.int32)
         mask = rank < kept
-        mask = tf.reshape(mask, [self._outer, self._row + self._missing, self._inner])[:, : self._row]
-        mask = tf.reshape(mask, self._shape)
+        mask = tf.reshape(mask, [self.outer, self.row + missing, self.inner])[:, : self.row]
+        mask = tf.reshape(mask, scores.shape)
         lowest = tf.reduce_min(tf.where(mask, keys, keys.dtype.max))
         return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
 
@@ -131,8 +139,8 @@ class _Runs:
         draws = tf.cast(tf.reshape(tf.range(size), shape), tf.uint32)
         for word in tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [-1])):
             draws = _mixed(draws + word)
-        bits = self._length.bit_length()
-        place = tf.reshape(tf.range(self._length), [self._length, 1])
+        bits = self.length.bit_length()
+        place = tf.reshape(tf.range(self.length), [self.length, 1])
         return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.bitcast(draws, tf.int32), bits), place)
 
 

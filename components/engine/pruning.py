@@ -4,24 +4,15 @@ import functools
 from collections.abc import Iterable, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
-from .allocation import Allocation, allocation
-from .fused import fused
-from .granularity import Granularity, granularities
 from .hparams import PruningHParams
-from .n_of_m import NOfM
-from .regrowth import regrown_masks
-from .saliency import Criterion, criterion
-from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .mask_update import MaskUpdate
+from .schedule import SparsitySource
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
-
-# What is smaller than this, XLA may take for zero.
-_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
@@ -109,16 +100,7 @@ class Pruning(Trackable):
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
         self._second_order = hparams.prune_option == "second_order_gradient"
-        self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
-        shapes = [tuple(state.weight.shape) for state in self._states]
-        self._granularities = granularities(hparams, self.paths, shapes)
-        units = [granularity.units for granularity in self._granularities]
-        if hparams.run_length:
-            sparsities = schedule(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
-            self._allocation: Allocation = NOfM(hparams, self.paths, shapes, sparsities)
-        else:
-            self._allocation = allocation(hparams, self.paths, shapes, units, sparsity)
-        self._refuse_regrowth_under_apply_mask()
+        self._masks = MaskUpdate(hparams, self._states, sparsity)
         for state in self._states:
             state.make(self.kinds(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -242,7 +224,7 @@ class Pruning(Trackable):
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
 
         def update() -> tf.Tensor:
-            self._update_masks(step)
+            self._masks.update(step)
             self.last_mask_update_step.assign(step)
             return tf.constant(True)
 
@@ -266,9 +248,9 @@ class Pruning(Trackable):
             return
         if self.hparams.end_pruning_step != -1:
             step = min(step, self.hparams.end_pruning_step)
-        if [kept for kept, _ in self.kept_units()] != [int(kept) for kept in self._allocation.kept(step)]:
+        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(step):
             # No pruned weight comes back: it would be a zero among the weights kept, with no step left to learn.
-            self._update_masks(tf.constant(step, tf.int64), regrow=False)
+            self._masks.update(tf.constant(step, tf.int64), regrow=False)
         self.apply_masks()
 
     def sparsity(self) -> float:
@@ -282,23 +264,15 @@ class Pruning(Trackable):
     @property
     def parts(self) -> list[list[int]]:
         """Indices of the weights whose sparsity holds for their sum: each by itself, groups, or all together."""
-        return self._allocation.parts
+        return self._masks.parts
 
     def kept_units(self) -> list[tuple[int, int]]:
         """How many units (weights, blocks, channels) the masks keep now, and of how many; for each of `parts`."""
-        kept = [
-            int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
-            for granularity, state in zip(self._granularities, self._states, strict=True)
-        ]
-        return [
-            (sum(kept[index] for index in part), sum(self._granularities[index].units for index in part))
-            for part in self.parts
-        ]
+        return self._masks.kept_units()
 
     def kept_units_at_target(self) -> list[int]:
         """How many units the target sparsity keeps, for each of `parts`."""
-        end = max(self.hparams.begin_pruning_step, self.hparams.target_step)
-        return [int(kept) for kept in self._allocation.kept(end)]
+        return self._masks.kept_units_at(max(self.hparams.begin_pruning_step, self.hparams.target_step))
 
     def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
         """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.
@@ -333,60 +307,6 @@ class Pruning(Trackable):
     def _observe_in_replica(self, state: WeightState, weight: tf.Variable, gradient: tf.Tensor) -> None:
         del weight
         self.observe_gradient(state, gradient)
-
-    def _update_masks(self, step: tf.Tensor, regrow: bool = True) -> None:
-        if self.hparams.uses_weight_delta:
-            for state in self._states:
-                self._observe_weight_delta(state)
-        units = list(zip(self._states, self._granularities, strict=True))
-        scores = [self._unit_scores(state, granularity) for state, granularity in units]
-        if self.hparams.regrow and regrow:
-            masks = self._regrown_masks(scores, step)
-        else:
-            masks = self._allocation.masks(scores, step, tf.bool)
-        for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
-            state.mask.assign(granularity.expand(mask))
-            state.threshold.assign(threshold)
-
-    def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """As `Allocation.masks`, with some of the units chosen by their gradients."""
-        self._refuse_regrowth_under_apply_mask()
-        hparams = self.hparams
-        fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
-        live, gradients = [], []
-        for state, granularity in zip(self._states, self._granularities, strict=True):
-            live.append(granularity.any(tf.cast(state.mask, tf.float32)))
-            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
-            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
-            # with that zero, and make the weight sparser than asked for.
-            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
-            gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
-        return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
-
-    def _refuse_regrowth_under_apply_mask(self) -> None:
-        masked = [state.path for state in self._states if state.masked_forward]
-        if self.hparams.regrow and masked:
-            raise ValueError(
-                f"regrow={self.hparams.regrow!r} needs the gradients of pruned weights, and apply_mask makes those of "
-                f"{', '.join(masked)} zero. Use the weights themselves in the forward pass, or leave out regrow."
-            )
-
-    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
-        """Scores of the units of one weight, float32."""
-        gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
-        mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
-        pooled_apart = self.hparams.gradient_estimator == "weight_delta"
-        weight = tf.convert_to_tensor(state.weight)
-        return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
-
-    def _observe_weight_delta(self, state: WeightState) -> None:
-        weight = tf.cast(state.weight, tf.float32)
-        older = state.old_old_weight if self._second_order else None
-        sample = gradient_state.weight_delta_sample(weight, state.old_weight, older)
-        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate))
-        if older is not None:
-            older.assign(state.old_weight)
-        state.old_weight.assign(weight)
 
     def _is_due(self, step: tf.Tensor) -> tf.Tensor:
         """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
@@ -429,29 +349,3 @@ class Pruning(Trackable):
                 "the loss depend on them."
             )
         return chosen
-
-
-@fused
-def _scores_of_units(
-    criterion: Criterion,
-    granularity: Granularity,
-    pooled_apart: bool,
-    gradient: tf.Tensor | None,
-    mask: tf.Tensor | None,
-    weight: tf.Tensor,
-) -> tf.Tensor:
-    weight = tf.cast(weight, tf.float32)
-    if pooled_apart:
-        # As the reference: the weight and its gradient state are pooled each by itself.
-        weight = granularity.pool(tf.abs(weight))
-        gradient = None if gradient is None else granularity.pool(gradient)
-        scores = criterion.scores(weight, gradient)
-    else:
-        # A second derivative may be negative, a gradient's size or square is not.
-        gradient = None if gradient is None else tf.abs(gradient)
-        scores = granularity.pool(criterion.scores(weight, gradient))
-    if mask is None:
-        return scores
-    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
-    # it to tie with them, chance would put dead weights in its place.
-    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)

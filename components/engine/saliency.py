@@ -1,12 +1,13 @@
 """Saliency criteria: (weight, gradient state) -> scores. The weights with the lowest scores are pruned."""
 
+import dataclasses
 from typing import Protocol
 
 import tensorflow as tf
 
 
 class Criterion(Protocol):
-    """How much a weight matters."""
+    """How much a weight matters. Equal ones share what is compiled for them."""
 
     def scores(self, weight: tf.Tensor, gradient: tf.Tensor | None) -> tf.Tensor:
         """Scores of the weights.
@@ -21,6 +22,7 @@ class Criterion(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
 class Magnitude:
     """|w| (Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878)."""
 
@@ -30,6 +32,7 @@ class Magnitude:
         return tf.abs(weight)
 
 
+@dataclasses.dataclass(frozen=True)
 class FirstOrder:
     """|w| * G: with G the mean |dL/dw|, a bound of the first-order change of the loss when w goes to zero.
 
@@ -42,6 +45,7 @@ class FirstOrder:
         return tf.abs(weight) * gradient
 
 
+@dataclasses.dataclass(frozen=True)
 class SecondOrder:
     """w^2 * G: with G the mean (dL/dw)^2, Optimal Brain Damage's saliency with the empirical Fisher diagonal.
 

@@ -311,7 +311,7 @@ def fit(model, epochs=4, optimizer=None, jit_compile=False, callbacks=(), **fiel
 def asked_for(scope, step):
     """How many weights each part keeps at `step`, by the allocation, and how many are not zero."""
     (pruning,) = scope.prunings
-    kept = [int(kept) for kept in pruning._allocation.kept(min(step, END))]
+    kept = pruning._masks.kept_units_at(min(step, END))
     return kept, [sum(int(np.count_nonzero(pruning.weights[index])) for index in part) for part in pruning.parts]
 
 

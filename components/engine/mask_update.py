@@ -1,0 +1,155 @@
+"""MaskUpdate: new masks, made of the weights and their gradient states."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from . import gradient_state
+from .allocation import Allocation, allocation
+from .fused import fused
+from .granularity import Granularity, granularities
+from .hparams import PruningHParams
+from .n_of_m import NOfM
+from .regrowth import regrown_masks
+from .saliency import Criterion, criterion
+from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .weight_state import WeightState
+
+# What is smaller than this, XLA may take for zero.
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
+
+
+class MaskUpdate:
+    """What scores a set of weights, and what shares out the sparsity among them."""
+
+    def __init__(
+        self, hparams: PruningHParams, states: Sequence[WeightState], sparsity: SparsitySource | None = None
+    ) -> None:
+        """Takes the weights; see `Pruning`, whose errors these are.
+
+        Args:
+            hparams: The hyperparameters.
+            states: The states of the weights.
+            sparsity: Takes the place of the schedule.
+        """
+        self._hparams = hparams
+        self._states = states
+        self._second_order = hparams.prune_option == "second_order_gradient"
+        self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
+        paths = [state.path for state in states]
+        shapes = [tuple(state.weight.shape) for state in states]
+        self._granularities = granularities(hparams, paths, shapes)
+        if hparams.run_length:
+            sparsities = schedule(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            self._allocation: Allocation = NOfM(hparams, paths, shapes, sparsities)
+        else:
+            units = [granularity.units for granularity in self._granularities]
+            self._allocation = allocation(hparams, paths, shapes, units, sparsity)
+        self._refuse_regrowth_under_apply_mask()
+
+    @property
+    def parts(self) -> list[list[int]]:
+        """Indices of the weights whose sparsity holds for their sum."""
+        return self._allocation.parts
+
+    def kept_units(self) -> list[tuple[int, int]]:
+        """How many units the masks keep now, and of how many; for each of `parts`."""
+        kept = [
+            int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
+            for granularity, state in zip(self._granularities, self._states, strict=True)
+        ]
+        return [
+            (sum(kept[index] for index in part), sum(self._granularities[index].units for index in part))
+            for part in self.parts
+        ]
+
+    def kept_units_at(self, step: int) -> list[int]:
+        """How many units the sparsity of a step keeps, for each of `parts`."""
+        return [int(kept) for kept in self._allocation.kept(step)]
+
+    def update(self, step: tf.Tensor, regrow: bool = True) -> None:
+        """Gives every weight the mask, and the threshold, of `step`.
+
+        Args:
+            step: int64 scalar.
+            regrow: Whether pruned weights may come back, if `hparams.regrow` says so.
+        """
+        if self._hparams.uses_weight_delta:
+            for state in self._states:
+                self._observe_weight_delta(state)
+        units = list(zip(self._states, self._granularities, strict=True))
+        scores = [self._unit_scores(state, granularity) for state, granularity in units]
+        if self._hparams.regrow and regrow:
+            masks = self._regrown_masks(scores, step)
+        else:
+            masks = self._allocation.masks(scores, step, tf.bool)
+        for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
+            state.mask.assign(granularity.expand(mask))
+            state.threshold.assign(threshold)
+
+    def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """As `Allocation.masks`, with some of the units chosen by their gradients."""
+        self._refuse_regrowth_under_apply_mask()
+        hparams = self._hparams
+        fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
+        live, gradients = [], []
+        for state, granularity in zip(self._states, self._granularities, strict=True):
+            live.append(granularity.any(tf.cast(state.mask, tf.float32)))
+            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
+            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
+            # with that zero, and make the weight sparser than asked for.
+            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
+            gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
+        return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
+
+    def _refuse_regrowth_under_apply_mask(self) -> None:
+        masked = [state.path for state in self._states if state.masked_forward]
+        if self._hparams.regrow and masked:
+            raise ValueError(
+                f"regrow={self._hparams.regrow!r} needs the gradients of pruned weights, and apply_mask makes those of "
+                f"{', '.join(masked)} zero. Use the weights themselves in the forward pass, or leave out regrow."
+            )
+
+    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
+        """Scores of the units of one weight, float32."""
+        gradient = tf.convert_to_tensor(state.gradient) if self._hparams.uses_gradient else None
+        mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
+        pooled_apart = self._hparams.gradient_estimator == "weight_delta"
+        weight = tf.convert_to_tensor(state.weight)
+        return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
+
+    def _observe_weight_delta(self, state: WeightState) -> None:
+        weight = tf.cast(state.weight, tf.float32)
+        older = state.old_old_weight if self._second_order else None
+        sample = gradient_state.weight_delta_sample(weight, state.old_weight, older)
+        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self._hparams.gradient_decay_rate))
+        if older is not None:
+            older.assign(state.old_weight)
+        state.old_weight.assign(weight)
+
+
+@fused
+def _scores_of_units(
+    criterion: Criterion,
+    granularity: Granularity,
+    pooled_apart: bool,
+    gradient: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    weight: tf.Tensor,
+) -> tf.Tensor:
+    weight = tf.cast(weight, tf.float32)
+    if pooled_apart:
+        # As the reference: the weight and its gradient state are pooled each by itself.
+        weight = granularity.pool(tf.abs(weight))
+        gradient = None if gradient is None else granularity.pool(gradient)
+        scores = criterion.scores(weight, gradient)
+    else:
+        # A second derivative may be negative, a gradient's size or square is not.
+        gradient = None if gradient is None else tf.abs(gradient)
+        scores = granularity.pool(criterion.scores(weight, gradient))
+    if mask is None:
+        return scores
+    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
+    # it to tie with them, chance would put dead weights in its place.
+    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
