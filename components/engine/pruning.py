@@ -1,6 +1,7 @@
 """Pruning: the masks of a set of weights and their update."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -9,11 +10,12 @@ import tensorflow as tf
 from . import gradient_state, naming, summaries
 from .allocation import Allocation, allocation
 from .fused import fused
-from .granularity import Granularity, granularities
+from .granularity import Elements, Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
 from .saliency import Criterion, criterion
 from .schedule import ExternalSparsity, SparsitySource, schedule
+from .selection import Scores
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -267,12 +269,15 @@ class Pruning(Trackable):
             state.mask.assign(granularity.expand(mask))
             state.threshold.assign(threshold)
 
-    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
+    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
         """Scores of the units of one weight, float32."""
         gradient = tf.convert_to_tensor(state.gradient) if self.hparams.uses_gradient else None
         mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
         pooled_apart = self.hparams.gradient_estimator == "weight_delta"
         weight = tf.convert_to_tensor(state.weight)
+        if isinstance(granularity, Elements) and not self.hparams.run_length:
+            inputs = [value for value in (weight, gradient, mask) if value is not None]
+            return Scores(_element_formula(type(self._criterion), gradient is None, mask is None), tuple(inputs))
         return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
 
     def _observe_weight_delta(self, state: WeightState) -> None:
@@ -325,8 +330,7 @@ class Pruning(Trackable):
         return chosen
 
 
-@fused
-def _scores_of_units(
+def _scores(
     criterion: Criterion,
     granularity: Granularity,
     pooled_apart: bool,
@@ -347,3 +351,20 @@ def _scores_of_units(
     # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
     # it to tie with them, chance would put dead weights in its place.
     return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST_SCORE)
+
+
+_scores_of_units = fused(_scores)
+
+
+@functools.cache
+def _element_formula(
+    criterion: type[Criterion], without_gradient: bool, without_mask: bool
+) -> Callable[..., tf.Tensor]:
+    """`_scores_of_units` of single weights, of the tensors that are not left out: weight, gradient, mask."""
+
+    def scores(weight: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        gradient = None if without_gradient else others[0]
+        mask = None if without_mask else others[-1]
+        return _scores(criterion(), Elements(()), False, gradient, mask, weight)
+
+    return scores
