@@ -15,7 +15,7 @@ import tensorflow as tf
 from . import path_map
 from .hparams import PruningHParams
 from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
-from .selection import top_k_mask, top_k_masks
+from .selection import Scores, top_k_mask, top_k_masks
 
 Shape = tuple[int, ...]
 
@@ -48,12 +48,12 @@ class Allocation(abc.ABC):
         """The numbers of kept units that `step` asks for, int64 scalars, one for each of `parts`."""
 
     def masks(
-        self, scores: Sequence[tf.Tensor], step: tf.Tensor, dtype: tf.DType = tf.float32
+        self, scores: Sequence[tf.Tensor | Scores], step: tf.Tensor, dtype: tf.DType = tf.float32
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Masks at `step`.
 
         Args:
-            scores: For each weight its units' scores, non-negative and floating, of any shape.
+            scores: For each weight its units' scores, non-negative and floating, of any shape; float32 as `Scores`.
             step: int64 scalar.
             dtype: Dtype of the masks.
 
@@ -72,7 +72,7 @@ class Allocation(abc.ABC):
 
     def best(
         self,
-        scores: Sequence[tf.Tensor],
+        scores: Sequence[tf.Tensor | Scores],
         counts: Sequence[tf.Tensor],
         step: tf.Tensor,
         dtype: tf.DType,
@@ -106,17 +106,19 @@ class Allocation(abc.ABC):
     def _ranked_together(
         self,
         part: list[int],
-        scores: Sequence[tf.Tensor],
+        scores: Sequence[tf.Tensor | Scores],
         kept: tf.Tensor,
         step: tf.Tensor,
         dtype: tf.DType,
         floors: bool,
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        ranked = [tf.cast(scores[index], tf.float32) for index in part]
+        ranked = [scores[i] if isinstance(scores[i], Scores) else tf.cast(scores[i], tf.float32) for i in part]
         thresholds = [tf.constant(math.inf)] * len(part)
         for position, index in enumerate(part):
             if floors and self._floors[index]:
                 sure, thresholds[position] = top_k_mask(ranked[position], self._floors[index], self._lots(index, step))
+                if isinstance(ranked[position], Scores):
+                    ranked[position] = ranked[position].tensor()
                 # Above all others, infinite ones too.
                 ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
         masks, threshold = top_k_masks(ranked, kept, self._lots(part[0], step), dtype)

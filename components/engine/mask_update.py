@@ -1,6 +1,7 @@
 """MaskUpdate: new masks, made of the weights and their gradient states."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -8,12 +9,13 @@ import tensorflow as tf
 from . import gradient_state
 from .allocation import Allocation, allocation
 from .fused import fused
-from .granularity import Granularity, granularities
+from .granularity import Elements, Granularity, granularities
 from .hparams import PruningHParams
 from .n_of_m import NOfM
 from .regrowth import regrown_masks
 from .saliency import Criterion, criterion
 from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .selection import Scores
 from .weight_state import WeightState
 
 # What is smaller than this, XLA may take for zero.
@@ -37,6 +39,7 @@ class MaskUpdate:
         self._states = states
         self._second_order = hparams.prune_option == "second_order_gradient"
         self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
+        self._pooled_apart = hparams.gradient_estimator == "weight_delta"
         paths = [state.path for state in states]
         shapes = [tuple(state.weight.shape) for state in states]
         self._granularities = granularities(hparams, paths, shapes)
@@ -79,11 +82,10 @@ class MaskUpdate:
             for state in self._states:
                 self._observe_weight_delta(state)
         units = list(zip(self._states, self._granularities, strict=True))
-        scores = [self._unit_scores(state, granularity) for state, granularity in units]
         if self._hparams.regrow and regrow:
-            masks = self._regrown_masks(scores, step)
+            masks = self._regrown_masks([self._scores(*unit) for unit in units], step)
         else:
-            masks = self._allocation.masks(scores, step, tf.bool)
+            masks = self._allocation.masks([self._scores_to_rank(*unit) for unit in units], step, tf.bool)
         for (state, granularity), (mask, threshold) in zip(units, masks, strict=True):
             state.mask.assign(granularity.expand(mask))
             state.threshold.assign(threshold)
@@ -111,13 +113,25 @@ class MaskUpdate:
                 f"{', '.join(masked)} zero. Use the weights themselves in the forward pass, or leave out regrow."
             )
 
-    def _unit_scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
+    def _scores_to_rank(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
+        """Scores of the units of one weight, float32; those of single weights as what they are computed from."""
+        if not isinstance(granularity, Elements) or self._hparams.run_length:
+            return self._scores(state, granularity)
+        weight, gradient, mask = self._values(state)
+        formula = _element_formula(self._criterion, self._pooled_apart, gradient is None, mask is None)
+        return Scores(formula, tuple(value for value in (weight, gradient, mask) if value is not None))
+
+    def _scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        gradient = tf.convert_to_tensor(state.gradient) if self._hparams.uses_gradient else None
-        mask = None if state.masked_forward else tf.convert_to_tensor(state.mask)
-        pooled_apart = self._hparams.gradient_estimator == "weight_delta"
-        weight = tf.convert_to_tensor(state.weight)
-        return _scores_of_units(self._criterion, granularity, pooled_apart, gradient, mask, weight)
+        return _fused_scores(self._criterion, granularity, self._pooled_apart, *reversed(self._values(state)))
+
+    def _values(self, state: WeightState) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+        """Weight, gradient state and mask of one weight, as far as its scores need them."""
+        return (
+            tf.convert_to_tensor(state.weight),
+            tf.convert_to_tensor(state.gradient) if self._hparams.uses_gradient else None,
+            None if state.masked_forward else tf.convert_to_tensor(state.mask),
+        )
 
     def _observe_weight_delta(self, state: WeightState) -> None:
         weight = tf.cast(state.weight, tf.float32)
@@ -129,13 +143,12 @@ class MaskUpdate:
         state.old_weight.assign(weight)
 
 
-@fused
-def _scores_of_units(
+def _scores(
     criterion: Criterion,
     granularity: Granularity,
     pooled_apart: bool,
-    gradient: tf.Tensor | None,
     mask: tf.Tensor | None,
+    gradient: tf.Tensor | None,
     weight: tf.Tensor,
 ) -> tf.Tensor:
     weight = tf.cast(weight, tf.float32)
@@ -153,3 +166,21 @@ def _scores_of_units(
     # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
     # it to tie with them, chance would put dead weights in its place.
     return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
+
+
+_fused_scores = fused(_scores)
+
+
+@functools.cache
+def _element_formula(
+    criterion: Criterion, pooled_apart: bool, without_gradient: bool, without_mask: bool
+) -> Callable[..., tf.Tensor]:
+    """`_scores` of single weights, of the tensors that are not left out: weight, gradient, mask."""
+
+    def scores(weight: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        gradient = None if without_gradient else others[0]
+        mask = None if without_mask else others[-1]
+        # Single weights are pooled one by one, however many there are.
+        return _scores(criterion, Elements(0), pooled_apart, mask, gradient, weight)
+
+    return scores

@@ -5,6 +5,7 @@ The k-th score is found by a radix select: the bits of non-negative floats order
 static, and the same integer operations run eagerly, in a graph and under XLA, so all three give the same mask.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -23,13 +24,36 @@ _BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
 _KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
 
 
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Scores that are computed where they are ranked, part by part: memory as large as the weight is not needed.
+
+    Attributes:
+        formula: (inputs) -> scores, element by element; hashable. A formula is compiled once, so make each only once.
+        inputs: Tensors of one shape.
+    """
+
+    formula: Callable[..., tf.Tensor]
+    inputs: tuple[tf.Tensor, ...]
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """Shape of the scores."""
+        return self.inputs[0].shape
+
+    def tensor(self) -> tf.Tensor:
+        """The scores themselves."""
+        return self.formula(*self.inputs)
+
+
 def top_k_mask(
-    scores: tf.Tensor, k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
+    scores: tf.Tensor | Scores, k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mask of the k largest scores.
 
     Args:
-        scores: Non-negative floating tensor of any shape. NaN and negative scores count as zero.
+        scores: Non-negative floating tensor of any shape, or what it is computed from. NaN and negative scores count
+            as zero.
         k: How many to keep, integer scalar, 0 <= k <= size.
         seed: int32 or int64 tensor of shape [2]. Where more scores equal the k-th than there is room for, it decides
             which of them are kept; each has the same chance.
@@ -56,28 +80,42 @@ def top_k_mask(
 
 
 def top_k_masks(
-    scores: Sequence[tf.Tensor], k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
+    scores: Sequence[tf.Tensor | Scores], k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Masks of the k largest scores of several tensors of one dtype together; else as `top_k_mask`.
 
     The masks are those that the tensors would have had end to end, in one.
     """
-    scores = [tf.convert_to_tensor(each) for each in scores]
-    if not scores[0].dtype.is_floating:
-        raise TypeError(f"top_k_mask ranks floating scores, got {scores[0].dtype.name}. Cast them to float32 first.")
-    flat = [tf.reshape(each, [-1]) for each in scores]
+    shapes = [tf.shape(each.inputs[0] if isinstance(each, Scores) else each) for each in scores]
+    flat = [_flat(each) for each in scores]
     k = _checked_count(k, flat)
     runs = _runs(flat)
-    joined = [run[0] if len(run) == 1 else tf.concat(run, axis=0) for run in runs]
-    select = _traced_select(tuple(map(_is_large, joined)), flat[0].dtype, dtype)
-    joined_masks, threshold = select(joined, k, tf.cast(seed, tf.int64))
+    joined = [run[0] if len(run) == 1 else _end_to_end(run) for run in runs]
+    formulas = tuple(each.formula if _is_large(each) else None for each in joined)
+    specs = tuple(tuple(value.dtype for value in each.inputs) for each in joined)
+    select = _traced_select(formulas, specs, dtype)
+    joined_masks, threshold = select([each.inputs for each in joined], k, tf.cast(seed, tf.int64))
     masks = [own for mask, run in zip(joined_masks, runs, strict=True) for own in _split(mask, run)]
-    return [tf.reshape(mask, tf.shape(each)) for mask, each in zip(masks, scores, strict=True)], threshold
+    return [tf.reshape(mask, shape) for mask, shape in zip(masks, shapes, strict=True)], threshold
 
 
-def _runs(flat: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
-    """Every large tensor by itself, small neighbours together: a histogram costs as much as thousands of scores do."""
-    runs: list[list[tf.Tensor]] = []
+def _flat(scores: tf.Tensor | Scores) -> Scores:
+    if isinstance(scores, Scores):
+        flat = Scores(scores.formula, tuple(tf.reshape(value, [-1]) for value in scores.inputs))
+        return flat if _is_large(flat) else Scores(tf.identity, (flat.tensor(),))
+    scores = tf.convert_to_tensor(scores)
+    if not scores.dtype.is_floating:
+        raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
+    return Scores(tf.identity, (tf.reshape(scores, [-1]),))
+
+
+def _end_to_end(run: Sequence[Scores]) -> Scores:
+    return Scores(tf.identity, (tf.concat([each.tensor() for each in run], axis=0),))
+
+
+def _runs(flat: Sequence[Scores]) -> list[list[Scores]]:
+    """Every large one by itself, small neighbours together: a histogram costs as much as thousands of scores do."""
+    runs: list[list[Scores]] = []
     for each in flat:
         if runs and not _is_large(each) and not _is_large(runs[-1][0]):
             runs[-1].append(each)
@@ -86,11 +124,11 @@ def _runs(flat: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
     return runs
 
 
-def _split(mask: tf.Tensor, run: list[tf.Tensor]) -> list[tf.Tensor]:
-    return [mask] if len(run) == 1 else tf.split(mask, [tf.size(each) for each in run], num=len(run))
+def _split(mask: tf.Tensor, run: Sequence[Scores]) -> list[tf.Tensor]:
+    return [mask] if len(run) == 1 else tf.split(mask, [tf.size(each.inputs[0]) for each in run], num=len(run))
 
 
-def _checked_count(k: int | tf.Tensor, flat: Sequence[tf.Tensor]) -> tf.Tensor:
+def _checked_count(k: int | tf.Tensor, flat: Sequence[Scores]) -> tf.Tensor:
     k = tf.convert_to_tensor(k)
     if not k.dtype.is_integer:
         raise TypeError(f"k is a number of weights and must be an integer, got {k.dtype.name}. Round it first.")
@@ -100,7 +138,7 @@ def _checked_count(k: int | tf.Tensor, flat: Sequence[tf.Tensor]) -> tf.Tensor:
     size = None if None in sizes else sum(sizes)
     if known is not None and (known < 0 or (size is not None and known > size)):
         raise ValueError(f"k must lie between 0 and the number of scores, {size}, got {known}.")
-    limit = tf.add_n([tf.size(each, out_type=k.dtype) for each in flat])
+    limit = tf.add_n([tf.size(each.inputs[0], out_type=k.dtype) for each in flat])
     check = tf.debugging.Assert(
         (k >= 0) & (k <= limit), ["k must lie between 0 and the number of scores; k and the number:", k, limit]
     )
@@ -108,38 +146,47 @@ def _checked_count(k: int | tf.Tensor, flat: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.cast(tf.clip_by_value(k, 0, limit), tf.int32)
 
 
-def _is_large(flat: tf.Tensor) -> bool:
+def _is_large(flat: Scores) -> bool:
     return flat.shape[0] is not None and flat.shape[0] >= _PART
 
 
 @functools.cache
 def _traced_select(
-    large: tuple[bool, ...], scores: tf.DType, mask: tf.DType
+    formulas: tuple[Callable[..., tf.Tensor] | None, ...], inputs: tuple[tuple[tf.DType, ...], ...], mask: tf.DType
 ) -> tf.types.experimental.PolymorphicFunction:
     """`_select`, traced once for all sizes: a graph that prunes a hundred weights calls it a hundred times.
 
     Args:
-        large: For each tensor whether it is gone through in parts.
-        scores: Dtype of the scores.
+        formulas: For each weight that is gone through in parts its scores' formula; None for a small one, whose input
+            is its scores.
+        inputs: The dtypes of the formulas' inputs.
         mask: Dtype of the masks.
     """
-    flat = [tf.TensorSpec([None], scores)] * len(large)
-    signature = [flat, tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
-    return tf.function(functools.partial(_select, large, mask), input_signature=signature, autograph=False)
+    specs = [tuple(tf.TensorSpec([None], dtype) for dtype in dtypes) for dtypes in inputs]
+    signature = [specs, tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)]
+    return tf.function(functools.partial(_select, formulas, mask), input_signature=signature, autograph=False)
 
 
 def _select(
-    large: tuple[bool, ...], dtype: tf.DType, flat: list[tf.Tensor], k: tf.Tensor, seed: tf.Tensor
+    formulas: Sequence[Callable[..., tf.Tensor] | None],
+    dtype: tf.DType,
+    inputs: Sequence[tuple[tf.Tensor, ...]],
+    k: tf.Tensor,
+    seed: tf.Tensor,
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    flat = [Scores(formula or tf.identity, values) for formula, values in zip(formulas, inputs, strict=True)]
+
     def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
         counts = [
-            _large_digit_counts(each, known, places) if is_large else _digit_counts(each, None, known, places)
-            for each, is_large in zip(flat, large, strict=True)
+            _large_digit_counts(each.formula, each.inputs, known, places)
+            if formula
+            else _digit_counts(tf.identity, each.inputs, None, known, places)
+            for formula, each in zip(formulas, flat, strict=True)
         ]
         return tf.add_n(counts)
 
-    scores = flat[0].dtype
-    size = tf.add_n([tf.size(each) for each in flat])
+    scores = flat[0].formula(*(value[:0] for value in flat[0].inputs)).dtype
+    size = tf.add_n([tf.size(each.inputs[0]) for each in flat])
     kth, above, equal = _kth_largest(digit_counts, size, tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size)
     score = tf.bitcast(tf.cast(kth, tf.uint16) if scores.size == 2 else kth, scores)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
@@ -147,20 +194,22 @@ def _select(
     room = k - above
 
     def some_of_the_tied() -> list[tf.Tensor]:
-        tied_mask = _compiled_tied_mask if any(large) else _tied_mask
-        return _split(tied_mask(tf.concat(flat, axis=0), kth, room, seed, dtype), flat)
+        tied_mask = _compiled_tied_mask if any(formulas) else _tied_mask
+        return _split(tied_mask(_end_to_end(flat).tensor(), kth, room, seed, dtype), flat)
 
     def all_of_the_tied() -> list[tf.Tensor]:
         return [
-            (_compiled_mask if is_large else _mask)(each, kth, dtype)
-            for each, is_large in zip(flat, large, strict=True)
+            (_compiled_mask if formula else _mask)(each.formula, each.inputs, kth, dtype)
+            for formula, each in zip(formulas, flat, strict=True)
         ]
 
     return tf.cond((k > 0) & (equal > room), some_of_the_tied, all_of_the_tied), threshold
 
 
-def _mask(scores: tf.Tensor, kth: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tf.cast(score_keys(scores) >= kth, dtype)
+def _mask(
+    formula: Callable[..., tf.Tensor], inputs: tuple[tf.Tensor, ...], kth: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    return tf.cast(score_keys(formula(*inputs)) >= kth, dtype)
 
 
 _compiled_mask = tf.function(_mask, jit_compile=True, autograph=False)
@@ -186,8 +235,8 @@ def _tied_mask(
 
     def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
         if by_tiles:
-            return _counts_by_parts(_digit_counts, _TILE, lots, None, known, places)
-        return _digit_counts(lots, None, known, places)
+            return _counts_by_parts(_digit_counts, _TILE, tf.identity, (lots,), None, known, places)
+        return _digit_counts(tf.identity, (lots,), None, known, places)
 
     last, _, _ = _kth_largest(digit_counts, tf.size(lots), room, lots.dtype, _TIE_KEY_BITS)
     return tf.cast((keys > kth) | (lots >= last), dtype)
@@ -232,11 +281,18 @@ def _kth_largest(
     return kth, above, equal
 
 
-def _digit_counts(values: tf.Tensor, first: tf.Tensor | None, known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """How many of `values` have each digit.
+def _digit_counts(
+    formula: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
+    first: tf.Tensor | None,
+    known: tf.Tensor,
+    places: tf.Tensor,
+) -> tf.Tensor:
+    """How many scores, or keys, have each digit.
 
     Args:
-        values: Scores, or keys.
+        formula: See `Scores`; or what gives the keys.
+        inputs: See `Scores`; flat.
         first: Position of the first one that counts; None for all.
         known: What is known of the key that is looked for; others that differ from it there are left out.
         places: How many bits there are below the digit.
@@ -244,6 +300,7 @@ def _digit_counts(values: tf.Tensor, first: tf.Tensor | None, known: tf.Tensor, 
     Returns:
         int32 of shape [65536].
     """
+    values = formula(*inputs)
     keys = score_keys(values) if values.dtype.is_floating else values
     # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
     digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys, known), places)
@@ -256,22 +313,25 @@ def _digit_counts(values: tf.Tensor, first: tf.Tensor | None, known: tf.Tensor, 
 def _counts_by_parts(
     counts: Callable[..., tf.Tensor],
     length: int,
-    values: tf.Tensor,
+    formula: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
     first: tf.Tensor | None,
     known: tf.Tensor,
     places: tf.Tensor,
 ) -> tf.Tensor:
     """`_digit_counts`, as the sum of `counts`, which is like it, over parts of `length`; there is at least one."""
-    last = tf.size(values) - length
+    size = tf.size(inputs[0])
+    last = size - length
 
     def add(begin: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.minimum(begin, last)
         fresh = begin if first is None else tf.maximum(begin, first)
-        return begin + length, total + counts(tf.slice(values, [start], [length]), fresh - start, known, places)
+        part = tuple(tf.slice(value, [start], [length]) for value in inputs)
+        return begin + length, total + counts(formula, part, fresh - start, known, places)
 
     begin = tf.constant(0) if first is None else first - first % length
     nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
-    _, total = tf.while_loop(lambda begin, _: begin < tf.size(values), add, (begin, nothing))
+    _, total = tf.while_loop(lambda begin, _: begin < size, add, (begin, nothing))
     return total
 
 
@@ -282,7 +342,9 @@ _compiled_part_counts = tf.function(
 
 # Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
 _large_digit_counts = tf.function(
-    lambda values, known, places: _counts_by_parts(_compiled_part_counts, _PART, values, None, known, places),
+    lambda formula, inputs, known, places: _counts_by_parts(
+        _compiled_part_counts, _PART, formula, inputs, None, known, places
+    ),
     reduce_retracing=True,
     autograph=False,
 )
