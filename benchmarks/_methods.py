@@ -53,4 +53,5 @@ def hparams(method: str, sparsity: float, steps: int) -> PruningHParams:
     fields = {**OURS, **_REFERENCE}.get(method, {})
     if "min_layer_density" in fields:
         fields = {**fields, "min_layer_density": round(fields["min_layer_density"] * (1.0 - sparsity), 6)}
-    return PruningHParams.for_steps(steps, target_sparsity=sparsity, **{"gradient_decay_rate": _DECAY, **fields})
+    given = {"prune_option": "weight", "allocation": "uniform", "gradient_decay_rate": _DECAY, **fields}
+    return PruningHParams.for_steps(steps, target_sparsity=sparsity, **given)

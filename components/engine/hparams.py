@@ -16,13 +16,18 @@ from . import hparams_checks, hparams_string, path_map
 _RAMP_BEGIN = 0.15
 _RAMP_END = 0.6
 _UPDATES_PER_TRAINING = 100
+# What else `for_steps` chooses, by benchmarks/accuracy.py.
+_MEASURED_BEST = {"prune_option": "second_order_gradient", "gradient_decay_rate": 0.9, "allocation": "global"}
+# Fields that leave no room for one ranking of all weights.
+_OWN_SPARSITIES = ("weight_sparsity_map", "group_pruning", "n_of_m", "intra_block_sparsity")
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningHParams:
     """Hyperparameters of pruning. Refused at construction when wrong.
 
-    The names and defaults are those of google-research `model_pruning`; fields from `gradient_estimator` on are new.
+    The names and defaults are those of google-research `model_pruning`, so that its strings mean here what they mean
+    there; fields from `gradient_estimator` on are new. `for_steps` has the defaults that were measured best.
     Steps are optimizer steps, sparsities are fractions in [0, 1).
 
     Attributes:
@@ -150,10 +155,13 @@ class PruningHParams:
 
     @classmethod
     def for_steps(cls, num_steps: int, **fields: Any) -> "PruningHParams":
-        """Hyperparameters for a training of `num_steps` optimizer steps.
+        """Hyperparameters for a training of `num_steps` optimizer steps, with the defaults that were measured best.
 
         The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, a hundredth of the steps apart;
-        the rest is recovery.
+        the rest is recovery. Of what is not given, and where the class has the reference's defaults,
+        `prune_option='second_order_gradient'` with `gradient_decay_rate=0.9` and `allocation='global'` are chosen
+        (docs/benchmarks.md, accuracy); 'uniform' beside `weight_sparsity_map`, `group_pruning` and N:M, which give each
+        weight or group a sparsity of its own.
 
         Args:
             num_steps: Optimizer steps of the whole training, at least 2.
@@ -178,8 +186,11 @@ class PruningHParams:
                 f"pruning_frequency={frequency} leaves no room for two mask updates in {num_steps} steps. "
                 f"Lower it to {max(1, num_steps // _UPDATES_PER_TRAINING)} or leave it out."
             )
+        own_sparsities = any(fields.get(name) for name in _OWN_SPARSITIES)
         return cls(
             **{
+                **_MEASURED_BEST,
+                "allocation": "uniform" if own_sparsities else _MEASURED_BEST["allocation"],
                 "begin_pruning_step": begin,
                 "end_pruning_step": end,
                 "pruning_frequency": frequency,

@@ -69,5 +69,9 @@ def test_a_floor_is_half_the_density_asked_for(benchmark):
     hparams = methods.hparams("magnitude |w|, global with a floor", 0.98, 1760)
     assert (hparams.allocation, hparams.min_layer_density, hparams.target_sparsity) == ("global", 0.01, 0.98)
     assert methods.hparams(methods.TFMOT, 0.98, 1760) == PruningHParams.for_steps(
-        1760, target_sparsity=0.98, gradient_decay_rate=hparams.gradient_decay_rate
+        1760,
+        target_sparsity=0.98,
+        prune_option="weight",
+        allocation="uniform",
+        gradient_decay_rate=hparams.gradient_decay_rate,
     )

@@ -304,8 +304,29 @@ def test_for_steps_ends_on_a_mask_update_within_the_training(num_steps):
 
 
 def test_for_steps_of_a_thousand():
-    hparams = PruningHParams.for_steps(1000, prune_option="first_order_gradient")
+    hparams = PruningHParams.for_steps(1000)
     assert (hparams.begin_pruning_step, hparams.end_pruning_step, hparams.pruning_frequency) == (150, 600, 10)
+    assert (hparams.prune_option, hparams.gradient_decay_rate) == ("second_order_gradient", 0.9)
+    assert hparams.allocation == "global"
+
+
+def test_for_steps_keeps_what_is_given():
+    given = {"prune_option": "weight", "gradient_decay_rate": 0.5, "allocation": "erk", "pruning_frequency": 3}
+    hparams = PruningHParams.for_steps(1000, **given)
+    assert {name: getattr(hparams, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"weight_sparsity_map": ["dense:0.5"]},
+        {"group_pruning": True},
+        {"n_of_m": "2:4"},
+        {"intra_block_sparsity": True, "block_width": 4},
+    ],
+)
+def test_for_steps_ranks_all_weights_together_only_where_no_field_gives_them_sparsities_of_their_own(fields):
+    assert PruningHParams.for_steps(1000, target_sparsity=0.5, **fields).allocation == "uniform"
 
 
 @pytest.mark.parametrize(

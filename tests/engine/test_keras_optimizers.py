@@ -282,3 +282,18 @@ def test_a_hundred_batches_that_the_loss_scale_skips_stop_the_training():
         fit(model, optimizer, x=np.full_like(X, np.nan), batch_size=1, epochs=3)
     assert int(optimizer.inner_optimizer.iterations) == 0
     assert all(np.all(np.isfinite(kernel)) for kernel in kernels(model))
+
+
+class Guarding(keras.optimizers.SGD):
+    """Leaves the weights alone where a gradient is NaN."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(tf.where(tf.math.is_nan(gradient), 0.0, gradient), variable, learning_rate)
+
+
+def test_gradients_that_are_nan_stop_the_training_even_if_the_optimizer_guards_the_weights():
+    model, x = build(), X.copy()
+    x[4 * BATCH, 0] = np.nan
+    with pytest.raises(FloatingPointError, match=r"The gradient state of \S*/kernel is NaN or infinite after [57]"):
+        fit(model, Guarding(0.01), x=x)
+    assert all(np.all(np.isfinite(kernel)) for kernel in kernels(model))
