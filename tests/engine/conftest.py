@@ -12,3 +12,10 @@ def pytest_configure():
 @pytest.fixture(autouse=True)
 def _same_weights_in_every_run():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _collectives_of_their_own():
+    # Two MirroredStrategies of one process number their collective operations alike, and TensorFlow takes those of the
+    # one, of other shapes, for the other's; its own tests do this.
+    tf.distribute.MirroredStrategy._collective_key_base += 100_000
