@@ -51,6 +51,7 @@ def main() -> int:
         inputs = _prepared(config)
         found = [_aucs(config, inputs, seed) for seed in range(arguments.seeds)]
     dense, pruned, sparsity = np.array(found).T
+    assert len(set(dense)) > 1, "The seeds trained one and the same model."
     drop = dense - pruned
     passed = drop.mean() <= _ALLOWED_DROP
     rows = [
@@ -71,6 +72,12 @@ def main() -> int:
         ],
     )
     return 0 if passed else 1
+
+
+def run_fn(fn_args: tfx.components.FnArgs) -> None:
+    """The taxi module's `run_fn`, with the seed that `custom_config` names."""
+    taxi.SEED = fn_args.custom_config["seed"]
+    taxi.run_fn(fn_args)
 
 
 def _prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
@@ -98,12 +105,11 @@ def _prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
 
 def _aucs(config: PipelineConfig, inputs: dict[str, list[tfx.dsl.Artifact]], seed: int) -> tuple[float, float, float]:
     """AUC of one seed's dense and pruned model, and the pruned one's sparsity."""
-    taxi.SEED = seed
     raw = inputs["raw"]
     inputs = {key: artifacts for key, artifacts in inputs.items() if key != "raw"}
-    dense = _trained(trainer_executor.GenericExecutor(), config, inputs, config.train_steps, f"dense_{seed}")
+    dense = _trained(trainer_executor.GenericExecutor(), config, inputs, config.train_steps, seed)
     inputs["base_model"] = [dense]
-    pruned = _trained(PruningTrainerExecutor(), config, inputs, config.pruning_steps, f"pruned_{seed}")
+    pruned = _trained(PruningTrainerExecutor(), config, inputs, config.pruning_steps, seed)
     aucs = [_auc(model, raw) for model in (dense, pruned)]
     sparsity = pruned.get_float_custom_property(properties.SPARSITY)
     print(f"seed {seed}: dense {aucs[0]:.4f}, pruned {aucs[1]:.4f} at {sparsity:.4%}", file=sys.stderr, flush=True)
@@ -115,15 +121,15 @@ def _trained(
     config: PipelineConfig,
     inputs: dict[str, list[tfx.dsl.Artifact]],
     steps: int,
-    name: str,
+    seed: int,
 ) -> tfx.dsl.Artifact:
     model, model_run = tfx.types.standard_artifacts.Model(), tfx.types.standard_artifacts.ModelRun()
-    model.uri, model_run.uri = (f"{config.pipeline_root}/{name}/{kind}" for kind in ("model", "model_run"))
+    model.uri, model_run.uri = (tempfile.mkdtemp(dir=config.pipeline_root) for _ in range(2))
     exec_properties = {
-        "run_fn": f"{taxi.__name__}.run_fn",
+        "run_fn": f"{pathlib.Path(__file__).stem}.run_fn",
         "train_args": f'{{"num_steps": {steps}}}',
         "eval_args": f'{{"num_steps": {config.eval_steps}}}',
-        "custom_config": "null",
+        "custom_config": f'{{"seed": {seed}}}',
         "hparams": config.hparams.to_string(),
     }
     executor.Do(inputs, {"model": [model], "model_run": [model_run]}, exec_properties)
