@@ -439,40 +439,6 @@ def test_strip_keeps_a_variable_that_a_signature_reaches_through_a_branch_or_cha
     assert tf.saved_model.load(tmp_path / "out").counter.numpy() == 0.0
 
 
-@pytest.mark.parametrize("kind", ["mask", "threshold", "gradient", "old_weight"])
-def test_strip_refuses_a_signature_that_reaches_pruning_state(kind, tmp_path, attach_state):
-    module = tf.Module()
-    module.kernel = tf.Variable(tf.ones([3, 2]), name="dense/kernel")
-    state = attach_state(module.kernel)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x")])
-    def masked(x):
-        return {
-            "y": tf.cond(
-                tf.shape(x)[0] > 1, lambda: x @ (module.kernel * getattr(state, kind)), lambda: x @ module.kernel
-            )
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x")])
-    def plain(x):
-        return {"y": x @ module.kernel}
-
-    tf.saved_model.save(module, tmp_path / "in", signatures={"plain": plain, "masked": masked})
-    with pytest.raises(ValueError, match=rf"Signature 'masked' .* reads .*'kernel/pruning/{kind}'.*apply_mask"):
-        strip_saved_model(tmp_path / "in", tmp_path / "out")
-    assert os.listdir(tmp_path) == ["in"]
-
-
-def test_strip_refuses_a_mask_that_is_known_by_its_name_alone(tmp_path):
-    module = tf.Module()
-    module.kernel = tf.Variable(tf.ones([3]), name="kernel")
-    module.anything = tf.Variable(tf.ones([3]), name="kernel/pruning/mask")
-    serve = tf.function(lambda x: {"y": x * module.kernel * module.anything}, input_signature=[tf.TensorSpec([3])])
-    tf.saved_model.save(module, tmp_path / "in", signatures=serve)
-    with pytest.raises(ValueError, match=r"Signature 'serving_default' .*'anything'"):
-        strip_saved_model(tmp_path / "in", tmp_path / "out")
-
-
 def test_strip_refuses_a_random_signature(tmp_path):
     module = tf.Module()
 
