@@ -51,6 +51,9 @@ def strip_saved_model(
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
 
+    Where a function multiplies a weight by its mask, as `apply_mask` and tfmot's wrappers do, the weight takes in the
+    mask, and the multiplication goes.
+
     The copy has the source's signatures, and of its variables those that a signature reaches, under the same names
     and, unless those lead through an optimizer, the same checkpoint keys; its lookup tables, its assets and its
     `assets.extra` are kept. Other callables of the source, such as `__call__` or the `serve` of a Keras export, are
@@ -73,8 +76,9 @@ def strip_saved_model(
       FileExistsError: There is something at `destination`.
       OSError: `destination` cannot be written.
       TypeError: `examples` is not an iterable of bytes.
-      ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature reaches
-        pruning state, such as a mask; `destination` lies within `source`; `examples` is empty.
+      ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature changes
+        pruning variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of
+        a weight; `destination` lies within `source`; `examples` is empty.
       VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
         is one that it takes.
     """

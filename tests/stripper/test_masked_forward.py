@@ -200,6 +200,7 @@ def test_strip_folds_a_mask_that_was_read_outside_of_the_loop(check):
     assert _arguments(meta_graph, "StatelessWhile") == [5]
 
 
+@pytest.mark.slow
 def test_strip_folds_the_masks_of_a_recurrent_cell(check):
     module = tf.Module()
     module.kernel, module.recurrent = _weight("lstm/kernel", (4, 12)), _weight("lstm/recurrent", (3, 12), seed=2)
@@ -272,6 +273,7 @@ def test_strip_folds_a_weight_that_is_shared(check):
     check(module, {"serve": serve}, ["weight"])
 
 
+@pytest.mark.slow
 def test_strip_keeps_the_tables_beside_a_folded_weight(check, tmp_path):
     (tmp_path / "words.txt").write_text("red\ngreen\n")
     module = tf.Module()
@@ -321,7 +323,7 @@ def _keras_model(dtype=None):
     return model
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "mixed_float16"])
 def test_strip_folds_the_masks_of_keras_layers(dtype, check):
     model = _keras_model(dtype)
     serve = _function(lambda x: {"y": model(x, training=False)})
@@ -432,6 +434,7 @@ def test_strip_refuses_a_signature_that_returns_a_mask(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_strip_refuses_a_signature_that_updates_masks(tmp_path):
     module = tf.Module()
     module.weight = _weight("weight")
