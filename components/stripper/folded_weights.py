@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from .graph_rewrite import Fold, Rewrite
-from .loading import VALUE, checkpoint_of
+from .loading import saved_value
 from .object_graph import ObjectGraph
 
 
@@ -43,18 +43,18 @@ def folded_weights(source: str, graph: ObjectGraph, rewrite: Rewrite) -> list[Fo
       The weights, in the order of their objects. A weight that is used without its mask, too, has its own value.
 
     Raises:
-      ValueError: A value is missing; a mask has other values than 0 and 1; or one value cannot stand for all uses of a
-        weight, because two masks differ, or it is also used without its mask and is not yet zero there.
+      ValueError: A value is missing or cannot be read; a mask has other values than 0 and 1; or one value cannot stand
+        for all uses of a weight, because two masks differ, or it is also used without its mask and is not yet zero
+        there.
     """
-    reader = tf.train.load_checkpoint(checkpoint_of(source))
 
     def value(node: int) -> tf.Tensor:
-        key = graph.key(node)
-        if not reader.has_tensor(key + VALUE):
+        saved = saved_value(source, graph.key(node))
+        if saved is None:
             raise ValueError(
-                f"The SavedModel at {source!r} has no value for its variable {key!r}; save the model again."
+                f"The SavedModel at {source!r} has no value for its variable {graph.key(node)!r}; save the model again."
             )
-        return tf.constant(reader.get_tensor(key + VALUE))
+        return tf.constant(saved)
 
     found = []
     for node in sorted(rewrite.bare_uses):

@@ -1,4 +1,4 @@
-"""SavedModels loaded with the variables that TensorFlow forgets, and loaded from a changed MetaGraph."""
+"""Loading a SavedModel, with the variables that TensorFlow forgets, or as if it had another MetaGraph."""
 
 import contextlib
 import os
@@ -6,19 +6,34 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from .meta_graph import FILENAME
 from .object_graph import ObjectGraph
 
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 DEBUG_INFO = os.path.join("debug", "saved_model_debug_info.pb")
 
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
-def checkpoint_of(source: str) -> str:
-    """The prefix of the variables' files of the SavedModel at `source`."""
-    return os.path.join(source, "variables", "variables")
+
+def saved_value(source: str, key: str) -> np.ndarray | None:
+    """Reads the value of one variable from the files of a SavedModel.
+
+    Args:
+      source: Its folder.
+      key: The variable's key, as `ObjectGraph.key` gives it.
+
+    Returns:
+      The value; None if there is none.
+
+    Raises:
+      ValueError: The files are missing or damaged.
+    """
+    with _failure_explained(source):
+        reader = tf.train.load_checkpoint(_checkpoint(source))
+        return reader.get_tensor(key + _VALUE) if reader.has_tensor(key + _VALUE) else None
 
 
 def load(source: str, graph: ObjectGraph) -> Any:
@@ -34,15 +49,15 @@ def load(source: str, graph: ObjectGraph) -> Any:
       ValueError: It cannot be loaded.
     """
     # A strict load would warn of each of those variables.
-    model = _load(source, source, tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
-    reader = None
+    with _failure_explained(source):
+        model = tf.saved_model.load(source, options=tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
     for name, function in graph.signatures.items():
         captures = model.signatures[name].captured_inputs
         for node, handle in zip(graph.bound_inputs(function), captures, strict=True):
             if graph.kind(node) == "variable" and not tf.raw_ops.VarIsInitializedOp(resource=handle):
-                reader = reader or tf.train.load_checkpoint(checkpoint_of(source))
-                if reader.has_tensor(key := graph.key(node) + VALUE):
-                    tf.raw_ops.AssignVariableOp(resource=handle, value=reader.get_tensor(key))
+                value = saved_value(source, graph.key(node))
+                if value is not None:
+                    tf.raw_ops.AssignVariableOp(resource=handle, value=value)
     return model
 
 
@@ -65,17 +80,24 @@ def loaded_as(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, FILENAME), "wb") as stream:
             stream.write(saved_model.SerializeToString())
-        for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
-            tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
-            tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
-        model = _load(source, folder, tf.saved_model.LoadOptions(experimental_skip_checkpoint=True))
-        tf.train.Checkpoint(model).read(checkpoint_of(source)).expect_partial()
+        options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
+        with _failure_explained(source):
+            for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
+                tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
+                tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
+            model = tf.saved_model.load(folder, options=options)
+            tf.train.Checkpoint(model).read(_checkpoint(source)).expect_partial()
         yield model
 
 
-def _load(source: str, folder: str, options: tf.saved_model.LoadOptions) -> Any:
+def _checkpoint(source: str) -> str:
+    return os.path.join(source, "variables", "variables")
+
+
+@contextlib.contextmanager
+def _failure_explained(source: str) -> Iterator[None]:
     try:
-        return tf.saved_model.load(folder, options=options)
+        yield
     except Exception as error:
         # TensorFlow raises almost anything here: for an operation of a library that is not imported, lost files, ...
         raise ValueError(

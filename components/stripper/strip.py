@@ -261,9 +261,15 @@ def _save(
         experimental_custom_gradients=False,
         save_debug_info=tf.io.gfile.exists(os.path.join(source, loading.DEBUG_INFO)),
     )
-    tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
-    _tidy(meta_graph, folder)
-    _copy_extra_assets(source, folder)
+    try:
+        tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
+        _tidy(meta_graph, folder)
+        _copy_extra_assets(source, folder)
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a destination "
+            "in a folder that this process may write to, with room for the model."
+        ) from error
 
 
 def _tidy(meta_graph: meta_graph_pb2.MetaGraphDef, folder: str) -> None:

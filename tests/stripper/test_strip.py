@@ -473,9 +473,9 @@ def test_strip_refuses_a_signature_that_takes_no_input_it_can_draw(tmp_path):
 def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tmp_path, monkeypatch):
     save = strip._save
 
-    def save_off_by_one_bit(model, meta_graph, objects, folder):
+    def save_off_by_one_bit(source, model, meta_graph, objects, folder):
         objects[("weight",)].assign(np.nextafter(np.float32([1.0, 0.0, -2.0]), np.float32(9)))
-        save(model, meta_graph, objects, folder)
+        save(source, model, meta_graph, objects, folder)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
     monkeypatch.setattr(strip, "_save", save_off_by_one_bit)
@@ -498,8 +498,8 @@ def test_strip_interrupted_leaves_nothing(small_model, tmp_path, monkeypatch):
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
     save = strip._save
 
-    def save_with_other_words(model, meta_graph, objects, folder):
-        save(model, meta_graph, objects, folder)
+    def save_with_other_words(source, model, meta_graph, objects, folder):
+        save(source, model, meta_graph, objects, folder)
         with open(os.path.join(folder, "assets", "company"), "w") as stream:
             stream.write("Blue Ribbon\nFlash Cab\n")
 
