@@ -48,6 +48,7 @@ def strip_saved_model(
     destination: str | os.PathLike[str],
     *,
     examples: Iterable[bytes] | None = None,
+    overwrite: bool = False,
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
 
@@ -64,21 +65,23 @@ def strip_saved_model(
 
     Args:
       source: Folder of a SavedModel written by TensorFlow 2, pruned or not.
-      destination: Where the stripped SavedModel goes: nothing or an empty folder must be there.
+      destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
       examples: Serialized records, such as tf.Examples, on which signatures that parse such are checked, besides drawn
         inputs; all are held in memory.
+      overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
+        checked it stays as it is.
 
     Returns:
       What was removed, kept, checked and saved.
 
     Raises:
       FileNotFoundError: There is no SavedModel at `source`.
-      FileExistsError: There is something at `destination`.
+      FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
       OSError: `destination` cannot be written.
       TypeError: `examples` is not an iterable of bytes.
       ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature changes
         pruning variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of
-        a weight; `destination` lies within `source`; `examples` is empty.
+        a weight; `destination` and `source` lie one within the other; `examples` is empty.
       VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
         is one that it takes.
     """
@@ -87,13 +90,10 @@ def strip_saved_model(
     meta_graph = read_meta_graph(source)
     graph = ObjectGraph(meta_graph)
     _refuse_unstrippable(source, graph)
-    staging.refuse_occupied(destination)
-    if os.path.realpath(destination).startswith(os.path.join(os.path.realpath(source), "")):
-        raise ValueError(
-            f"The destination {destination!r} lies within the source {source!r}, which is only read; give one outside."
-        )
+    _refuse_overlap(source, destination)
+    staging.refuse_occupied(destination, overwrite)
     plan = _plan(source, meta_graph, graph)
-    with staging.staged(destination) as folder:
+    with staging.staged(destination, overwrite) as folder:
         if plan.rewritten is None:
             model = loading.load(source, graph)
             _save(source, model, meta_graph, _objects_at(source, model, plan.places), folder)
@@ -141,6 +141,18 @@ def _records(examples: Iterable[bytes] | None) -> list[bytes] | None:
     if not records:
         raise ValueError("examples is empty; give at least one serialized record, or None to check on drawn inputs.")
     return records
+
+
+def _refuse_overlap(source: str, destination: str) -> None:
+    """Refuses a destination that would change the source, or be lost with it."""
+    outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
+    if inner.startswith(outer):
+        where = "is the source" if inner == outer else f"lies within the source {source!r}"
+    elif outer.startswith(inner):
+        where = f"holds the source {source!r}"
+    else:
+        return
+    raise ValueError(f"The destination {destination!r} {where}, which is only read; give one outside.")
 
 
 def _refuse_unstrippable(source: str, graph: ObjectGraph) -> None:
@@ -267,8 +279,8 @@ def _save(
         _copy_extra_assets(source, folder)
     except tf.errors.OpError as error:
         raise OSError(
-            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a destination "
-            "in a folder that this process may write to, with room for the model."
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "
+            "destination in a folder that this process may write to, with room for the model."
         ) from error
 
 
