@@ -14,7 +14,7 @@ def called_functions(node: node_def_pb2.NodeDef) -> list[str]:
             names.append(attribute.func.name)
         elif attribute.WhichOneof("value") == "list":
             names.extend(each.name for each in attribute.list.func)
-    return names
+    return [name for name in names if name]
 
 
 def drop_uncalled_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:

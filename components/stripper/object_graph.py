@@ -4,11 +4,14 @@ import collections
 import heapq
 from collections.abc import Iterable
 
+from tensorflow.core.framework import versions_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
 
-from ..engine import naming
+from . import pruning_names
 
 Path = tuple[str, ...]
+
+FUNCTIONS = ("function", "bare_concrete_function", "captured_tensor")
 
 _ROOT = 0
 _SIGNATURES = "signatures"
@@ -48,20 +51,28 @@ class ObjectGraph:
         return checkpoint_key(self._paths[node])
 
     def is_pruning_variable(self, node: int) -> bool:
-        """Whether an object is a mask, threshold, gradient, old-weight or last-update variable."""
-        return self.kind(node) == "variable" and (
-            naming.is_pruning_variable(self._nodes[node].variable.name) or naming.is_pruning_variable(self.key(node))
-        )
+        """Whether an object is a mask, threshold, gradient, old-weight, last-update or pruning-step variable."""
+        return self.kind(node) == "variable" and any(map(pruning_names.is_pruning_variable, self._names(node)))
+
+    def is_mask(self, node: int) -> bool:
+        """Whether an object is a mask."""
+        return self.kind(node) == "variable" and any(map(pruning_names.is_mask, self._names(node)))
+
+    def variable(self, node: int) -> saved_object_graph_pb2.SavedVariable:
+        """What the model says of a variable: its name, dtype and shape."""
+        return self._nodes[node].variable
 
     def bound_inputs(self, function: int) -> list[int]:
         """The objects that a function captures, in the order of its concrete functions' captures."""
         return [node for name in self.concrete_functions(function) for node in self._captures(name)]
 
     def concrete_functions(self, function: int) -> list[str]:
-        """The names, in the function library, of a function's traces."""
+        """The names, in the function library, of the traces of a function (an object of one of `FUNCTIONS`)."""
         node = self._nodes[function]
         if self.kind(function) == "function":
             return list(node.function.concrete_functions)
+        if self.kind(function) == "captured_tensor":
+            return [node.captured_tensor.concrete_function]
         return [node.bare_concrete_function.concrete_function_name]
 
     def constant_operation(self, node: int) -> str | None:
@@ -150,10 +161,8 @@ class ObjectGraph:
 
     def _needs(self, node: int) -> Iterable[int]:
         kind = self.kind(node)
-        if kind in ("function", "bare_concrete_function"):
+        if kind in FUNCTIONS:
             return self.bound_inputs(node)
-        if kind == "captured_tensor":
-            return self._captures(self._nodes[node].captured_tensor.concrete_function)
         if kind in ("resource", "user_object"):
             saved = self._nodes[node].saveable_objects.values()
             return [
@@ -161,6 +170,9 @@ class ObjectGraph:
                 *(function for each in saved for function in (each.save_function, each.restore_function)),
             ]
         return ()
+
+    def _names(self, variable: int) -> tuple[str, str]:
+        return self._nodes[variable].variable.name, self.key(variable)
 
     def _captures(self, concrete_function: str) -> list[int]:
         proto: saved_object_graph_pb2.SavedConcreteFunction = self._proto.concrete_functions[concrete_function]
@@ -197,3 +209,34 @@ class ObjectGraph:
 def checkpoint_key(path: Path) -> str:
     """`path` as a checkpoint spells it: joined by slashes, which are escaped inside a name."""
     return "/".join(name if name == ".OPTIMIZER_SLOT" else name.replace(".", "..").replace("/", ".S") for name in path)
+
+
+def keep_only(meta_graph: meta_graph_pb2.MetaGraphDef, kept: set[int], places: Iterable[Path]) -> None:
+    """Empties the objects that a stripped model does without, so that loading it makes none of them.
+
+    Args:
+      meta_graph: Changed in place; its objects keep their numbers.
+      kept: The objects that stay, signatures among them.
+      places: Paths from the root, on which objects stay, too.
+    """
+    nodes = meta_graph.object_graph_def.nodes
+    whole = {*kept, *(child.node_id for child in nodes[_ROOT].children if child.local_name == _SIGNATURES)}
+    staying = {_ROOT, *whole}
+    for path in places:
+        node = _ROOT
+        for name in path:
+            node = next(child.node_id for child in nodes[node].children if child.local_name == name)
+            staying.add(node)
+    for number, node in enumerate(nodes):
+        if number not in staying:
+            node.Clear()
+        for references in (node.children, node.dependencies):
+            for index in reversed(range(len(references))):
+                if references[index].node_id not in staying:
+                    del references[index]
+        del node.slot_variables[:]
+        if number not in whole:
+            node.user_object.Clear()
+            node.user_object.identifier = "_generic_user_object"
+            node.user_object.version.CopyFrom(versions_pb2.VersionDef(producer=1, min_consumer=1))
+            node.saveable_objects.clear()

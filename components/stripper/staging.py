@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def staged(destination: str) -> Iterator[str]:
+def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
     """Gives an empty folder to write to, which becomes `destination` when the block ends without an error.
 
     A process that is killed leaves no `destination`, only the hidden `.NAME.HEX.stripping` beside it, which can be
@@ -17,20 +17,23 @@ def staged(destination: str) -> Iterator[str]:
 
     Args:
       destination: A path where nothing is, or an empty folder. Missing parents are made.
+      overwrite: Whether a folder that is not empty is replaced; it is moved aside, to `.NAME.HEX.replaced`, and deleted
+        when the new one is in place.
 
     Yields:
       The folder to write to; it has the same parent.
 
     Raises:
-      FileExistsError: `destination` is a file, or a folder that is not empty.
+      FileExistsError: `destination` is a file, or a folder that is not empty and `overwrite` is False.
       OSError: `destination` cannot be written.
     """
-    refuse_occupied(destination)
+    refuse_occupied(destination, overwrite)
     place = destination.rstrip("/")
     if "://" not in place:
         place = os.path.abspath(place)
     parent, name = os.path.split(place)
-    folder = os.path.join(parent, f".{name}.{uuid.uuid4().hex}.stripping")
+    unique = uuid.uuid4().hex
+    folder, replaced = (os.path.join(parent, f".{name}.{unique}.{what}") for what in ("stripping", "replaced"))
     try:
         tf.io.gfile.makedirs(folder)
     except tf.errors.OpError as error:
@@ -41,6 +44,8 @@ def staged(destination: str) -> Iterator[str]:
     try:
         yield folder
         try:
+            if overwrite and tf.io.gfile.exists(place):
+                tf.io.gfile.rename(place, replaced)
             tf.io.gfile.rename(folder, place, overwrite=True)
         except tf.errors.OpError as error:
             raise OSError(
@@ -48,17 +53,21 @@ def staged(destination: str) -> Iterator[str]:
             ) from error
     except BaseException:
         tf.io.gfile.rmtree(folder)
+        if tf.io.gfile.exists(replaced):
+            tf.io.gfile.rename(replaced, place)
         raise
+    if tf.io.gfile.exists(replaced):
+        tf.io.gfile.rmtree(replaced)
 
 
-def refuse_occupied(destination: str) -> None:
-    """Raises a FileExistsError if something is at `destination`, an empty folder excepted."""
+def refuse_occupied(destination: str, overwrite: bool = False) -> None:
+    """Raises a FileExistsError if `destination` is a file, or a folder that is neither empty nor to be replaced."""
     if not tf.io.gfile.exists(destination):
         return
     if not tf.io.gfile.isdir(destination):
         raise FileExistsError(f"{destination!r} is a file; give a destination where nothing is yet.")
-    if found := sorted(tf.io.gfile.listdir(destination)):
+    if not overwrite and (found := sorted(tf.io.gfile.listdir(destination))):
         raise FileExistsError(
-            f"{destination!r} is not empty, it holds {', '.join(found)}; "
-            "give a destination where nothing is yet, or delete what is there."
+            f"{destination!r} is not empty, it holds {', '.join(found)}; give a destination where nothing is yet, or "
+            "overwrite=True to replace what is there."
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,10 +11,12 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from ..engine import sizes
-from . import staging, verify
+from . import loading, staging, verify
+from .folded_weights import FoldedWeight, folded_weights
 from .function_library import drop_uncalled_functions
+from .graph_rewrite import fold_masks
 from .meta_graph import FILENAME, read_meta_graph, read_saved_model
-from .object_graph import ObjectGraph, Path
+from .object_graph import ObjectGraph, Path, keep_only
 
 _EXTRA_ASSETS = "assets.extra"
 
@@ -46,8 +48,12 @@ def strip_saved_model(
     destination: str | os.PathLike[str],
     *,
     examples: Iterable[bytes] | None = None,
+    overwrite: bool = False,
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
+
+    Where a function multiplies a weight by its mask, as `apply_mask` and tfmot's wrappers do, the weight takes in the
+    mask, and the multiplication goes.
 
     The copy has the source's signatures, and of its variables those that a signature reaches, under the same names
     and, unless those lead through an optimizer, the same checkpoint keys; its lookup tables, its assets and its
@@ -59,20 +65,23 @@ def strip_saved_model(
 
     Args:
       source: Folder of a SavedModel written by TensorFlow 2, pruned or not.
-      destination: Where the stripped SavedModel goes: nothing or an empty folder must be there.
+      destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
       examples: Serialized records, such as tf.Examples, on which signatures that parse such are checked, besides drawn
         inputs; all are held in memory.
+      overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
+        checked it stays as it is.
 
     Returns:
       What was removed, kept, checked and saved.
 
     Raises:
       FileNotFoundError: There is no SavedModel at `source`.
-      FileExistsError: There is something at `destination`.
+      FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
       OSError: `destination` cannot be written.
       TypeError: `examples` is not an iterable of bytes.
-      ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature reaches
-        pruning state, such as a mask; `destination` lies within `source`; `examples` is empty.
+      ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature changes
+        pruning variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of
+        a weight; `destination` and `source` lie one within the other; `examples` is empty.
       VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
         is one that it takes.
     """
@@ -81,30 +90,21 @@ def strip_saved_model(
     meta_graph = read_meta_graph(source)
     graph = ObjectGraph(meta_graph)
     _refuse_unstrippable(source, graph)
-    staging.refuse_occupied(destination)
-    if os.path.realpath(destination).startswith(os.path.join(os.path.realpath(source), "")):
-        raise ValueError(
-            f"The destination {destination!r} lies within the source {source!r}, which is only read; give one outside."
-        )
-    kept = graph.kept()
-    places = graph.places(kept)
-    with staging.staged(destination) as folder:
-        model = _load(source)
-        _save(model, meta_graph, _objects_at(source, model, places.values()), folder)
-        _copy_extra_assets(source, folder)
-        stripped_meta_graph = read_meta_graph(folder)
-        stripped_graph = ObjectGraph(stripped_meta_graph)
-        kept_keys = tuple(sorted(stripped_graph.key(node) for node in stripped_graph.variables))
-        if len(kept_keys) != sum(node in kept for node in graph.variables):
-            raise verify.VerificationError(
-                f"The stripped model of {source!r} has the variables {list(kept_keys)}, expected those that its "
-                "signatures reach. Nothing was published; please report this model."
-            )
-        stripped_model = tf.saved_model.load(folder)
-        checked = verify.verify(source, model, meta_graph, stripped_model, stripped_meta_graph, records)
+    _refuse_overlap(source, destination)
+    staging.refuse_occupied(destination, overwrite)
+    plan = _plan(source, meta_graph, graph)
+    with staging.staged(destination, overwrite) as folder:
+        if plan.rewritten is None:
+            model = loading.load(source, graph)
+            _save(source, model, meta_graph, _objects_at(source, model, plan.places), folder)
+            checked = _check(source, model, meta_graph, plan, folder, records)
+        else:
+            with loading.loaded_as(source, plan.rewritten) as model:
+                checked = _save_folded(source, model, meta_graph, plan, folder, records)
+        stripped = ObjectGraph(read_meta_graph(folder))
         report = StripReport(
-            variables_removed=tuple(sorted(graph.key(node) for node in graph.variables if node not in kept)),
-            variables_kept=kept_keys,
+            variables_removed=tuple(sorted(graph.key(node) for node in graph.variables if node not in plan.kept)),
+            variables_kept=tuple(sorted(stripped.key(node) for node in stripped.variables)),
             signatures_checked=checked,
             source_bytes=sizes.directory_bytes(source),
             stripped_bytes=sizes.directory_bytes(folder),
@@ -143,38 +143,110 @@ def _records(examples: Iterable[bytes] | None) -> list[bytes] | None:
     return records
 
 
+def _refuse_overlap(source: str, destination: str) -> None:
+    """Refuses a destination that would change the source, or be lost with it."""
+    outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
+    if inner.startswith(outer):
+        where = "is the source" if inner == outer else f"lies within the source {source!r}"
+    elif outer.startswith(inner):
+        where = f"holds the source {source!r}"
+    else:
+        return
+    raise ValueError(f"The destination {destination!r} {where}, which is only read; give one outside.")
+
+
 def _refuse_unstrippable(source: str, graph: ObjectGraph) -> None:
     if not graph.signatures:
         raise ValueError(
             f"The SavedModel at {source!r} has no signatures, so nothing says what to keep. Save it with "
             "tf.saved_model.save(model, path, signatures=...) or model.export."
         )
-    for name, function in graph.signatures.items():
-        if reached := sorted(graph.key(node) for node in graph.reached([function]) if graph.is_pruning_variable(node)):
-            raise ValueError(
-                f"Signature {name!r} of {source!r} still reads the pruning variables {reached}: its graph multiplies "
-                "weights by their masks or updates them. Multiply the weights by their masks once, after training, and "
-                "save the model with signatures that do not call apply_mask."
-            )
 
 
-def _load(source: str) -> Any:
-    # Masks and slots that hang from variables are not restored; a strict load would warn of each of them.
-    options = tf.saved_model.LoadOptions(allow_partial_checkpoint=True)
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What a stripped model keeps.
+
+    Attributes:
+      kept: The source's objects that stay.
+      places: Where each of them stands that has a place of its own.
+      rewritten: The source's MetaGraph with no pruning in its functions; None if there is none in the source's own.
+      weights: The weights that take in their masks for that.
+    """
+
+    kept: set[int]
+    places: dict[int, Path]
+    rewritten: meta_graph_pb2.MetaGraphDef | None = None
+    weights: tuple[FoldedWeight, ...] = ()
+
+
+def _plan(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> _Plan:
+    kept = graph.kept()
+    if not any(map(graph.is_pruning_variable, kept)):
+        return _Plan(kept, graph.places(kept))
+    rewritten = meta_graph_pb2.MetaGraphDef()
+    rewritten.CopyFrom(meta_graph)
+    weights = folded_weights(source, graph, fold_masks(source, rewritten, graph))
+    rewritten_graph = ObjectGraph(rewritten)
+    kept = rewritten_graph.kept()
+    places = rewritten_graph.places(kept)
+    keep_only(rewritten, kept, places.values())
+    return _Plan(kept, places, rewritten, tuple(weights))
+
+
+def _save_folded(
+    source: str,
+    model: Any,
+    meta_graph: meta_graph_pb2.MetaGraphDef,
+    plan: _Plan,
+    folder: str,
+    records: Sequence[bytes] | None,
+) -> tuple[str, ...]:
+    """Saves a model whose weights take in their masks, and checks it; returns the signatures' names.
+
+    Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
+    """
+    objects = _objects_at(source, model, plan.places)
+    graph = ObjectGraph(meta_graph)
+    for weight in plan.weights:
+        objects[plan.places[weight.node]].assign(weight.positive)
+    _save(source, model, meta_graph, objects, folder)
     try:
-        return tf.saved_model.load(source, options=options)
-    except Exception as error:
-        # TensorFlow raises almost anything here: for an operation of a library that is not imported, lost files, ...
-        raise ValueError(
-            f"The SavedModel at {source!r} cannot be loaded: {error}. If it uses operations of another library, "
-            "import that library first; if files are missing or damaged, save the model again."
-        ) from error
+        return _check(source, loading.load(source, graph), meta_graph, plan, folder, records)
+    except verify.VerificationError as error:
+        if not any(weight.sign_differs for weight in plan.weights):
+            raise
+        logging.info("Saving the signs of pruned weights, too: %s", error)
+    for weight in plan.weights:
+        objects[plan.places[weight.node]].assign(weight.product)
+    _save(source, model, meta_graph, objects, folder)
+    return _check(source, loading.load(source, graph), meta_graph, plan, folder, records)
 
 
-def _objects_at(source: str, model: Any, paths: Iterable[Path]) -> dict[Path, Any]:
+def _check(
+    source: str,
+    model: Any,
+    meta_graph: meta_graph_pb2.MetaGraphDef,
+    plan: _Plan,
+    folder: str,
+    records: Sequence[bytes] | None,
+) -> tuple[str, ...]:
+    """Compares the stripped model in `folder` with its source; returns the signatures' names."""
+    stripped_meta_graph = read_meta_graph(folder)
+    graph, stripped = ObjectGraph(meta_graph), ObjectGraph(stripped_meta_graph)
+    if len(stripped.variables) != sum(node in plan.kept for node in graph.variables):
+        raise verify.VerificationError(
+            f"The stripped model of {source!r} has the variables {list(map(stripped.key, stripped.variables))}, "
+            "expected those that its signatures reach. Nothing was published; please report this model."
+        )
+    stripped_model = tf.saved_model.load(folder)
+    return verify.verify(source, model, meta_graph, stripped_model, stripped_meta_graph, records)
+
+
+def _objects_at(source: str, model: Any, places: Mapping[int, Path]) -> dict[Path, Any]:
     """The objects of a loaded model by their paths."""
     objects = {}
-    for path in paths:
+    for path in places.values():
         found = model
         for name in path:
             found = found._lookup_dependency(name)
@@ -186,8 +258,10 @@ def _objects_at(source: str, model: Any, paths: Iterable[Path]) -> dict[Path, An
     return objects
 
 
-def _save(model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, objects: Mapping[Path, Any], folder: str) -> None:
-    """Saves the signatures of `model`, and `objects` at their paths, and nothing else."""
+def _save(
+    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, objects: Mapping[Path, Any], folder: str
+) -> None:
+    """Saves the signatures of `model`, `objects` at their paths and the source's extra assets, and nothing else."""
     holders = {(): tf.Module()}
     for path, found in objects.items():
         for depth in range(1, len(path)):
@@ -195,10 +269,19 @@ def _save(model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, objects: Mapping[
                 holders[path[:depth]] = _hang(holders[path[: depth - 1]], path[depth - 1], tf.Module())
         _hang(holders[path[:-1]], path[-1], found)
     options = tf.saved_model.SaveOptions(
-        namespace_whitelist=sorted(_operation_namespaces(meta_graph)), experimental_custom_gradients=False
+        namespace_whitelist=sorted(_operation_namespaces(meta_graph)),
+        experimental_custom_gradients=False,
+        save_debug_info=tf.io.gfile.exists(os.path.join(source, loading.DEBUG_INFO)),
     )
-    tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
-    _tidy(meta_graph, folder)
+    try:
+        tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
+        _tidy(meta_graph, folder)
+        _copy_extra_assets(source, folder)
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "
+            "destination in a folder that this process may write to, with room for the model."
+        ) from error
 
 
 def _tidy(meta_graph: meta_graph_pb2.MetaGraphDef, folder: str) -> None:
@@ -233,4 +316,4 @@ def _copy_extra_assets(source: str, folder: str) -> None:
         target = os.path.join(folder, _EXTRA_ASSETS, os.path.relpath(directory, root))
         tf.io.gfile.makedirs(target)
         for name in names:
-            tf.io.gfile.copy(os.path.join(directory, name), os.path.join(target, name))
+            tf.io.gfile.copy(os.path.join(directory, name), os.path.join(target, name), overwrite=True)

@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import pytest
+import tensorflow as tf
 
 from tfx_pruning.stripper.staging import staged
 
@@ -48,3 +49,53 @@ def test_staged_folder_does_not_overwrite_what_appeared_meanwhile(tmp_path):
         _meet_another(tmp_path / "out")
     assert os.listdir(tmp_path) == ["out"]
     assert (tmp_path / "out" / "precious").read_text() == "keep me"
+
+
+def _overwrite(destination, error=None):
+    with staged(str(destination), overwrite=True) as folder:
+        (pathlib.Path(folder) / "new").write_text("new")
+        assert (destination / "old").read_text() == "old"
+        if error:
+            raise error
+
+
+@pytest.fixture
+def occupied(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    return tmp_path / "out"
+
+
+def test_staged_folder_replaces_a_whole_folder_if_told_to(occupied, tmp_path):
+    _overwrite(occupied)
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(occupied) == ["new"]
+
+
+def test_staged_folder_that_was_to_replace_another_leaves_it_alone_after_an_error(occupied, tmp_path):
+    with pytest.raises(RuntimeError, match="broken"):
+        _overwrite(occupied, RuntimeError("broken"))
+    assert os.listdir(tmp_path) == ["out"]
+    assert (occupied / "old").read_text() == "old"
+
+
+def test_staged_folder_puts_the_old_one_back_if_the_new_one_cannot_take_its_place(occupied, tmp_path, monkeypatch):
+    rename = tf.io.gfile.rename
+
+    def fail(source, destination, overwrite=False):
+        if source.endswith(".stripping"):
+            raise tf.errors.PermissionDeniedError(None, None, "not allowed")
+        rename(source, destination, overwrite)
+
+    monkeypatch.setattr(tf.io.gfile, "rename", fail)
+    with pytest.raises(OSError, match=r"out' cannot be put in place \(not allowed\)"):
+        _overwrite(occupied)
+    assert os.listdir(tmp_path) == ["out"]
+    assert (occupied / "old").read_text() == "old"
+
+
+def test_staged_folder_never_replaces_a_file(tmp_path):
+    (tmp_path / "out").write_text("keep me")
+    with pytest.raises(FileExistsError, match="out' is a file"), staged(str(tmp_path / "out"), overwrite=True):
+        pass
+    assert (tmp_path / "out").read_text() == "keep me"

@@ -1,5 +1,6 @@
 """strip_saved_model on pruned models: what goes, what stays, what it answers, and what it refuses."""
 
+import importlib.util
 import os
 import shutil
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.distribute import sharded_variable
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from tfx_pruning import strip_saved_model
@@ -439,40 +441,6 @@ def test_strip_keeps_a_variable_that_a_signature_reaches_through_a_branch_or_cha
     assert tf.saved_model.load(tmp_path / "out").counter.numpy() == 0.0
 
 
-@pytest.mark.parametrize("kind", ["mask", "threshold", "gradient", "old_weight"])
-def test_strip_refuses_a_signature_that_reaches_pruning_state(kind, tmp_path, attach_state):
-    module = tf.Module()
-    module.kernel = tf.Variable(tf.ones([3, 2]), name="dense/kernel")
-    state = attach_state(module.kernel)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x")])
-    def masked(x):
-        return {
-            "y": tf.cond(
-                tf.shape(x)[0] > 1, lambda: x @ (module.kernel * getattr(state, kind)), lambda: x @ module.kernel
-            )
-        }
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x")])
-    def plain(x):
-        return {"y": x @ module.kernel}
-
-    tf.saved_model.save(module, tmp_path / "in", signatures={"plain": plain, "masked": masked})
-    with pytest.raises(ValueError, match=rf"Signature 'masked' .* reads .*'kernel/pruning/{kind}'.*apply_mask"):
-        strip_saved_model(tmp_path / "in", tmp_path / "out")
-    assert os.listdir(tmp_path) == ["in"]
-
-
-def test_strip_refuses_a_mask_that_is_known_by_its_name_alone(tmp_path):
-    module = tf.Module()
-    module.kernel = tf.Variable(tf.ones([3]), name="kernel")
-    module.anything = tf.Variable(tf.ones([3]), name="kernel/pruning/mask")
-    serve = tf.function(lambda x: {"y": x * module.kernel * module.anything}, input_signature=[tf.TensorSpec([3])])
-    tf.saved_model.save(module, tmp_path / "in", signatures=serve)
-    with pytest.raises(ValueError, match=r"Signature 'serving_default' .*'anything'"):
-        strip_saved_model(tmp_path / "in", tmp_path / "out")
-
-
 def test_strip_refuses_a_random_signature(tmp_path):
     module = tf.Module()
 
@@ -507,9 +475,9 @@ def test_strip_refuses_a_signature_that_takes_no_input_it_can_draw(tmp_path):
 def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tmp_path, monkeypatch):
     save = strip._save
 
-    def save_off_by_one_bit(model, meta_graph, objects, folder):
+    def save_off_by_one_bit(source, model, meta_graph, objects, folder):
         objects[("weight",)].assign(np.nextafter(np.float32([1.0, 0.0, -2.0]), np.float32(9)))
-        save(model, meta_graph, objects, folder)
+        save(source, model, meta_graph, objects, folder)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
     monkeypatch.setattr(strip, "_save", save_off_by_one_bit)
@@ -532,8 +500,8 @@ def test_strip_interrupted_leaves_nothing(small_model, tmp_path, monkeypatch):
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
     save = strip._save
 
-    def save_with_other_words(model, meta_graph, objects, folder):
-        save(model, meta_graph, objects, folder)
+    def save_with_other_words(source, model, meta_graph, objects, folder):
+        save(source, model, meta_graph, objects, folder)
         with open(os.path.join(folder, "assets", "company"), "w") as stream:
             stream.write("Blue Ribbon\nFlash Cab\n")
 
@@ -663,8 +631,53 @@ def test_strip_refuses_a_destination_within_the_source(small_model, snapshot):
     assert snapshot(small_model) == before
 
 
-def test_strip_refuses_its_source_as_destination(small_model, snapshot):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_strip_refuses_its_source_as_destination(overwrite, small_model, snapshot):
     before = snapshot(small_model)
-    with pytest.raises(FileExistsError, match="is not empty"):
-        strip_saved_model(small_model, small_model)
+    with pytest.raises(ValueError, match="is the source"):
+        strip_saved_model(small_model, small_model, overwrite=overwrite)
     assert snapshot(small_model) == before
+
+
+def test_strip_refuses_a_destination_that_holds_the_source(small_model, tmp_path, snapshot):
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match="holds the source"):
+        strip_saved_model(small_model, tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+def test_strip_replaces_what_is_at_the_destination_if_told_to(small_model, tmp_path, snapshot):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    strip_saved_model(small_model, tmp_path / "out", overwrite=True)
+    assert "saved_model.pb" in snapshot(tmp_path / "out")
+    assert "old.txt" not in snapshot(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == ["out", "source"]
+
+
+@pytest.mark.slow
+def test_strip_keras_model_that_tfx_ships_keeps_its_signature(tmp_path, variable_keys):
+    (package,) = importlib.util.find_spec("tfx").submodule_search_locations
+    source = os.path.join(package, "components", "testdata", "trainer", "keras", "Format-Serving")
+    report = strip_saved_model(source, tmp_path / "out")
+    assert report.signatures_checked == ("serving_default",)
+    assert list(report.variables_kept) == variable_keys(tmp_path / "out")
+    assert (len(report.variables_kept), len(report.variables_removed)) == (6, 21)
+
+
+def test_strip_keeps_a_partitioned_variable(tmp_path, variable_keys):
+    module = tf.Module()
+    parts = [tf.Variable(tf.fill([2, 3], float(row)), name=f"weight/part_{row}") for row in range(2)]
+    module.weight = sharded_variable.ShardedVariable(parts, name="weight")
+    module.unused = tf.Variable(1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], name="x")])
+    def serve(x):
+        return {"y": x @ tf.convert_to_tensor(module.weight)}
+
+    tf.saved_model.save(module, tmp_path / "in", signatures=serve)
+    report = strip_saved_model(tmp_path / "in", tmp_path / "out")
+    assert report.variables_removed == ("unused",)
+    assert variable_keys(tmp_path / "out") == ["weight"]
+    answer = tf.saved_model.load(tmp_path / "out").signatures["serving_default"](x=tf.eye(4))
+    assert answer["y"].numpy().tolist() == [[0.0] * 3, [0.0] * 3, [1.0] * 3, [1.0] * 3]

@@ -39,7 +39,9 @@ def test_readme_lists_the_properties_that_are_written():
 
 def test_readme_shows_the_signature_of_strip_saved_model():
     parameters = inspect.signature(tfx_pruning.strip_saved_model).parameters.values()
-    shown = ", ".join("*, examples=None" if each.kind is each.KEYWORD_ONLY else each.name for each in parameters)
+    places = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    keywords = [f"{each.name}={each.default}" for each in parameters if each.kind is each.KEYWORD_ONLY]
+    shown = ", ".join([*places, "*", *keywords])
     assert f"`strip_saved_model({shown})`" in _README
     report = inspect.signature(tfx_pruning.strip_saved_model).return_annotation
     for name in re.findall(r"report\.(\w+)", _README):

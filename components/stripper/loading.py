@@ -1,0 +1,106 @@
+"""Loading a SavedModel, with the variables that TensorFlow forgets, or as if it had another MetaGraph."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from .meta_graph import FILENAME
+from .object_graph import ObjectGraph
+
+DEBUG_INFO = os.path.join("debug", "saved_model_debug_info.pb")
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def saved_value(source: str, key: str) -> np.ndarray | None:
+    """Reads the value of one variable from the files of a SavedModel.
+
+    Args:
+      source: Its folder.
+      key: The variable's key, as `ObjectGraph.key` gives it.
+
+    Returns:
+      The value; None if there is none.
+
+    Raises:
+      ValueError: The files are missing or damaged.
+    """
+    with _failure_explained(source):
+        reader = tf.train.load_checkpoint(_checkpoint(source))
+        return reader.get_tensor(key + _VALUE) if reader.has_tensor(key + _VALUE) else None
+
+
+def load(source: str, graph: ObjectGraph) -> Any:
+    """Loads a SavedModel, with the values of all variables that its signatures capture.
+
+    TensorFlow restores no variable that hangs from nothing but another variable, as masks do.
+
+    Args:
+      source: Its folder.
+      graph: Its object graph.
+
+    Raises:
+      ValueError: It cannot be loaded.
+    """
+    # A strict load would warn of each of those variables.
+    with _failure_explained(source):
+        model = tf.saved_model.load(source, options=tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
+    for name, function in graph.signatures.items():
+        captures = model.signatures[name].captured_inputs
+        for node, handle in zip(graph.bound_inputs(function), captures, strict=True):
+            if graph.kind(node) == "variable" and not tf.raw_ops.VarIsInitializedOp(resource=handle):
+                value = saved_value(source, graph.key(node))
+                if value is not None:
+                    tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    return model
+
+
+@contextlib.contextmanager
+def loaded_as(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
+    """Loads a SavedModel as if it had another MetaGraph.
+
+    Args:
+      source: Its folder.
+      meta_graph: The MetaGraph; its objects have the places that they have in the SavedModel's own.
+
+    Yields:
+      The model. Its assets are gone when the block ends.
+
+    Raises:
+      ValueError: It cannot be loaded.
+    """
+    saved_model = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
+    assets = [os.path.join("assets", asset.filename) for asset in meta_graph.asset_file_def]
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, FILENAME), "wb") as stream:
+            stream.write(saved_model.SerializeToString())
+        options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
+        with _failure_explained(source):
+            for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
+                tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
+                tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
+            model = tf.saved_model.load(folder, options=options)
+            tf.train.Checkpoint(model).read(_checkpoint(source)).expect_partial()
+        yield model
+
+
+def _checkpoint(source: str) -> str:
+    return os.path.join(source, "variables", "variables")
+
+
+@contextlib.contextmanager
+def _failure_explained(source: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # TensorFlow raises almost anything here: for an operation of a library that is not imported, lost files, ...
+        raise ValueError(
+            f"The SavedModel at {source!r} cannot be loaded: {error}. If it uses operations of another library, "
+            "import that library first; if files are missing or damaged, save the model again."
+        ) from error
