@@ -45,10 +45,10 @@ def test_examples_without_tfx(
     names = {"__name__": "readme"}
     exec(compile(KERAS, "README.md", "exec"), names)
     kernels = [weight.numpy() for weight in names["model"].trainable_weights if weight.name == "kernel"]
-    assert [np.count_nonzero(kernel) for kernel in kernels] == [400, 20]
+    assert sum(np.count_nonzero(kernel) for kernel in kernels) == round(2100 * 0.2)
     report = names["report"]
     assert report.gzipped_bytes < report.stripped_bytes < report.source_bytes
-    assert "0.8" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("0.8 {")
     assert (tmp_path / "stripped" / "saved_model.pb").is_file()
     exec(compile(LOOP, "README.md", "exec"), names)
     (mask,) = names["pruning"].masks
