@@ -306,7 +306,7 @@ def test_for_steps_ends_on_a_mask_update_within_the_training(num_steps):
 def test_for_steps_of_a_thousand():
     hparams = PruningHParams.for_steps(1000)
     assert (hparams.begin_pruning_step, hparams.end_pruning_step, hparams.pruning_frequency) == (150, 600, 10)
-    assert (hparams.prune_option, hparams.gradient_decay_rate) == ("second_order_gradient", 0.9)
+    assert (hparams.prune_option, hparams.gradient_decay_rate) == ("first_order_gradient", 0.9)
     assert hparams.allocation == "global"
 
 
