@@ -160,8 +160,8 @@ class PruningHParams:
         The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, a hundredth of the steps apart;
         the rest is recovery. Of what is not given, and where the class has the reference's defaults,
         `prune_option='first_order_gradient'` with `gradient_decay_rate=0.9` and `allocation='global'` are chosen, the
-        one row of the accuracy table (docs/benchmarks.md) that meets the goals at 98, 99 and 99.5 %; 'uniform' beside `weight_sparsity_map`, `group_pruning` and N:M, which give each
-        weight or group a sparsity of its own.
+        one row of the accuracy table (docs/benchmarks.md) that meets the goals at 98, 99 and 99.5 %; 'uniform' beside
+        `weight_sparsity_map`, `group_pruning` and N:M, which give each weight or group a sparsity of its own.
 
         Args:
             num_steps: Optimizer steps of the whole training, at least 2.
