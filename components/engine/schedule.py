@@ -1,5 +1,6 @@
 """The sparsity schedule: step -> sparsity."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -32,7 +33,7 @@ class Schedule(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Ramp:
+class _Ramp(abc.ABC):
     """Sparsity that goes from one value to another between two steps."""
 
     initial_sparsity: float
@@ -53,9 +54,9 @@ class _Ramp:
         progress = tf.clip_by_value(elapsed / (self.end_step - self.begin_step), 0.0, 1.0)
         return self.target_sparsity + (self.initial_sparsity - self.target_sparsity) * self._left(progress)
 
+    @abc.abstractmethod
     def _left(self, progress: tf.Tensor) -> tf.Tensor:
         """Which fraction of the way is left, given which fraction of the steps is done; exactly 0 at 1."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .hparams import PruningHParams
 from .keras_version import steps_per_execution
 
 if TYPE_CHECKING:
-    from .keras_training import Training
+    from .training import Training
 
 # A loss scale of 2^15 needs 15 skipped batches to come down to 1.
 _BATCHES_WITHOUT_STEP = 100

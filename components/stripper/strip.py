@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -87,20 +88,16 @@ def strip_saved_model(
     """
     source, destination = os.fspath(source), os.fspath(destination)
     records = _records(examples)
-    meta_graph = read_meta_graph(source)
-    graph = ObjectGraph(meta_graph)
-    _refuse_unstrippable(source, graph)
-    _refuse_overlap(source, destination)
-    staging.refuse_occupied(destination, overwrite)
-    plan = _plan(source, meta_graph, graph)
+    plan = _plan(source, destination, overwrite)
+    graph = plan.graph
     with staging.staged(destination, overwrite) as folder:
         if plan.rewritten is None:
             model = loading.load(source, graph)
-            _save(source, model, meta_graph, _objects_at(source, model, plan.places), folder)
-            checked = _check(source, model, meta_graph, plan, folder, records)
+            _save(plan, model, _objects_at(plan, model), folder)
+            checked = _check(plan, model, folder, records)
         else:
             with loading.loaded_as(source, plan.rewritten) as model:
-                checked = _save_folded(source, model, meta_graph, plan, folder, records)
+                checked = _save_folded(plan, model, folder, records)
         stripped = ObjectGraph(read_meta_graph(folder))
         report = StripReport(
             variables_removed=tuple(sorted(graph.key(node) for node in graph.variables if node not in plan.kept)),
@@ -165,25 +162,37 @@ def _refuse_unstrippable(source: str, graph: ObjectGraph) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What a stripped model keeps.
+    """What a stripped model keeps of its source.
 
     Attributes:
+      source: Folder of the source.
+      meta_graph: The source's MetaGraph.
+      graph: Its object graph.
       kept: The source's objects that stay.
       places: Where each of them stands that has a place of its own.
       rewritten: The source's MetaGraph with no pruning in its functions; None if there is none in the source's own.
       weights: The weights that take in their masks for that.
     """
 
+    source: str
+    meta_graph: meta_graph_pb2.MetaGraphDef
+    graph: ObjectGraph
     kept: set[int]
     places: dict[int, Path]
     rewritten: meta_graph_pb2.MetaGraphDef | None = None
     weights: tuple[FoldedWeight, ...] = ()
 
 
-def _plan(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> _Plan:
+def _plan(source: str, destination: str, overwrite: bool) -> _Plan:
+    """Reads the source and decides; refuses what cannot be stripped, or not to that destination."""
+    meta_graph = read_meta_graph(source)
+    graph = ObjectGraph(meta_graph)
+    _refuse_unstrippable(source, graph)
+    _refuse_overlap(source, destination)
+    staging.refuse_occupied(destination, overwrite)
     kept = graph.kept()
     if not any(map(graph.is_pruning_variable, kept)):
-        return _Plan(kept, graph.places(kept))
+        return _Plan(source, meta_graph, graph, kept, graph.places(kept))
     rewritten = meta_graph_pb2.MetaGraphDef()
     rewritten.CopyFrom(meta_graph)
     weights = folded_weights(source, graph, fold_masks(source, rewritten, graph))
@@ -191,76 +200,60 @@ def _plan(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGra
     kept = rewritten_graph.kept()
     places = rewritten_graph.places(kept)
     keep_only(rewritten, kept, places.values())
-    return _Plan(kept, places, rewritten, tuple(weights))
+    return _Plan(source, meta_graph, graph, kept, places, rewritten, tuple(weights))
 
 
-def _save_folded(
-    source: str,
-    model: Any,
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    plan: _Plan,
-    folder: str,
-    records: Sequence[bytes] | None,
-) -> tuple[str, ...]:
+def _save_folded(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] | None) -> tuple[str, ...]:
     """Saves a model whose weights take in their masks, and checks it; returns the signatures' names.
 
     Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
     """
-    objects = _objects_at(source, model, plan.places)
-    graph = ObjectGraph(meta_graph)
-    for weight in plan.weights:
-        objects[plan.places[weight.node]].assign(weight.positive)
-    _save(source, model, meta_graph, objects, folder)
+    objects = _objects_at(plan, model)
+
+    def save_and_check(values: Mapping[int, np.ndarray]) -> tuple[str, ...]:
+        for node, value in values.items():
+            objects[plan.places[node]].assign(value)
+        _save(plan, model, objects, folder)
+        return _check(plan, loading.load(plan.source, plan.graph), folder, records)
+
     try:
-        return _check(source, loading.load(source, graph), meta_graph, plan, folder, records)
+        return save_and_check({weight.node: weight.positive for weight in plan.weights})
     except verify.VerificationError as error:
         if not any(weight.sign_differs for weight in plan.weights):
             raise
         logging.info("Saving the signs of pruned weights, too: %s", error)
-    for weight in plan.weights:
-        objects[plan.places[weight.node]].assign(weight.product)
-    _save(source, model, meta_graph, objects, folder)
-    return _check(source, loading.load(source, graph), meta_graph, plan, folder, records)
+    return save_and_check({weight.node: weight.product for weight in plan.weights})
 
 
-def _check(
-    source: str,
-    model: Any,
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    plan: _Plan,
-    folder: str,
-    records: Sequence[bytes] | None,
-) -> tuple[str, ...]:
-    """Compares the stripped model in `folder` with its source; returns the signatures' names."""
+def _check(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] | None) -> tuple[str, ...]:
+    """Compares the stripped model in `folder` with its source, `model`; returns the signatures' names."""
     stripped_meta_graph = read_meta_graph(folder)
-    graph, stripped = ObjectGraph(meta_graph), ObjectGraph(stripped_meta_graph)
-    if len(stripped.variables) != sum(node in plan.kept for node in graph.variables):
+    stripped = ObjectGraph(stripped_meta_graph)
+    if len(stripped.variables) != sum(node in plan.kept for node in plan.graph.variables):
         raise verify.VerificationError(
-            f"The stripped model of {source!r} has the variables {list(map(stripped.key, stripped.variables))}, "
+            f"The stripped model of {plan.source!r} has the variables {list(map(stripped.key, stripped.variables))}, "
             "expected those that its signatures reach. Nothing was published; please report this model."
         )
     stripped_model = tf.saved_model.load(folder)
-    return verify.verify(source, model, meta_graph, stripped_model, stripped_meta_graph, records)
+    return verify.verify(plan.source, model, plan.meta_graph, stripped_model, stripped_meta_graph, records)
 
 
-def _objects_at(source: str, model: Any, places: Mapping[int, Path]) -> dict[Path, Any]:
-    """The objects of a loaded model by their paths."""
+def _objects_at(plan: _Plan, model: Any) -> dict[Path, Any]:
+    """The objects of a loaded model that stay, by their paths."""
     objects = {}
-    for path in places.values():
+    for path in plan.places.values():
         found = model
         for name in path:
             found = found._lookup_dependency(name)
         if isinstance(found, tf.Variable) and not found.is_initialized():
             raise ValueError(
-                f"The SavedModel at {source!r} has no value for its variable {found.name!r}; save the model again."
+                f"The SavedModel at {plan.source!r} has no value for its variable {found.name!r}; save the model again."
             )
         objects[path] = found
     return objects
 
 
-def _save(
-    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, objects: Mapping[Path, Any], folder: str
-) -> None:
+def _save(plan: _Plan, model: Any, objects: Mapping[Path, Any], folder: str) -> None:
     """Saves the signatures of `model`, `objects` at their paths and the source's extra assets, and nothing else."""
     holders = {(): tf.Module()}
     for path, found in objects.items():
@@ -269,14 +262,14 @@ def _save(
                 holders[path[:depth]] = _hang(holders[path[: depth - 1]], path[depth - 1], tf.Module())
         _hang(holders[path[:-1]], path[-1], found)
     options = tf.saved_model.SaveOptions(
-        namespace_whitelist=sorted(_operation_namespaces(meta_graph)),
+        namespace_whitelist=sorted(_operation_namespaces(plan.meta_graph)),
         experimental_custom_gradients=False,
-        save_debug_info=tf.io.gfile.exists(os.path.join(source, loading.DEBUG_INFO)),
+        save_debug_info=tf.io.gfile.exists(os.path.join(plan.source, loading.DEBUG_INFO)),
     )
     try:
         tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
-        _tidy(meta_graph, folder)
-        _copy_extra_assets(source, folder)
+        _tidy(plan.meta_graph, folder)
+        _copy_extra_assets(plan.source, folder)
     except tf.errors.OpError as error:
         raise OSError(
             f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "

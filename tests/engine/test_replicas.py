@@ -1,6 +1,5 @@
 """Training loops of one's own on several replicas, and two worker processes."""
 
-import pathlib
 import socket
 import subprocess
 import sys
@@ -8,11 +7,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+import replicas
 import tensorflow as tf
 import tf_keras
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import replicas
 
 TIMEOUT = 300
 

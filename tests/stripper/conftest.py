@@ -197,3 +197,19 @@ def taxi_model(tmp_path_factory, transform_output) -> TaxiModel:
     signatures = {"serving_default": serve_tf_examples_fn, "transform_features": transform_features_fn}
     tf.saved_model.save(model, path, signatures=signatures)
     return TaxiModel(path, [_serialized(row) for row in _ROWS])
+
+
+@pytest.fixture
+def small_model(tmp_path):
+    """A tf.Module with a used and an unused variable and a pruning state, saved with one signature, 'double'."""
+    module = tf.Module()
+    module.weight = tf.Variable([1.0, 0.0, -2.0], name="weight")
+    module.unused = tf.Variable(3.0, name="unused")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def double(x):
+        return {"y": x * module.weight}
+
+    path = tmp_path / "source"
+    tf.saved_model.save(module, path, signatures={"double": double})
+    return path
