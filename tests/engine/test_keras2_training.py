@@ -6,99 +6,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from fits import (
+    BATCH,
+    STEPS,
+    X,
+    Y,
+    assert_exact,
+    build,
+    clipped,
+    gradients_by_hand,
+    kernels,
+    pruned_fit,
+    unbuilt,
+    unchanged,
+)
 
 from tfx_pruning import PruningHParams, pruning_scope
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(96, 12)).astype("f")
-Y = (X[:, :1] * 2 - X[:, 3:4] + 0.1 * RNG.normal(size=(96, 1))).astype("f")
-BATCH = 16
-STEPS = len(X) // BATCH
-DECAY = 0.5
-
 layers = tf_keras.layers
 legacy = tf_keras.optimizers.legacy
-
-
-def build(dtype=None):
-    return tf_keras.Sequential(
-        [layers.Input((12,)), layers.Dense(10, activation="relu", dtype=dtype), layers.Dense(1, dtype=dtype)]
-    )
-
-
-def unbuilt():
-    return tf_keras.Sequential([layers.Dense(10, activation="relu"), layers.Dense(1)])
-
-
-def kernels(model):
-    return [weight for weight in model.trainable_weights if "kernel" in weight.name]
-
-
-def fit(model, optimizer, x=X, y=Y, epochs=2, callbacks=(), loss="mse", compile_args=None, **fields):
-    hparams = PruningHParams(
-        **{
-            "prune_option": "first_order_gradient",
-            "target_sparsity": 0.7,
-            "begin_pruning_step": 3,
-            "sparsity_function_begin_step": 3,
-            "sparsity_function_end_step": 9,
-            "pruning_frequency": 2,
-            "gradient_decay_rate": DECAY,
-            **fields,
-        }
-    )
-    model.compile(optimizer, loss, **(compile_args or {}))
-    with pruning_scope(hparams) as scope:
-        model.fit(
-            x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks, ZerosStay(scope)]
-        )
-    return scope
-
-
-class ZerosStay(tf_keras.callbacks.Callback):
-    """Asserts after every batch that what the masks prune is zero."""
-
-    def __init__(self, scope):
-        super().__init__()
-        self.scope = scope
-
-    def on_train_batch_end(self, batch, logs=None):
-        for state in self.scope.prunings[0].states if self.scope.prunings else ():
-            assert not np.any(state.weight.numpy()[state.mask.numpy() == 0]), state.path
-
-
-class GradientsByHand(tf_keras.callbacks.Callback):
-    """The moving averages of |gradient| as a loop of one's own would compute them; `transform` is the optimizer's."""
-
-    def __init__(self, transform):
-        super().__init__()
-        self.transform = transform
-        self.averages = None
-
-    def on_train_batch_begin(self, batch, logs=None):
-        rows = slice(batch * BATCH, (batch + 1) * BATCH)
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((tf.cast(self.model(X[rows]), tf.float32) - Y[rows]) ** 2)
-        gradients = [self.transform(gradient.numpy()) for gradient in tape.gradient(loss, kernels(self.model))]
-        averages = self.averages or [np.zeros_like(gradient) for gradient in gradients]
-        self.averages = [
-            DECAY * average + (1 - DECAY) * np.abs(gradient)
-            for average, gradient in zip(averages, gradients, strict=True)
-        ]
-
-
-def clipped(gradient):
-    return gradient * min(1.0, 0.2 / np.linalg.norm(gradient))
-
-
-def unchanged(gradient):
-    return gradient
-
-
-def assert_exact(model, sparsity=0.7):
-    for kernel in kernels(model):
-        size = kernel.numpy().size
-        assert np.count_nonzero(kernel) == round(size * (1 - sparsity)), kernel.name
 
 
 def compiled_by_xla():
@@ -122,9 +48,9 @@ def compiled_by_xla():
     ids=["adam", "adamw", "clipnorm", "xla", "legacy adam", "legacy clipnorm"],
 )
 def test_fit_delivers_the_sparsity_and_averages_the_gradients_of_the_update(build, optimizer, transform):
-    model, by_hand = build(), GradientsByHand(transform)
+    model, by_hand = build(tf_keras), gradients_by_hand(transform, tf_keras)
     model.build((None, 12)) if not model.built else None
-    scope = fit(model, optimizer(), callbacks=[by_hand])
+    scope = pruned_fit(model, optimizer(), callbacks=[by_hand])
     assert_exact(model)
     assert [steps for _, _, steps in scope.trainings] == [2 * STEPS]
     for state, average in zip(scope.prunings[0].states, by_hand.averages, strict=True):
@@ -132,8 +58,8 @@ def test_fit_delivers_the_sparsity_and_averages_the_gradients_of_the_update(buil
 
 
 def test_a_model_that_fit_builds_is_pruned():
-    model = unbuilt()
-    scope = fit(model, "adam", prune_option="second_order_gradient")
+    model = unbuilt(tf_keras)
+    scope = pruned_fit(model, "adam", prune_option="second_order_gradient")
     assert_exact(model)
     assert all(np.any(state.gradient) for state in scope.prunings[0].states)
 
@@ -144,15 +70,15 @@ def test_mixed_precision_sees_unscaled_gradients_and_counts_no_skipped_batch(leg
     x = X.copy()
     x[4 * BATCH, 0] = np.nan
     sgd = legacy.SGD(0.01) if legacy_optimizer else tf_keras.optimizers.SGD(0.01)
-    model = build("mixed_float16")
+    model = build(tf_keras, "mixed_float16")
     optimizer = tf_keras.mixed_precision.LossScaleOptimizer(sgd, initial_scale=2.0**8)
-    scope = fit(model, optimizer, x=x)
+    scope = pruned_fit(model, optimizer, x=x)
     assert [steps for _, _, steps in scope.trainings] == [2 * (STEPS - 1)]
     assert_exact(model)
 
-    gradients = GradientsByHand(unchanged)
-    model = build("mixed_float16")
-    scope = fit(
+    gradients = gradients_by_hand(unchanged, tf_keras)
+    model = build(tf_keras, "mixed_float16")
+    scope = pruned_fit(
         model, tf_keras.mixed_precision.LossScaleOptimizer(type(sgd)(0.01), initial_scale=2.0**8), callbacks=[gradients]
     )
     for state, average in zip(scope.prunings[0].states, gradients.averages, strict=True):
@@ -163,9 +89,9 @@ def test_mixed_precision_sees_unscaled_gradients_and_counts_no_skipped_batch(leg
 @pytest.mark.slow
 @pytest.mark.parametrize("frequency", [None, 4])
 def test_moving_averages_of_the_weights_are_pruned_too(frequency):
-    model = build()
+    model = build(tf_keras)
     optimizer = tf_keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=frequency)
-    fit(model, optimizer)
+    pruned_fit(model, optimizer)
     assert_exact(model)
 
 
@@ -175,8 +101,8 @@ def test_ways_of_running_the_steps_give_the_same_masks(compile_args):
     masks = []
     for args in ({}, compile_args):
         tf_keras.utils.set_random_seed(1)
-        model = build()
-        masks.append([mask.numpy() for mask in fit(model, "adam", compile_args=args).prunings[0].masks])
+        model = build(tf_keras)
+        masks.append([mask.numpy() for mask in pruned_fit(model, "adam", compile_args=args).prunings[0].masks])
         assert_exact(model)
     for one, other in zip(*masks, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -186,8 +112,8 @@ def test_ways_of_running_the_steps_give_the_same_masks(compile_args):
 @pytest.mark.parametrize("optimizer", ["adam", legacy.Adam(0.01)], ids=["new", "legacy"])
 def test_recurrent_layers_and_sparse_gradients_of_embeddings(optimizer):
     model = tf_keras.Sequential([layers.Input((5,)), layers.Embedding(8, 6), layers.LSTM(7), layers.Dense(1)])
-    words = RNG.integers(0, 8, size=(96, 5))
-    scope = fit(model, optimizer, x=words, include=["kernel", "embeddings"])
+    words = np.random.default_rng(0).integers(0, 8, size=(96, 5))
+    scope = pruned_fit(model, optimizer, x=words, include=["kernel", "embeddings"])
     assert len(scope.prunings[0].states) == 4
     for state in scope.prunings[0].states:
         assert np.count_nonzero(state.weight) == round(state.size * 0.3), state.path
@@ -208,8 +134,8 @@ def assert_replicas_equal(pruning):
 def test_mirrored_replicas_agree_under_mixed_precision(sgd):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     with tf.distribute.MirroredStrategy(devices).scope():
-        model = build("mixed_float16")
-        scope = fit(model, tf_keras.mixed_precision.LossScaleOptimizer(sgd(0.01), initial_scale=2.0**8))
+        model = build(tf_keras, "mixed_float16")
+        scope = pruned_fit(model, tf_keras.mixed_precision.LossScaleOptimizer(sgd(0.01), initial_scale=2.0**8))
     assert_exact(model)
     assert_replicas_equal(scope.prunings[0])
 
@@ -227,8 +153,8 @@ def test_mirrored_replicas_agree_with_one_device(build, optimizer):
     for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(devices)):
         tf_keras.utils.set_random_seed(2)
         with strategy.scope():
-            model = build()
-            scope = fit(model, optimizer())
+            model = build(tf_keras)
+            scope = pruned_fit(model, optimizer())
         assert_exact(model)
         results.append(scope.prunings[0])
     assert_replicas_equal(results[1])
@@ -256,13 +182,13 @@ def test_a_custom_train_step_is_pruned_and_a_constraint_holds():
             return {"loss": loss}
 
     model = Custom()
-    fit(model, "adam")
+    pruned_fit(model, "adam")
     assert_exact(model)
     assert np.all(np.linalg.norm(model.hidden.kernel, axis=0) <= 0.5 + 1e-6)
 
 
 def test_logs_show_the_sparsity_and_a_second_fit_goes_on():
-    model = build()
+    model = build(tf_keras)
     model.compile("adam", "mse", metrics=["mae"])
     hparams = PruningHParams(
         target_sparsity=0.7, sparsity_function_end_step=2 * STEPS, pruning_frequency=1, begin_pruning_step=1
@@ -280,9 +206,9 @@ def test_logs_show_the_sparsity_and_a_second_fit_goes_on():
 
 
 def test_outside_the_scope_training_is_the_users_again():
-    model = build()
+    model = build(tf_keras)
     optimizer = tf_keras.optimizers.Adam(0.01)
-    fit(model, optimizer)
+    pruned_fit(model, optimizer)
     assert type(optimizer) is tf_keras.optimizers.Adam
     assert tf_keras.Model.fit.__module__.startswith("tf_keras")
     model.fit(X, Y, verbose=0)
@@ -299,10 +225,10 @@ def test_a_training_that_broke_off_goes_on_bit_for_bit(tmp_path):
     for name, broken in (("whole", False), ("broken", True)):
         for callbacks in ([BreaksOff()], []) if broken else ([],):
             tf_keras.utils.set_random_seed(3)
-            model = build()
+            model = build(tf_keras)
             backup = tf_keras.callbacks.BackupAndRestore(os.path.join(tmp_path, name))
             try:
-                scope = fit(model, tf_keras.optimizers.Adam(0.01), callbacks=[backup, *callbacks])
+                scope = pruned_fit(model, tf_keras.optimizers.Adam(0.01), callbacks=[backup, *callbacks])
             except KeyboardInterrupt:
                 continue
         assert_exact(model)
@@ -317,4 +243,4 @@ def test_weights_that_become_nan_stop_the_training_by_name():
     x = X.copy()
     x[4 * BATCH, 0] = np.nan
     with pytest.raises(FloatingPointError, match=r"dense\S*/kernel is NaN or infinite after [57] optimizer steps"):
-        fit(build(), "adam", x=x)
+        pruned_fit(build(tf_keras), "adam", x=x)

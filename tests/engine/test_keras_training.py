@@ -1,36 +1,15 @@
-import threading
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fits import BATCH, OPTIMIZERS, STEPS, X, Y, assert_exact, build, fit, hparams, kernels, unbuilt
 
-from tfx_pruning import PruningHParams, pruning_scope
+from tfx_pruning import pruning_scope
 from tfx_pruning.engine.weight_state import WeightState
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(96, 12)).astype("f")
-Y = (X[:, :1] * 2 - X[:, 3:4] + 0.1 * RNG.normal(size=(96, 1))).astype("f")
 IMAGES = RNG.normal(size=(64, 8, 8, 2)).astype("f")
 LABELS = RNG.integers(0, 3, size=64)
-BATCH = 16
-STEPS = len(X) // BATCH
-
-OPTIMIZERS = {
-    "sgd": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
-    "adam": lambda: keras.optimizers.Adam(0.01),
-    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
-}
-
-
-def sequential():
-    return keras.Sequential(
-        [keras.layers.Input((12,)), keras.layers.Dense(10, activation="relu"), keras.layers.Dense(1)]
-    )
-
-
-def unbuilt_sequential():
-    return keras.Sequential([keras.layers.Dense(10, activation="relu"), keras.layers.Dense(1)])
 
 
 def functional():
@@ -51,38 +30,7 @@ class Subclassed(keras.Model):
         return self.head(x)
 
 
-def hparams(**fields):
-    return PruningHParams(
-        **{
-            "target_sparsity": 0.7,
-            "begin_pruning_step": 3,
-            "sparsity_function_begin_step": 3,
-            "sparsity_function_end_step": 9,
-            "pruning_frequency": 2,
-            "gradient_decay_rate": 0.5,
-            **fields,
-        }
-    )
-
-
-def kernels(model):
-    return [weight for weight in model.trainable_weights if weight.path.endswith("kernel")]
-
-
-def fit(model, optimizer="adam", epochs=2, x=X, y=Y, loss="mse", **kwargs):
-    compile_args = {"jit_compile": kwargs.pop("jit_compile", False)}
-    optimizer = OPTIMIZERS[optimizer]() if isinstance(optimizer, str) else optimizer
-    model.compile(optimizer, loss, **compile_args)
-    return model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, **kwargs)
-
-
-def assert_exact(model, sparsity):
-    for kernel in kernels(model):
-        size = kernel.numpy().size
-        assert np.count_nonzero(kernel) == round(size * (1 - sparsity)), kernel.path
-
-
-@pytest.mark.parametrize("build", [sequential, unbuilt_sequential, functional, Subclassed])
+@pytest.mark.parametrize("build", [build, unbuilt, functional, Subclassed])
 @pytest.mark.parametrize(
     "optimizer", ["adam", pytest.param("sgd", marks=pytest.mark.slow), pytest.param("adamw", marks=pytest.mark.slow)]
 )
@@ -127,7 +75,7 @@ class Recorder(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_pruned_weights_are_zero_after_every_step_and_masks_follow_the_schedule(optimizer):
-    model, recorder = sequential(), Recorder()
+    model, recorder = build(), Recorder()
     # Without scores of zero no weight comes back, so the zeros are those of the masks.
     with pruning_scope(hparams(prune_option="weight")):
         fit(model, optimizer, callbacks=[recorder])
@@ -152,7 +100,7 @@ def test_logs_show_the_sparsity_of_the_moment(capsys):
             weights = [kernel.numpy() for kernel in kernels(self.model)]
             self.zeros.append(sum(np.sum(weight == 0) for weight in weights) / sum(weight.size for weight in weights))
 
-    model = sequential()
+    model = build()
     model.compile("adam", "mse", jit_compile=False)
     with pruning_scope(hparams(pruning_frequency=4, sparsity_function_end_step=16, end_pruning_step=16)) as scope:
         history = model.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=2, callbacks=[Logs()])
@@ -191,7 +139,7 @@ def test_same_seed_and_data_give_the_same_bits():
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradient_state_is_the_moving_average_of_the_loss_gradients(order):
     option = "first_order_gradient" if order == 1 else "second_order_gradient"
-    model = sequential()
+    model = build()
     model.build((None, 12))
     by_hand = [np.zeros(kernel.shape) for kernel in kernels(model)]
 
@@ -213,7 +161,7 @@ def test_the_training_before_the_first_mask_is_the_dense_one():
     losses = []
     for scoped in (True, False):
         keras.utils.set_random_seed(1)
-        model, recorder = sequential(), Recorder()
+        model, recorder = build(), Recorder()
         if scoped:
             with pruning_scope(hparams()):
                 fit(model, callbacks=recorder)
@@ -235,7 +183,7 @@ def test_global_allocation_holds_for_the_sum():
 
 def test_weight_delta_prunes_a_fit_too():
     for order in ("first", "second"):
-        model = sequential()
+        model = build()
         with pruning_scope(hparams(prune_option=f"{order}_order_gradient", gradient_estimator="weight_delta")):
             fit(model)
         assert_exact(model, 0.7)
@@ -249,7 +197,7 @@ def test_ninety_nine_and_a_half_percent():
 
 
 def test_sparsity_is_the_schedules_when_training_ends_between_updates():
-    model = sequential()
+    model = build()
     # Six steps: updates at 3 and 5; the schedule of step 6 is delivered all the same.
     with pruning_scope(hparams()):
         fit(model, epochs=1)
@@ -258,7 +206,7 @@ def test_sparsity_is_the_schedules_when_training_ends_between_updates():
 
 def test_a_second_fit_goes_on_where_the_first_ended():
     keras.utils.set_random_seed(0)
-    once, twice = sequential(), sequential()
+    once, twice = build(), build()
     twice.set_weights(once.get_weights())
     # Fits that end on a mask update: nothing is left for the end of the first one.
     fields = {"pruning_frequency": 3, "sparsity_function_end_step": 12, "prune_option": "first_order_gradient"}
@@ -274,7 +222,7 @@ def test_a_second_fit_goes_on_where_the_first_ended():
 
 
 def test_steps_go_on_when_the_model_is_compiled_again():
-    model = sequential()
+    model = build()
     with pruning_scope(hparams()) as scope:
         fit(model, epochs=1)
         fit(model, epochs=1)
@@ -283,7 +231,7 @@ def test_steps_go_on_when_the_model_is_compiled_again():
 
 
 def test_steps_of_an_earlier_training_do_not_count():
-    model = sequential()
+    model = build()
     fit(model, epochs=2)
     with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
         model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
@@ -299,7 +247,7 @@ def test_the_step_of_a_built_model_is_traced_once():
             traces.append(y_pred.shape)
             return super().call(y_true, y_pred)
 
-    model = sequential()
+    model = build()
     model.compile(keras.optimizers.Adam(0.01), Counted())
     with pruning_scope(hparams(prune_option="second_order_gradient")):
         model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
@@ -308,7 +256,7 @@ def test_the_step_of_a_built_model_is_traced_once():
 
 
 def test_layers_unfrozen_between_fits_are_pruned_from_then_on():
-    model = sequential()
+    model = build()
     model.layers[0].trainable = False
     with pruning_scope(hparams(prune_option="first_order_gradient")) as scope:
         fit(model, epochs=1)
@@ -320,7 +268,7 @@ def test_layers_unfrozen_between_fits_are_pruned_from_then_on():
 
 
 def test_layers_frozen_between_fits_stay_pruned():
-    model = sequential()
+    model = build()
     with pruning_scope(hparams()):
         fit(model)
         model.layers[0].trainable = False
@@ -329,51 +277,8 @@ def test_layers_frozen_between_fits_stay_pruned():
     assert np.count_nonzero(model.layers[1].kernel) == 3
 
 
-def test_weights_that_the_optimizer_does_not_train_are_refused():
-    inputs = keras.layers.Input((12,))
-    used, unused = keras.layers.Dense(1, name="used")(inputs), keras.layers.Dense(12, name="unused")(inputs)
-    model = keras.Model(inputs, [used, unused])
-    model.compile("adam", loss=["mse", None], jit_compile=False)
-    with pytest.raises(ValueError, match=r"does not train unused/kernel.*exclude"), pruning_scope(hparams()):
-        model.fit(X, [Y, Y], verbose=0)
-
-
-def test_a_train_step_that_leaves_the_optimizer_out_is_refused():
-    class Own(keras.Sequential):
-        def train_step(self, data):
-            self.layers[0].kernel.assign_add(self.layers[0].kernel * 0.1)
-            return {"loss": 0.0}
-
-    model = Own([keras.layers.Input((12,)), keras.layers.Dense(1)])
-    with pytest.raises(ValueError, match="took no step"), pruning_scope(hparams()):
-        fit(model)
-
-
-def test_a_second_scope_in_another_thread_prunes_too():
-    opened, done = threading.Event(), threading.Event()
-    models = [sequential(), sequential()]
-    original = keras.Model.fit
-
-    def other():
-        with pruning_scope(hparams(target_sparsity=0.5)):
-            opened.set()
-            assert done.wait(60)
-            fit(models[1])
-
-    thread = threading.Thread(target=other)
-    with pruning_scope(hparams()):
-        thread.start()
-        assert opened.wait(60)
-        fit(models[0])
-    done.set()
-    thread.join()
-    assert_exact(models[0], 0.7)
-    assert_exact(models[1], 0.5)
-    assert keras.Model.fit is original
-
-
 def test_restored_best_weights_are_pruned():
-    model = sequential()
+    model = build()
     stop = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=9, restore_best_weights=True)
     with pruning_scope(hparams()):
         fit(model, epochs=3, callbacks=[stop])
@@ -383,7 +288,7 @@ def test_restored_best_weights_are_pruned():
 
 def test_checkpoints_written_while_training_load_without_this_package(tmp_path):
     path = str(tmp_path / "best.keras")
-    model = sequential()
+    model = build()
     with pruning_scope(hparams()):
         fit(model, epochs=2, callbacks=[keras.callbacks.ModelCheckpoint(path)])
     loaded = keras.models.load_model(path)
@@ -392,51 +297,9 @@ def test_checkpoints_written_while_training_load_without_this_package(tmp_path):
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
 
 
-def test_outside_the_scope_training_is_the_users_again():
-    original = keras.Model.fit
-    model = sequential()
-    with pruning_scope(hparams()):
-        fit(model)
-        assert type(model.optimizer) is keras.optimizers.Adam
-    assert keras.Model.fit is original
-    model.fit(X, Y, verbose=0)
-    assert all(np.count_nonzero(kernel) == kernel.numpy().size for kernel in kernels(model))
-
-
-def test_a_fit_that_another_library_patched_is_called_and_put_back(monkeypatch):
-    calls = []
-    original = keras.Model.fit
-
-    def tracked(self, *args, **kwargs):
-        calls.append(self)
-        return original(self, *args, **kwargs)
-
-    assert "fit" not in vars(keras.Model)
-    monkeypatch.setattr(keras.Model, "fit", tracked)
-    model = sequential()
-    with pruning_scope(hparams()):
-        fit(model)
-    assert calls == [model]
-    assert keras.Model.fit is tracked
-    assert_exact(model, 0.7)
-
-
-def test_a_failing_fit_leaves_the_optimizer_alone():
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise KeyboardInterrupt
-
-    original = keras.Model.fit
-    model = sequential()
-    with pytest.raises(KeyboardInterrupt), pruning_scope(hparams()):
-        fit(model, callbacks=[Stop()])
-    assert type(model.optimizer) is keras.optimizers.Adam
-    assert keras.Model.fit is original
-
-
 def test_summaries_hold_loss_and_sparsity(tmp_path):
     with pruning_scope(hparams(), log_dir=tmp_path) as scope:
-        fit(sequential())
+        fit(build())
     (file,) = tmp_path.iterdir()
     seen = {}
     for event in tf.compat.v1.train.summary_iterator(str(file)):
@@ -447,54 +310,3 @@ def test_summaries_hold_loss_and_sparsity(tmp_path):
     assert sorted(seen["loss"]) == [1, 3, 5, 7, 9, 11, 12]
     for path, sparsity in scope.prunings[0].sparsity_by_variable().items():
         assert seen[f"model_pruning/{path}/sparsity"][12] == pytest.approx(sparsity)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"include": ["nothing"]}, ["include", "'nothing'", "kernel"]),
-        ({"exclude": ["kernel"]}, ["No weight to prune"]),
-        ({"target_sparsity": 0.99}, ["none of the 10", "kernel", "exclude"]),
-    ],
-)
-def test_hyperparameters_that_fit_no_weight_stop_before_the_first_step(fields, words):
-    model = sequential()
-    before = model.get_weights()
-    with pytest.raises(ValueError) as caught, pruning_scope(hparams(**fields)):  # noqa: PT011
-        fit(model)
-    for word in words:
-        assert word in str(caught.value)
-    assert type(model.optimizer) is keras.optimizers.Adam
-    for one, other in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_wrong_use_of_the_scope_is_refused():
-    with pytest.raises(TypeError, match=r"PruningHParams\.parse"), pruning_scope("target_sparsity=0.5"):
-        pass
-    with pytest.raises(RuntimeError, match="Nothing was pruned"), pruning_scope(hparams()):
-        pass
-    with pytest.raises(RuntimeError, match="nested"), pruning_scope(hparams()), pruning_scope(hparams()):
-        pass
-
-
-def test_a_number_in_place_of_the_schedule_is_refused_when_the_scope_opens():
-    with (
-        pytest.raises(TypeError, match="a variable or a callable step -> sparsity, got"),
-        pruning_scope(hparams(), sparsity=0.5),
-    ):
-        pytest.fail("the scope opened")
-
-
-def test_a_variable_takes_the_place_of_the_schedule():
-    sparsity = tf.Variable(0.0)
-
-    class Raise(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            sparsity.assign([0.2, 0.6][epoch])
-
-    model = sequential()
-    with pruning_scope(hparams(pruning_frequency=1), sparsity=sparsity):
-        history = fit(model, callbacks=[Raise()])
-    assert_exact(model, 0.6)
-    assert history.history["sparsity"] == pytest.approx([0.2, 0.6])
