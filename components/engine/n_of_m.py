@@ -9,6 +9,7 @@ import tensorflow as tf
 from .allocation import Allocation
 from .fused import fused
 from .hparams import PruningHParams
+from .position_hash import hashed, seed_words
 from .selection import score_keys
 
 
@@ -131,25 +132,11 @@ class _Runs:
         return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
 
     def _lots(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
-        """Random int32 numbers, no two of one run alike: a hash of each weight's position and of the seed.
-
-        The hash is the finaliser of MurmurHash3: a generator's numbers would take longer than all the rest.
-        """
-        size = shape.num_elements()
-        draws = tf.cast(tf.reshape(tf.range(size), shape), tf.uint32)
-        for word in tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [-1])):
-            draws = _mixed(draws + word)
-        bits = self.length.bit_length()
+        """Random int32 numbers, no two of one run alike."""
+        positions = tf.reshape(tf.range(shape.num_elements()), shape)
+        draws = tf.bitcast(hashed(tf.cast(positions, tf.uint32), seed_words(seed)), tf.int32)
         place = tf.reshape(tf.range(self.length), [self.length, 1])
-        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.bitcast(draws, tf.int32), bits), place)
-
-
-def _mixed(words: tf.Tensor) -> tf.Tensor:
-    """MurmurHash3's finaliser of uint32 words."""
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
-        words *= tf.constant(factor, tf.uint32)
-    return words
+        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, self.length.bit_length()), place)
 
 
 _mask_of_runs = fused(_Runs.ranked)

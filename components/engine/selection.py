@@ -8,12 +8,17 @@ static, and the same integer operations run eagerly, in a graph and under XLA, s
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
+from .position_hash import hashed, seed_words
+
 _DIGIT_BITS = 16
 _HALF_DIGIT = 1 << _DIGIT_BITS // 2
-_TIE_KEY_BITS = 3 * _DIGIT_BITS
+_LOT_BITS = 32
+# What is not tied has this in place of a lot; no digit of it is counted.
+_NO_LOT = 1 << _LOT_BITS
 # Large tensors are gone through in parts, side by side on the processor's cores, by code that XLA compiles once, for a
 # part has one size; the last part begins so early that it is as long as the others. XLA goes through a part in tiles
 # that stay in a core's cache. For small tensors, calling compiled code would cost more than it saves.
@@ -44,6 +49,11 @@ class Scores:
     def tensor(self) -> tf.Tensor:
         """The scores themselves."""
         return self.formula(*self.inputs)
+
+
+Scalars: TypeAlias = tuple[tf.Tensor, ...]
+# (position of the first input, scalars, inputs) -> keys: non-negative integers, one for each element of the inputs.
+Keys: TypeAlias = Callable[[tf.Tensor, Scalars, tuple[tf.Tensor, ...]], tf.Tensor]
 
 
 def top_k_mask(
@@ -176,26 +186,38 @@ def _select(
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
     flat = [Scores(formula or tf.identity, values) for formula, values in zip(formulas, inputs, strict=True)]
 
-    def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        counts = [
-            _large_digit_counts(each.formula, each.inputs, known, places)
-            if formula
-            else _digit_counts(tf.identity, each.inputs, None, known, places)
-            for formula, each in zip(formulas, flat, strict=True)
-        ]
-        return tf.add_n(counts)
+    def kth_largest(
+        keys: Callable[[Callable[..., tf.Tensor]], Keys], scalars: Scalars, k: tf.Tensor, of: tf.DType, bits: int
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+            return tf.add_n(
+                [
+                    _large_digit_counts(keys(each.formula), start, scalars, each.inputs, known, places)
+                    if formula
+                    else _digit_counts(keys(each.formula), start, scalars, each.inputs, None, known, places)
+                    for formula, start, each in zip(formulas, starts, flat, strict=True)
+                ]
+            )
+
+        return _kth_largest(digit_counts, size, k, of, bits)
 
     scores = flat[0].formula(*(value[:0] for value in flat[0].inputs)).dtype
-    size = tf.add_n([tf.size(each.inputs[0]) for each in flat])
-    kth, above, equal = _kth_largest(digit_counts, size, tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size)
+    # Positions are counted through all weights.
+    starts = tf.unstack(tf.cumsum([0, *(tf.size(each.inputs[0]) for each in flat)]))
+    *starts, size = starts
+    kth, above, equal = kth_largest(_keys_of_scores, (), tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size)
     score = tf.bitcast(tf.cast(kth, tf.uint16) if scores.size == 2 else kth, scores)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
     kth = tf.where(k > 0, kth, kth.dtype.max)
     room = k - above
 
     def some_of_the_tied() -> list[tf.Tensor]:
-        tied_mask = _compiled_tied_mask if any(formulas) else _tied_mask
-        return _split(tied_mask(_end_to_end(flat).tensor(), kth, room, seed, dtype), flat)
+        scalars = (kth, *seed_words(seed))
+        last, _, _ = kth_largest(_lots_of_tied, scalars, room, tf.int64, _LOT_BITS)
+        return [
+            (_compiled_tied_mask if formula else _tied_mask)(each.formula, start, scalars, last, each.inputs, dtype)
+            for formula, start, each in zip(formulas, starts, flat, strict=True)
+        ]
 
     def all_of_the_tied() -> list[tf.Tensor]:
         return [
@@ -216,33 +238,46 @@ _compiled_mask = tf.function(_mask, jit_compile=True, autograph=False)
 
 
 def _tied_mask(
-    scores: tf.Tensor, kth: tf.Tensor, room: tf.Tensor, seed: tf.Tensor, dtype: tf.DType, by_tiles: bool = False
+    formula: Callable[..., tf.Tensor],
+    start: tf.Tensor,
+    scalars: Scalars,
+    last: tf.Tensor,
+    inputs: tuple[tf.Tensor, ...],
+    dtype: tf.DType,
 ) -> tf.Tensor:
-    """Mask of the scores above the `kth`, and of `room` of those equal to it, drawn at random.
+    """Mask of the scores above the k-th, and of those equal to it whose lots are `last` or more."""
+    keys, lots = score_keys(formula(*inputs)), _lots_of_tied(formula)(start, scalars, inputs)
+    return tf.cast((keys > scalars[0]) | ((lots >= last) & (lots < _NO_LOT)), dtype)
 
-    The lots are random numbers with their own positions below them: no two are equal, so none is left to decide.
+
+_compiled_tied_mask = tf.function(_tied_mask, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _keys_of_scores(formula: Callable[..., tf.Tensor]) -> Keys:
+    """`score_keys` of what the formula gives."""
+
+    def keys(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        del start, scalars
+        return score_keys(formula(*inputs))
+
+    return keys
+
+
+@functools.cache
+def _lots_of_tied(formula: Callable[..., tf.Tensor]) -> Keys:
+    """Lots of the scores whose key is the first of the scalars; the others are the words of a seed.
+
+    A lot is a hash of the score's position: no two are equal, so none is left to decide.
     """
-    keys = score_keys(scores)
-    size = tf.size(keys, out_type=tf.int64)
-    # Not from the static shape: the same scores must give the same mask where it is unknown.
-    position_bits = tf.math.count_nonzero(tf.bitwise.right_shift(size, tf.range(32, dtype=tf.int64)))
-    draws = tf.random.stateless_uniform(tf.shape(keys), seed, None, None, tf.int32, alg="philox")
-    draws = tf.bitwise.bitwise_and(
-        tf.cast(draws, tf.int64), tf.bitwise.left_shift(tf.ones([], tf.int64), _TIE_KEY_BITS - position_bits) - 1
-    )
-    lots = tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, position_bits), tf.range(1, size + 1))
-    lots = tf.where(keys == kth, lots, 0)
 
-    def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        if by_tiles:
-            return _counts_by_parts(_digit_counts, _TILE, tf.identity, (lots,), None, known, places)
-        return _digit_counts(tf.identity, (lots,), None, known, places)
+    def lots(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        kth, *words = scalars
+        keys = score_keys(formula(*inputs))
+        positions = tf.cast(start + tf.range(tf.size(keys)), tf.uint32)
+        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NO_LOT)
 
-    last, _, _ = _kth_largest(digit_counts, tf.size(lots), room, lots.dtype, _TIE_KEY_BITS)
-    return tf.cast((keys > kth) | (lots >= last), dtype)
-
-
-_compiled_tied_mask = tf.function(functools.partial(_tied_mask, by_tiles=True), jit_compile=True, autograph=False)
+    return lots
 
 
 def score_keys(scores: tf.Tensor) -> tf.Tensor:
@@ -282,28 +317,30 @@ def _kth_largest(
 
 
 def _digit_counts(
-    formula: Callable[..., tf.Tensor],
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
     inputs: tuple[tf.Tensor, ...],
     first: tf.Tensor | None,
     known: tf.Tensor,
     places: tf.Tensor,
 ) -> tf.Tensor:
-    """How many scores, or keys, have each digit.
+    """How many keys have each digit.
 
     Args:
-        formula: See `Scores`; or what gives the keys.
+        keys: See `Keys`.
+        start: Position of the first of `inputs`.
+        scalars: See `Keys`.
         inputs: See `Scores`; flat.
-        first: Position of the first one that counts; None for all.
+        first: Which of `inputs` is the first one that counts; None for all.
         known: What is known of the key that is looked for; others that differ from it there are left out.
         places: How many bits there are below the digit.
 
     Returns:
         int32 of shape [65536].
     """
-    values = formula(*inputs)
-    keys = score_keys(values) if values.dtype.is_floating else values
     # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
-    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys, known), places)
+    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(start, scalars, inputs), known), places)
     beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
     if first is not None:
         digits = tf.where(tf.range(tf.size(digits)) < first, beyond, digits)
@@ -313,7 +350,9 @@ def _digit_counts(
 def _counts_by_parts(
     counts: Callable[..., tf.Tensor],
     length: int,
-    formula: Callable[..., tf.Tensor],
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
     inputs: tuple[tf.Tensor, ...],
     first: tf.Tensor | None,
     known: tf.Tensor,
@@ -324,10 +363,10 @@ def _counts_by_parts(
     last = size - length
 
     def add(begin: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        start = tf.minimum(begin, last)
+        at = tf.minimum(begin, last)
         fresh = begin if first is None else tf.maximum(begin, first)
-        part = tuple(tf.slice(value, [start], [length]) for value in inputs)
-        return begin + length, total + counts(formula, part, fresh - start, known, places)
+        part = tuple(tf.slice(value, [at], [length]) for value in inputs)
+        return begin + length, total + counts(keys, start + at, scalars, part, fresh - at, known, places)
 
     begin = tf.constant(0) if first is None else first - first % length
     nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
@@ -342,8 +381,8 @@ _compiled_part_counts = tf.function(
 
 # Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
 _large_digit_counts = tf.function(
-    lambda formula, inputs, known, places: _counts_by_parts(
-        _compiled_part_counts, _PART, formula, inputs, None, known, places
+    lambda keys, start, scalars, inputs, known, places: _counts_by_parts(
+        _compiled_part_counts, _PART, keys, start, scalars, inputs, None, known, places
     ),
     reduce_retracing=True,
     autograph=False,

@@ -1,0 +1,28 @@
+"""Random-looking numbers for positions: cheap, the same wherever they are computed, and no two alike.
+
+The hash is twice the finaliser of MurmurHash3, with words of the seed in between. Every step of it can be undone, so
+different positions have different numbers. A generator's numbers would take longer than all that is done with them.
+"""
+
+import tensorflow as tf
+
+SeedWords = tuple[tf.Tensor, tf.Tensor]
+
+
+def seed_words(seed: tf.Tensor) -> SeedWords:
+    """Two uint32 scalars made of a seed, int64 of shape [2]; the second of all its bits."""
+    first, second, third, fourth = tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [4]))
+    early = _mixed(_mixed(first) + second)
+    return early, _mixed(_mixed(early + third) + fourth)
+
+
+def hashed(positions: tf.Tensor, words: SeedWords) -> tf.Tensor:
+    """The numbers of positions, uint32 of any shape, under a seed: uint32 of the same shape."""
+    return _mixed(_mixed(positions + words[0]) + words[1])
+
+
+def _mixed(words: tf.Tensor) -> tf.Tensor:
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
+        words *= tf.constant(factor, tf.uint32)
+    return words
