@@ -58,7 +58,7 @@ lint: venv
 
 # Keeps the pins that are there; remove one from the lock, or all, to let it move.
 lock: venv
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra test --extra dev --extra benchmark \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra kubeflow --extra test --extra dev --extra benchmark \
 	    --override requirements-overrides.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file $(LOCK)
 
