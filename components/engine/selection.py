@@ -54,6 +54,8 @@ class Scores:
 Scalars: TypeAlias = tuple[tf.Tensor, ...]
 # (position of the first input, scalars, inputs) -> keys: non-negative integers, one for each element of the inputs.
 Keys: TypeAlias = Callable[[tf.Tensor, Scalars, tuple[tf.Tensor, ...]], tf.Tensor]
+# (start, scalars, inputs, first, known, places) -> how many keys have each digit, as `_digit_counts`.
+PartCounts: TypeAlias = Callable[..., tf.Tensor]
 
 
 def top_k_mask(
@@ -187,12 +189,17 @@ def _select(
     flat = [Scores(formula or tf.identity, values) for formula, values in zip(formulas, inputs, strict=True)]
 
     def kth_largest(
-        keys: Callable[[Callable[..., tf.Tensor]], Keys], scalars: Scalars, k: tf.Tensor, of: tf.DType, bits: int
+        keys: Callable[[Callable[..., tf.Tensor]], Keys],
+        part_counts: Callable[[Callable[..., tf.Tensor]], PartCounts],
+        scalars: Scalars,
+        k: tf.Tensor,
+        of: tf.DType,
+        bits: int,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
             return tf.add_n(
                 [
-                    _large_digit_counts(keys(each.formula), start, scalars, each.inputs, known, places)
+                    _large_digit_counts(part_counts(each.formula), start, scalars, each.inputs, known, places)
                     if formula
                     else _digit_counts(keys(each.formula), start, scalars, each.inputs, None, known, places)
                     for formula, start, each in zip(formulas, starts, flat, strict=True)
@@ -205,7 +212,9 @@ def _select(
     # Positions are counted through all weights.
     starts = tf.unstack(tf.cumsum([0, *(tf.size(each.inputs[0]) for each in flat)]))
     *starts, size = starts
-    kth, above, equal = kth_largest(_keys_of_scores, (), tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size)
+    kth, above, equal = kth_largest(
+        _keys_of_scores, _part_counts_of_scores, (), tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size
+    )
     score = tf.bitcast(tf.cast(kth, tf.uint16) if scores.size == 2 else kth, scores)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
     kth = tf.where(k > 0, kth, kth.dtype.max)
@@ -213,7 +222,7 @@ def _select(
 
     def some_of_the_tied() -> list[tf.Tensor]:
         scalars = (kth, *seed_words(seed))
-        last, _, _ = kth_largest(_lots_of_tied, scalars, room, tf.int64, _LOT_BITS)
+        last, _, _ = kth_largest(_lots_of_tied, _part_counts_of_lots, scalars, room, tf.int64, _LOT_BITS)
         return [
             (_compiled_tied_mask if formula else _tied_mask)(each.formula, start, scalars, last, each.inputs, dtype)
             for formula, start, each in zip(formulas, starts, flat, strict=True)
@@ -348,9 +357,8 @@ def _digit_counts(
 
 
 def _counts_by_parts(
-    counts: Callable[..., tf.Tensor],
+    counts: PartCounts,
     length: int,
-    keys: Keys,
     start: tf.Tensor,
     scalars: Scalars,
     inputs: tuple[tf.Tensor, ...],
@@ -358,7 +366,7 @@ def _counts_by_parts(
     known: tf.Tensor,
     places: tf.Tensor,
 ) -> tf.Tensor:
-    """`_digit_counts`, as the sum of `counts`, which is like it, over parts of `length`; there is at least one."""
+    """`_digit_counts`, as the sum of `counts` over parts of `length`; there is at least one."""
     size = tf.size(inputs[0])
     last = size - length
 
@@ -366,7 +374,7 @@ def _counts_by_parts(
         at = tf.minimum(begin, last)
         fresh = begin if first is None else tf.maximum(begin, first)
         part = tuple(tf.slice(value, [at], [length]) for value in inputs)
-        return begin + length, total + counts(keys, start + at, scalars, part, fresh - at, known, places)
+        return begin + length, total + counts(start + at, scalars, part, fresh - at, known, places)
 
     begin = tf.constant(0) if first is None else first - first % length
     nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
@@ -374,15 +382,48 @@ def _counts_by_parts(
     return total
 
 
-_compiled_part_counts = tf.function(
-    functools.partial(_counts_by_parts, _digit_counts, _TILE), jit_compile=True, autograph=False
-)
+@functools.cache
+def _part_counts(keys: Keys) -> PartCounts:
+    """Counts of the digits of a part's keys, compiled."""
+    counts = functools.partial(_counts_by_parts, functools.partial(_digit_counts, keys), _TILE)
+    return tf.function(counts, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _part_counts_of_scores(formula: Callable[..., tf.Tensor]) -> PartCounts:
+    return _part_counts(_keys_of_scores(formula))
+
+
+@functools.cache
+def _part_counts_of_lots(formula: Callable[..., tf.Tensor]) -> PartCounts:
+    """Counts of the digits of a part's lots; in most parts there may be nothing tied, and nothing is counted there."""
+    counts = _part_counts(_lots_of_tied(formula))
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def any_tied(kth: tf.Tensor, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        return tf.reduce_any(score_keys(formula(*inputs)) == kth)
+
+    def counts_if_any(
+        start: tf.Tensor,
+        scalars: Scalars,
+        inputs: tuple[tf.Tensor, ...],
+        first: tf.Tensor | None,
+        known: tf.Tensor,
+        places: tf.Tensor,
+    ) -> tf.Tensor:
+        return tf.cond(
+            any_tied(scalars[0], inputs),
+            lambda: counts(start, scalars, inputs, first, known, places),
+            lambda: tf.zeros([1 << _DIGIT_BITS], tf.int32),
+        )
+
+    return counts_if_any
 
 
 # Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
 _large_digit_counts = tf.function(
-    lambda keys, start, scalars, inputs, known, places: _counts_by_parts(
-        _compiled_part_counts, _PART, keys, start, scalars, inputs, None, known, places
+    lambda part_counts, start, scalars, inputs, known, places: _counts_by_parts(
+        part_counts, _PART, start, scalars, inputs, None, known, places
     ),
     reduce_retracing=True,
     autograph=False,
