@@ -53,6 +53,13 @@ def takes_records(specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures) ->
     return spec.dtype == tf.string and spec.shape.rank == 1
 
 
+def specs_in_words(specs: Mapping[str, tf.TensorSpec]) -> str:
+    """The inputs of a signature, for a message."""
+    return (
+        ", ".join(f"{name!r} ({spec.dtype.name}, shape {spec.shape})" for name, spec in sorted(specs.items())) or "()"
+    )
+
+
 def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> Iterator[Inputs]:
     """Yields inputs made of real records: a batch of one, then all of them in larger batches.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 
 from ..engine import sizes
 from . import loading, staging, verify
+from .answers import checked_tolerance
 from .folded_weights import FoldedWeight, folded_weights
 from .function_library import drop_uncalled_functions
 from .graph_rewrite import fold_masks
@@ -30,7 +31,7 @@ class StripReport:
       variables_removed: Keys of the source's variables that the stripped model lacks, sorted. A key is what
         `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE', as in 'dense/_kernel/pruning/mask'.
       variables_kept: Keys of the stripped model's variables, sorted.
-      signatures_checked: Names of the signatures, all of which answered bit for bit as the source's.
+      signatures_checked: Names of the signatures, all of which answered as the source's.
       source_bytes: All files of the source, in bytes.
       stripped_bytes: All files of the stripped model, in bytes.
       gzipped_bytes: The stripped model as one .tar.gz, in bytes.
@@ -50,6 +51,8 @@ def strip_saved_model(
     *,
     examples: Iterable[bytes] | None = None,
     overwrite: bool = False,
+    tolerance: float = 0.0,
+    check: Callable[[str], object] | None = None,
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
 
@@ -62,7 +65,7 @@ def strip_saved_model(
     not: the signatures are the contract.
 
     Before the copy appears at `destination`, every signature is called on the same inputs in both models, and every
-    bit of every output must agree. The source is only read.
+    bit of every output must agree, or, with a tolerance, every number nearly. The source is only read.
 
     Args:
       source: Folder of a SavedModel written by TensorFlow 2, pruned or not.
@@ -71,6 +74,9 @@ def strip_saved_model(
         inputs; all are held in memory.
       overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
         checked it stays as it is.
+      tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
+      check: A further check, called with the folder of the stripped model before that appears at `destination`. If it
+        raises an error, nothing appears there.
 
     Returns:
       What was removed, kept, checked and saved.
@@ -79,25 +85,26 @@ def strip_saved_model(
       FileNotFoundError: There is no SavedModel at `source`.
       FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
       OSError: `destination` cannot be written.
-      TypeError: `examples` is not an iterable of bytes.
+      TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
       ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or cannot be loaded; a signature changes
         pruning variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of
-        a weight; `destination` and `source` lie one within the other; `examples` is empty.
+        a weight; `destination` and `source` lie one within the other; `examples` is empty; `tolerance` is
+        negative or not finite.
       VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
         is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    records = _records(examples)
+    checks = _Checks(_records(examples), checked_tolerance(tolerance), check)
     plan = _plan(source, destination, overwrite)
     graph = plan.graph
     with staging.staged(destination, overwrite) as folder:
         if plan.rewritten is None:
             model = loading.load(source, graph)
             _save(plan, model, _objects_at(plan, model), folder)
-            checked = _check(plan, model, folder, records)
+            checked = _check(plan, model, folder, checks)
         else:
             with loading.loaded_as(source, plan.rewritten) as model:
-                checked = _save_folded(plan, model, folder, records)
+                checked = _save_folded(plan, model, folder, checks)
         stripped = ObjectGraph(read_meta_graph(folder))
         report = StripReport(
             variables_removed=tuple(sorted(graph.key(node) for node in graph.variables if node not in plan.kept)),
@@ -161,6 +168,21 @@ def _refuse_unstrippable(source: str, graph: ObjectGraph) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Checks:
+    """What a stripped model has to pass.
+
+    Attributes:
+      records: Serialized records for signatures that parse such, besides drawn inputs; None for drawn inputs only.
+      tolerance: By how much floating-point numbers may differ.
+      further: What else is to be called with its folder, and raises if it does not pass.
+    """
+
+    records: Sequence[bytes] | None
+    tolerance: float
+    further: Callable[[str], object] | None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Plan:
     """What a stripped model keeps of its source.
 
@@ -203,7 +225,7 @@ def _plan(source: str, destination: str, overwrite: bool) -> _Plan:
     return _Plan(source, meta_graph, graph, kept, places, rewritten, tuple(weights))
 
 
-def _save_folded(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] | None) -> tuple[str, ...]:
+def _save_folded(plan: _Plan, model: Any, folder: str, checks: _Checks) -> tuple[str, ...]:
     """Saves a model whose weights take in their masks, and checks it; returns the signatures' names.
 
     Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
@@ -214,7 +236,7 @@ def _save_folded(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] 
         for node, value in values.items():
             objects[plan.places[node]].assign(value)
         _save(plan, model, objects, folder)
-        return _check(plan, loading.load(plan.source, plan.graph), folder, records)
+        return _check(plan, loading.load(plan.source, plan.graph), folder, checks)
 
     try:
         return save_and_check({weight.node: weight.positive for weight in plan.weights})
@@ -225,7 +247,7 @@ def _save_folded(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] 
     return save_and_check({weight.node: weight.product for weight in plan.weights})
 
 
-def _check(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] | None) -> tuple[str, ...]:
+def _check(plan: _Plan, model: Any, folder: str, checks: _Checks) -> tuple[str, ...]:
     """Compares the stripped model in `folder` with its source, `model`; returns the signatures' names."""
     stripped_meta_graph = read_meta_graph(folder)
     stripped = ObjectGraph(stripped_meta_graph)
@@ -234,8 +256,18 @@ def _check(plan: _Plan, model: Any, folder: str, records: Sequence[bytes] | None
             f"The stripped model of {plan.source!r} has the variables {list(map(stripped.key, stripped.variables))}, "
             "expected those that its signatures reach. Nothing was published; please report this model."
         )
-    stripped_model = tf.saved_model.load(folder)
-    return verify.verify(plan.source, model, plan.meta_graph, stripped_model, stripped_meta_graph, records)
+    signatures = verify.verify(
+        plan.source,
+        model,
+        plan.meta_graph,
+        tf.saved_model.load(folder),
+        stripped_meta_graph,
+        checks.records,
+        checks.tolerance,
+    )
+    if checks.further is not None:
+        checks.further(folder)
+    return signatures
 
 
 def _objects_at(plan: _Plan, model: Any) -> dict[Path, Any]:

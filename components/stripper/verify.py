@@ -1,24 +1,25 @@
-"""Checks that a stripped model answers every signature as its source does, bit for bit."""
+"""Checks that a stripped model answers every signature as its source does, bit for bit or within a tolerance."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from .answers import Answer, Refusal, Signature, ask, output_differences
 from .object_graph import ObjectGraph
 from .parsed_features import parsed_features
-from .signature_inputs import Inputs, record_batches, synthetic_batches, takes_records, vocabulary_of
-
-Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
+from .signature_inputs import (
+    Inputs,
+    record_batches,
+    specs_in_words,
+    synthetic_batches,
+    takes_records,
+    vocabulary_of,
+)
 
 _REPEATS = 8  # a source that differs from itself shows it in as many calls
-_NODE = re.compile(r"\{\{.*?\}\}")
-# What an operation, or the tracing of a shape, raises on an input that the model does not take.
-_REFUSALS = (tf.errors.OpError, ValueError, TypeError)
 
 
 class VerificationError(RuntimeError):
@@ -32,6 +33,7 @@ def verify(
     stripped_model: Any,
     stripped_meta_graph: meta_graph_pb2.MetaGraphDef,
     examples: Sequence[bytes] | None = None,
+    tolerance: float = 0.0,
 ) -> tuple[str, ...]:
     """Compares every signature of two models, on real records where given and on drawn inputs.
 
@@ -42,6 +44,7 @@ def verify(
       stripped_model: The stripped model, loaded likewise.
       stripped_meta_graph: The stripped model's MetaGraph.
       examples: Serialized records for the signatures that parse such; at least one, if given.
+      tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
     Returns:
       The signatures' names, all of them checked.
@@ -54,7 +57,7 @@ def verify(
     graph = ObjectGraph(source_meta_graph)
     vocabulary = vocabulary_of(source_meta_graph, graph, source)
     for name, function in graph.signatures.items():
-        pair = _Pair(name, source_model.signatures[name], stripped_model.signatures[name])
+        pair = _Pair(name, source_model.signatures[name], stripped_model.signatures[name], tolerance)
         parsed = parsed_features(source_meta_graph, graph, function)
         answered = 0
         if examples and takes_records(pair.specs, parsed):
@@ -65,7 +68,7 @@ def verify(
         if not answered:
             raise VerificationError(
                 f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
-                f"{_specs_in_words(pair.specs)}; the last refusal was: {pair.last_refusal}. If it parses serialized "
+                f"{specs_in_words(pair.specs)}; the last refusal was: {pair.last_refusal}. If it parses serialized "
                 "records, give some that it takes, in `examples`; otherwise leave it out when the model is saved."
             )
     return tuple(graph.signatures)
@@ -74,42 +77,28 @@ def verify(
 class _Pair:
     """One signature before and after."""
 
-    def __init__(self, name: str, before: Signature, after: Signature) -> None:
+    def __init__(self, name: str, before: Signature, after: Signature, tolerance: float) -> None:
         self._name = name
         self._before = before
         self._after = after
+        self._tolerance = tolerance
         self.specs: Mapping[str, tf.TensorSpec] = before.structured_input_signature[1]
         self.last_refusal = "none"
 
     def check(self, tries: Iterable[Inputs]) -> bool:
         """Compares the answers to the first of `tries` that is taken; returns whether one was."""
         for inputs in tries:
-            expected = self._answer(self._before, inputs)
-            actual = self._answer(self._after, inputs)
-            if difference := _difference(expected, actual):
+            expected, actual = ask(self._before, inputs), ask(self._after, inputs)
+            if difference := _difference(expected, actual, self._tolerance):
                 raise VerificationError(self._explain(inputs, expected, difference))
-            if expected is not None:
+            if not isinstance(expected, Refusal):
                 return True
+            self.last_refusal = expected.reason
         return False
 
-    def _answer(self, signature: Signature, inputs: Inputs) -> dict[str, np.ndarray] | None:
-        try:
-            outputs = signature(**inputs)
-        except _REFUSALS as error:
-            self.last_refusal = _reason(error)
-            return None
-        answer = {}
-        for name, value in outputs.items():
-            for part, tensor in enumerate(tf.nest.flatten(value, expand_composites=True)):
-                # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
-                answer[f"{name}[{part}]"] = np.asarray(
-                    tensor.numpy(), dtype=object if tensor.dtype == tf.string else None
-                )
-        return answer
-
-    def _explain(self, inputs: Inputs, expected: dict[str, np.ndarray] | None, difference: str) -> str:
+    def _explain(self, inputs: Inputs, expected: Answer | Refusal, difference: str) -> str:
         shapes = {name: value.shape.as_list() for name, value in inputs.items()}
-        if any(_difference(expected, self._answer(self._before, inputs)) for _ in range(_REPEATS)):
+        if any(_difference(expected, ask(self._before, inputs), self._tolerance) for _ in range(_REPEATS)):
             return (
                 f"Signature {self._name!r} cannot be checked: the source model's own answer differs from call to call "
                 f"on one input (shapes {shapes}), because it draws random numbers or changes its variables. "
@@ -121,29 +110,17 @@ class _Pair:
         )
 
 
-def _reason(error: Exception) -> str:
-    """The line of an error that says what is wrong; TensorFlow puts the traceback of the graph before it."""
-    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = [_NODE.sub("", line).strip() for line in message.partition("[[{{")[0].splitlines()]
-    return next((line.rstrip(".") for line in reversed(lines) if line), type(error).__name__)
-
-
-def _difference(expected: dict[str, np.ndarray] | None, actual: dict[str, np.ndarray] | None) -> str:
-    """Says in which bits two answers differ; '' if in none. None stands for a refusal."""
-    if expected is None or actual is None:
-        if expected is actual:
+def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance: float) -> str:
+    """Says in what two answers differ by more than `tolerance`; '' if in nothing."""
+    if isinstance(expected, Refusal) or isinstance(actual, Refusal):
+        if isinstance(expected, Refusal) and isinstance(actual, Refusal):
             return ""
-        return "it takes an input that the source refuses" if expected is None else "it refuses an input"
+        return "it takes an input that the source refuses" if isinstance(expected, Refusal) else "it refuses an input"
     if expected.keys() != actual.keys():
         return f"outputs {sorted(expected)} became {sorted(actual)}"
-    for name, before in expected.items():
-        after = actual[name]
-        if (before.dtype, before.shape) != (after.dtype, after.shape):
-            return f"output {name!r} of {before.dtype}{before.shape} became {after.dtype}{after.shape}"
-        # Bytes, so that NaN equals itself and 0.0 differs from -0.0; strings are objects.
-        equal = np.array_equal(before, after) if before.dtype == object else before.tobytes() == after.tobytes()
-        if not equal:
-            return f"output {name!r} differs"
+    for name, difference in output_differences(expected, actual, tolerance=tolerance).items():
+        if difference.exceeding.any():
+            return f"output {name!r} differs, by up to {difference.distance.max():g}"
     return ""
 
 
@@ -166,9 +143,3 @@ def _declarations(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_gra
         for tensor in (*found[name].inputs.values(), *found[name].outputs.values()):
             tensor.ClearField("name")
     return found
-
-
-def _specs_in_words(specs: Mapping[str, tf.TensorSpec]) -> str:
-    return (
-        ", ".join(f"{name!r} ({spec.dtype.name}, shape {spec.shape})" for name, spec in sorted(specs.items())) or "()"
-    )

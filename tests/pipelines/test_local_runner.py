@@ -210,6 +210,12 @@ def test_properties_of_the_stripped_model(metadata: Metadata) -> None:
     assert 0 < found[properties.GZIPPED_BYTES] < found[properties.STRIPPED_BYTES] < found[properties.TRAINED_BYTES]
     assert found[properties.VARIABLES_REMOVED] > 0
     assert found[properties.SIGNATURES_CHECKED] == "serving_default,transform_features"
+    proven = metadata.output("CsvExampleGen", "examples", 0)
+    files = [str(file) for file in pathlib.Path(proven.uri, "Split-eval").glob("*")]
+    records = sum(1 for _ in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+    assert found[properties.EXAMPLES_PROVEN] == records > 4_000
+    assert (found[properties.SIGNATURE_PROVEN], found[properties.SPLITS_PROVEN]) == ("serving_default", "eval")
+    assert (found[properties.EXAMPLES_DIFFERING], found[properties.MAX_ABSOLUTE_DIFFERENCE]) == (0, "0.0")
 
 
 @pytest.mark.e2e
