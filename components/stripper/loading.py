@@ -31,7 +31,7 @@ def saved_value(source: str, key: str) -> np.ndarray | None:
     Raises:
       ValueError: The files are missing or damaged.
     """
-    with _failure_explained(source):
+    with failure_explained(source):
         reader = tf.train.load_checkpoint(_checkpoint(source))
         return reader.get_tensor(key + _VALUE) if reader.has_tensor(key + _VALUE) else None
 
@@ -49,7 +49,7 @@ def load(source: str, graph: ObjectGraph) -> Any:
       ValueError: It cannot be loaded.
     """
     # A strict load would warn of each of those variables.
-    with _failure_explained(source):
+    with failure_explained(source):
         model = tf.saved_model.load(source, options=tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
     for name, function in graph.signatures.items():
         captures = model.signatures[name].captured_inputs
@@ -81,7 +81,7 @@ def loaded_as(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[
         with open(os.path.join(folder, FILENAME), "wb") as stream:
             stream.write(saved_model.SerializeToString())
         options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
-        with _failure_explained(source):
+        with failure_explained(source):
             for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
                 tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
                 tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
@@ -95,7 +95,8 @@ def _checkpoint(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _failure_explained(source: str) -> Iterator[None]:
+def failure_explained(source: str) -> Iterator[None]:
+    """Raises whatever is raised while a SavedModel is read as a ValueError that names its folder, `source`."""
     try:
         yield
     except Exception as error:

@@ -10,8 +10,8 @@ from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from .object_graph import ObjectGraph
-from .parsed_features import parsed_features
-from .signature_inputs import Inputs, record_batches, synthetic_batches, takes_records, vocabulary_of
+from .parsed_features import ParsedFeatures, parsed_features
+from .signature_inputs import Inputs, Vocabulary, record_batches, synthetic_batches, takes_records, vocabulary_of
 
 Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
 
@@ -50,25 +50,50 @@ def verify(
       VerificationError: A signature's declaration or answer differs, its answer differs from call to call, or no input
         was found that it takes.
     """
-    _compare_declarations(source_meta_graph, stripped_meta_graph)
+    compare_declarations(source_meta_graph, stripped_meta_graph)
     graph = ObjectGraph(source_meta_graph)
     vocabulary = vocabulary_of(source_meta_graph, graph, source)
     for name, function in graph.signatures.items():
-        pair = _Pair(name, source_model.signatures[name], stripped_model.signatures[name])
         parsed = parsed_features(source_meta_graph, graph, function)
-        answered = 0
-        if examples and takes_records(pair.specs, parsed):
-            (key,) = pair.specs
-            answered = sum(pair.check([batch]) for batch in record_batches(key, pair.specs[key], examples))
-            logging.info("Signature %r took %d batches of the %d given examples.", name, answered, len(examples))
-        answered += sum(pair.check(batches) for batches in synthetic_batches(pair.specs, parsed, vocabulary))
-        if not answered:
-            raise VerificationError(
-                f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
-                f"{_specs_in_words(pair.specs)}; the last refusal was: {pair.last_refusal}. If it parses serialized "
-                "records, give some that it takes, in `examples`; otherwise leave it out when the model is saved."
-            )
+        before, after = source_model.signatures[name], stripped_model.signatures[name]
+        compare_answers(name, before, after, parsed, vocabulary, examples)
     return tuple(graph.signatures)
+
+
+def compare_answers(
+    name: str,
+    before: Signature,
+    after: Signature,
+    parsed: ParsedFeatures,
+    vocabulary: Vocabulary,
+    examples: Sequence[bytes] | None = None,
+) -> None:
+    """Compares a signature of two models, on real records where given and on drawn inputs.
+
+    Args:
+      name: Of the signature.
+      before: The source's signature.
+      after: The stripped model's.
+      parsed: What the signature parses.
+      vocabulary: Words that the model may know.
+      examples: As `verify` takes them.
+
+    Raises:
+      VerificationError: As `verify`.
+    """
+    pair = _Pair(name, before, after)
+    answered = 0
+    if examples and takes_records(pair.specs, parsed):
+        (key,) = pair.specs
+        answered = sum(pair.check([batch]) for batch in record_batches(key, pair.specs[key], examples))
+        logging.info("Signature %r took %d batches of the %d given examples.", name, answered, len(examples))
+    answered += sum(pair.check(batches) for batches in synthetic_batches(pair.specs, parsed, vocabulary))
+    if not answered:
+        raise VerificationError(
+            f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
+            f"{_specs_in_words(pair.specs)}; the last refusal was: {pair.last_refusal}. If it parses serialized "
+            "records, give some that it takes, in `examples`; otherwise leave it out when the model is saved."
+        )
 
 
 class _Pair:
@@ -147,7 +172,8 @@ def _difference(expected: dict[str, np.ndarray] | None, actual: dict[str, np.nda
     return ""
 
 
-def _compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+def compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+    """Raises a VerificationError if two MetaGraphs declare other signatures, or inputs and outputs of them."""
     before, after = _declarations(source), _declarations(stripped)
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
