@@ -13,7 +13,8 @@ from .object_graph import ObjectGraph
 from .parsed_features import ParsedFeatures, parsed_features
 from .signature_inputs import Inputs, Vocabulary, record_batches, synthetic_batches, takes_records, vocabulary_of
 
-Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
+# A loaded signature: keyword tensors in, a dict of tensors or arrays out, with a structured_input_signature.
+Signature = Any
 
 _REPEATS = 8  # a source that differs from itself shows it in as many calls
 _NODE = re.compile(r"\{\{.*?\}\}")
@@ -126,10 +127,7 @@ class _Pair:
         answer = {}
         for name, value in outputs.items():
             for part, tensor in enumerate(tf.nest.flatten(value, expand_composites=True)):
-                # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
-                answer[f"{name}[{part}]"] = np.asarray(
-                    tensor.numpy(), dtype=object if tensor.dtype == tf.string else None
-                )
+                answer[f"{name}[{part}]"] = _array(tensor) if tf.is_tensor(tensor) else tensor
         return answer
 
     def _explain(self, inputs: Inputs, expected: dict[str, np.ndarray] | None, difference: str) -> str:
@@ -144,6 +142,11 @@ class _Pair:
             f"Signature {self._name!r} of the stripped model differs from the source on inputs of shapes {shapes}: "
             f"{difference}. Nothing was published; please report this model."
         )
+
+
+def _array(tensor: tf.Tensor) -> np.ndarray:
+    # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
+    return np.asarray(tensor.numpy(), dtype=object if tensor.dtype == tf.string else None)
 
 
 def _reason(error: Exception) -> str:

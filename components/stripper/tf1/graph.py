@@ -5,6 +5,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 
+from ..function_library import called_functions
+
 # How a node spells what it reads: 'node', 'node:1', or '^node' for a control dependency.
 Reference = str
 
@@ -64,6 +66,20 @@ class Graph:
             if name in self._nodes and name not in found and name not in barriers:
                 found.add(name)
                 queue.extend(map(node_name, self._nodes[name].input))
+        return found
+
+    def called(self, names: Iterable[str]) -> list[node_def_pb2.NodeDef]:
+        """The nodes of the functions that some nodes call, directly or through others."""
+        functions = {function.signature.name: function for function in self.proto.library.function}
+        found: list[node_def_pb2.NodeDef] = []
+        queue = [self._nodes[name] for name in names]
+        while queue:
+            node = queue.pop()
+            # A function of TensorFlow 1 is called by a node that has its name for an operation.
+            for callee in (node.op, *called_functions(node)):
+                if (function := functions.pop(callee, None)) is not None:
+                    found.extend(function.node_def)
+                    queue.extend(function.node_def)
         return found
 
     def source(self, reference: Reference) -> node_def_pb2.NodeDef | None:
@@ -142,12 +158,13 @@ class Graph:
         """A copy in which nodes read what leads into loops and branches directly, and wait for no other node."""
         copy = Graph(self.proto)
         for node in copy.proto.node:
-            node.input[:] = map(copy._before_control_flow, data_inputs(node))
+            node.input[:] = map(copy.before_control_flow, data_inputs(node))
             for attribute in (_COLOCATION, _OUTPUT_SHAPES):
                 node.attr.pop(attribute, None)
         return copy.proto
 
-    def _before_control_flow(self, reference: Reference) -> Reference:
+    def before_control_flow(self, reference: Reference) -> Reference:
+        """What leads into the loops and branches on the way to `reference`, if it is there that it comes from."""
         while (node := self.maker(reference)) is not None and node.op in CONTROL_FLOW_OPS:
             reference = node.input[0]
         return reference

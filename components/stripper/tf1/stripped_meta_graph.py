@@ -7,15 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ..function_library import called_functions, drop_uncalled_functions
+from ..function_library import drop_uncalled_functions
 from . import collection_defs, values
 from .checkpoint import Checkpoint
 from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph, data_inputs, node_name, renamed
 from .masked_weights import MaskedWeight, is_product, masked_weights, without_product
 from .saver import ASSIGN_OPS, Entry, Saver
-
-INIT_SIGNATURE = "__saved_model_init_op"
-TRAIN_SIGNATURE = "__saved_model_train_op"
 
 # Operations that read of a variable what its mask does not change.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized")
@@ -59,7 +56,7 @@ class StrippedMetaGraph:
         self.proto = meta_graph_pb2.MetaGraphDef()
         self.proto.CopyFrom(meta_graph)
         self.tags = tuple(sorted(meta_graph.meta_info_def.tags))
-        self.proto.signature_def.pop(TRAIN_SIGNATURE, None)
+        self.proto.signature_def.pop(collection_defs.TRAIN_SIGNATURE, None)
         self._checkpoint = checkpoint
         self._graph = Graph(meta_graph.graph_def)
         self._saver = Saver(self._graph, self.proto.saver_def)
@@ -83,7 +80,7 @@ class StrippedMetaGraph:
         infos = [
             info
             for name, signature in self.proto.signature_def.items()
-            if name != INIT_SIGNATURE
+            if name != collection_defs.INIT_SIGNATURE
             for info in (*signature.inputs.values(), *signature.outputs.values())
         ]
         infos.extend(asset.tensor_info for asset in collection_defs.assets_of(self.proto))
@@ -92,33 +89,16 @@ class StrippedMetaGraph:
     @functools.cached_property
     def _initializing(self) -> list[str]:
         """The nodes that run when the model is loaded, and those that initialize tables."""
-        infos = self.proto.signature_def[INIT_SIGNATURE].outputs.values() if self._has_init_signature else ()
-        keys = (*collection_defs.INIT_OPS, collection_defs.TABLE_INITIALIZERS)
-        return [
-            *(name for info in infos for name in collection_defs.tensor_nodes(info)),
-            *(name for key in keys for name in collection_defs.nodes_of(self.proto, key)),
-        ]
-
-    @property
-    def _has_init_signature(self) -> bool:
-        return INIT_SIGNATURE in self.proto.signature_def
+        tables = collection_defs.nodes_of(self.proto, collection_defs.TABLE_INITIALIZERS)
+        return [*collection_defs.init_ops(self.proto), *tables]
 
     def _refuse_products_in_functions(self) -> None:
-        functions = {function.signature.name: function for function in self._graph.proto.library.function}
-        queue = [self._graph[name] for name in self._graph.reached(self._answering)]
-        seen: set[str] = set()
-        while queue:
-            node = queue.pop()
-            for name in (node.op, *called_functions(node)):
-                if name in functions and name not in seen:
-                    seen.add(name)
-                    queue.extend(functions[name].node_def)
-                    if products := [each.name for each in functions[name].node_def if is_product(each)]:
-                        raise ValueError(
-                            f"a weight is multiplied by its mask in the function {name!r}, at {products[0]!r}, where "
-                            "it cannot take in the mask; build the graph under "
-                            "tf.compat.v1.disable_control_flow_v2()"
-                        )
+        for node in self._graph.called(self._graph.reached(self._answering)):
+            if is_product(node):
+                raise ValueError(
+                    f"a weight is multiplied by its mask in a function, at {node.name!r}, where it cannot take in the "
+                    "mask; build the graph under tf.compat.v1.disable_control_flow_v2()"
+                )
 
     def _uses_without(self, found: Iterable[MaskedWeight]) -> dict[Entry, str]:
         """The variables that answers depend on without a mask; refuses masks among them."""

@@ -56,9 +56,10 @@ def _quantized(tf, pruning, cells, x):
     with tf.variable_scope("layer") as scope:
         weights = tf.get_variable("weights", [8, 3])
         masked = pruning.apply_mask(weights, scope, OPTION)
-        low, high = (tf.get_variable(f"weights_quant/{name}", initializer=value) for name, value in (("min", -1.0), ("max", 1.0)))
-        masked = tf.quantization.fake_quant_with_min_max_vars(masked, low, high, name="weights_quant/FakeQuantWithMinMaxVars")
-        return tf.matmul(x, masked)
+        low = tf.get_variable("weights_quant/min", initializer=-1.0)
+        high = tf.get_variable("weights_quant/max", initializer=1.0)
+        name = "weights_quant/FakeQuantWithMinMaxVars"
+        return tf.matmul(x, tf.quantization.fake_quant_with_min_max_vars(masked, low, high, name=name))
 
 
 def _static_lstm(tf, pruning, cells, x):
