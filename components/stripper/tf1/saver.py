@@ -54,7 +54,7 @@ class Saver:
         """Finds the saver in `graph`.
 
         Raises:
-          ValueError: It is not one of the kind that TensorFlow 1 has made since 2016.
+          ValueError: It is not one of the kind that TensorFlow 1.0 and later make.
         """
         self._graph = graph
         self._proto = saver_def
@@ -63,7 +63,10 @@ class Saver:
         if not self.exists:
             return
         if not self._nodes(_RESTORE_OP):
-            raise ValueError("its saver is not of the checkpoint format V2; save it again with TensorFlow 1.0 or later")
+            raise ValueError(
+                "its saver is not one of TensorFlow 1, or of its checkpoint format V1; save the model again with "
+                "TensorFlow 1.0 or later"
+            )
         restored = graph.reached([saver_def.restore_op_name])
         bound: set[Entry] = set()
         for name in sorted(restored):
