@@ -106,11 +106,18 @@ class Graph:
         return found
 
     def redirect(self, name: str, reference: Reference) -> None:
-        """Lets the readers of a node's only output read something else in its place; the node stays."""
+        """Lets the readers of a node's only output read something else in its place; the node stays.
+
+        What runs after the node runs after all that the node itself ran after.
+        """
+        controls = [each for each in self[name].input if each.startswith("^")]
         for node in self.proto.node:
+            if name not in map(node_name, node.input):
+                continue
             for index, each in enumerate(node.input):
                 if node_name(each) == name:
                     node.input[index] = f"^{node_name(reference)}" if each.startswith("^") else reference
+            node.input.extend(controls)
             _tidy_controls(node)
 
     def keep(self, names: Container[str]) -> None:

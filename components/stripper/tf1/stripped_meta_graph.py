@@ -12,7 +12,7 @@ from . import collection_defs, values
 from .checkpoint import Checkpoint
 from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph, data_inputs, node_name, renamed
 from .masked_weights import MaskedWeight, is_product, masked_weights, without_product
-from .saver import ASSIGN_OPS, Entry, Saver
+from .saver import ASSIGN_OPS, Entry, Saver, assignments_to_others
 
 # Operations that read of a variable what its mask does not change.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized")
@@ -61,11 +61,8 @@ class StrippedMetaGraph:
         self._graph = Graph(meta_graph.graph_def)
         self._saver = Saver(self._graph, self.proto.saver_def)
         self._entries = dict(self._saver.entries)
-        self._masks = {
-            variable
-            for each in collection_defs.nodes_of(meta_graph, collection_defs.MASKS)
-            if each in self._graph and (variable := self._graph.variable(each)) is not None
-        }
+        self._masks = self._variables_in([collection_defs.MASKS])
+        self._pruning = self._masks | self._variables_in(collection_defs.pruning_states(meta_graph))
         found = masked_weights(self._graph, self._graph.reached(self._answering), self._masks)
         self._refuse_products_in_functions()
         self.bare_uses = self._uses_without(found)
@@ -73,6 +70,10 @@ class StrippedMetaGraph:
         self._fold(found)
         self._cut()
         self.keys = self._restored_keys()
+
+    def _variables_in(self, collections: Iterable[str]) -> set[str]:
+        nodes = [name for key in collections for name in collection_defs.nodes_of(self.proto, key)]
+        return {variable for name in nodes if (variable := self._graph.variable(name)) is not None}
 
     @functools.cached_property
     def _answering(self) -> list[str]:
@@ -103,7 +104,7 @@ class StrippedMetaGraph:
     def _uses_without(self, found: Iterable[MaskedWeight]) -> dict[Entry, str]:
         """The variables that answers depend on without a mask; refuses masks among them."""
         products = {each.product for each in found}
-        masks = self._masks | {mask for each in found for mask in each.masks}
+        self._pruning.update(mask for each in found for mask in each.masks)
         shapes = {name for name in self._graph.names if self._graph[name].op in _SHAPE_OPS}
         reached = self._graph.reached([*self._answering, *self._initializing], products | shapes)
         uses: dict[Entry, str] = {}
@@ -113,7 +114,7 @@ class StrippedMetaGraph:
             for variable in map(self._graph.variable, data_inputs(node)):
                 if variable is None or node.op in passing:
                     continue
-                if variable in masks and name in self._graph.reached(self._answering, products | shapes):
+                if variable in self._pruning and name in self._graph.reached(self._answering, products | shapes):
                     raise ValueError(
                         f"a signature uses the pruning variable {variable!r} otherwise than to multiply its weight by "
                         f"a mask: {node.op} {name!r}; save the model with signatures that neither prune nor report on "
@@ -178,12 +179,7 @@ class StrippedMetaGraph:
         graph, described = self._graph, collection_defs.variables_of(self.proto)
         needed = self._variables(graph.reached(self._answering))
         while True:
-            initializing = graph.reached(self._initializing)
-            barriers = {
-                name
-                for name in initializing
-                if graph[name].op in ASSIGN_OPS and graph.variable(graph[name].input[0]) not in needed
-            }
+            barriers = assignments_to_others(graph, graph.reached(self._initializing), needed)
             roots = [*self._answering, *self._initializing]
             for variable in needed:
                 for each in described.get(variable, ()):
@@ -192,6 +188,11 @@ class StrippedMetaGraph:
             if (variables := self._variables(kept)) == needed:
                 break
             needed |= variables
+        if left := sorted(self._pruning & needed):
+            raise ValueError(
+                f"it needs the pruning variable {left[0]!r} otherwise than to multiply a weight by it; save the model "
+                "with signatures that neither prune nor report on pruning"
+            )
         self._saver.forget(needed)
         graph.keep(kept | graph.reached(self._saver.roots))
         self._rename()

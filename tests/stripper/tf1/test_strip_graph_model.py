@@ -13,6 +13,7 @@ from graph_models import (
     X,
     graph,
     layer,
+    masked,
     meta_graphs,
     run,
     save,
@@ -234,6 +235,22 @@ def test_strip_checks_on_the_given_examples(tmp_path):
     np.testing.assert_array_equal(
         run(tmp_path / "out", {"examples": records})["y"], run(tmp_path / "in", {"examples": records})["y"]
     )
+
+
+def test_strip_keeps_what_a_product_waits_for(tmp_path):
+    def guarded(weights, scope):
+        with tf.control_dependencies([tf1.assert_less(tf.reduce_max(x), 100.0, name="guard")]):
+            return masked(weights, scope)
+
+    with graph(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 4], name="x")
+        y = layer(x, "only", multiply=guarded)
+        trained(session)
+        save(tmp_path / "in", session, {"serving_default": ({"x": x}, {"y": y})})
+    strip_saved_model(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(run(tmp_path / "out", {"x": X})["y"], run(tmp_path / "in", {"x": X})["y"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"guard|assertion"):
+        run(tmp_path / "out", {"x": 1000 * np.ones([1, 4])})
 
 
 def test_strip_takes_a_model_without_variables(tmp_path):

@@ -33,6 +33,20 @@ def test_strip_refuses_a_signature_that_reports_on_a_mask(tmp_path):
     _refused(tmp_path, r"tags \['serve'\].*uses the pruning variable 'only/mask' otherwise.*Mean 'density'")
 
 
+def test_strip_refuses_a_signature_that_reports_on_a_threshold(tmp_path):
+    _save(tmp_path, lambda x, y, tensor: y + tf.identity(tensor("threshold/read")) * 2)
+    _refused(tmp_path, r"uses the pruning variable 'only/threshold' otherwise")
+
+
+def test_strip_refuses_a_signature_that_prunes(tmp_path):
+    def pruning(x, y, tensor):
+        with tf.control_dependencies([tf1.assign(tensor("mask"), tf.zeros([4, 3]))]):
+            return tf.identity(y)
+
+    _save(tmp_path, pruning)
+    _refused(tmp_path, r"uses the pruning variable 'only/mask' otherwise.*Assign")
+
+
 def test_strip_refuses_a_weight_that_is_used_without_its_mask_too(tmp_path):
     _save(tmp_path, lambda x, y, tensor: y + tf.matmul(x, tensor("weights/read"), name="bare"))
     _refused(tmp_path, r"weight 'only/weights' .* used without its mask too: MatMul 'bare'")
