@@ -75,7 +75,5 @@ def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, fil
     for name, sparsity in frozen.sparsities.items():
         click.echo(f"{name}: {sparsity:.2%} zeros")
     if not frozen.sparsities:
-        click.echo(
-            f"The graph of {frozen.checkpoint} has no masked weights: it was frozen, nothing was stripped.", err=True
-        )
+        click.echo(f"{frozen.checkpoint} has no masked weights: its graph was frozen, nothing was stripped.", err=True)
     click.echo(f"{path}: {len(frozen.graph_def.node)} nodes, {len(content)} bytes")

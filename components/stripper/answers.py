@@ -194,11 +194,14 @@ def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _components(value: Any) -> list[np.ndarray]:
+    return [_array(each) for each in tf.nest.flatten(value, expand_composites=True)]
+
+
+def _array(value: tf.Tensor | np.ndarray) -> np.ndarray:
+    if not tf.is_tensor(value):
+        return value
     # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
-    return [
-        np.asarray(each.numpy(), dtype=object if each.dtype == tf.string else None)
-        for each in tf.nest.flatten(value, expand_composites=True)
-    ]
+    return np.asarray(value.numpy(), dtype=object if value.dtype == tf.string else None)
 
 
 def _counts(value: Any) -> int | None:

@@ -13,14 +13,16 @@ from .graph import Graph, node_name
 
 MASKS = "masks"
 TABLE_INITIALIZERS = "table_initializer"
-INIT_OPS = ("saved_model_main_op", "legacy_init_op")
-ASSETS = "saved_model_assets"
+INIT_SIGNATURE = "__saved_model_init_op"
+TRAIN_SIGNATURE = "__saved_model_train_op"
 
+_INIT_OPS = ("saved_model_main_op", "legacy_init_op")
+_ASSETS = "saved_model_assets"
 _TRAIN_OP = "saved_model_train_op"
 _SAVERS = "savers"
-_PRUNING = re.compile(
-    r"(masks|thresholds|masked_weights|kernel|gradient_weights|old_weights|old_old_weights)(_.+)?", re.DOTALL
-)
+# A group's collections have its name behind theirs.
+_PRUNING_STATES = re.compile(r"(masks|thresholds|gradient_weights|old_weights|old_old_weights)(_.+)?", re.DOTALL)
+_PRUNED = re.compile(r"(masked_weights|kernel)(_.+)?", re.DOTALL)
 
 
 def nodes_of(meta_graph: meta_graph_pb2.MetaGraphDef, key: str) -> list[str]:
@@ -28,6 +30,21 @@ def nodes_of(meta_graph: meta_graph_pb2.MetaGraphDef, key: str) -> list[str]:
     if key not in meta_graph.collection_def:
         return []
     return [node_name(each) for each in meta_graph.collection_def[key].node_list.value]
+
+
+def init_ops(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
+    """The nodes that run when the model is loaded, from the two places where TensorFlow keeps them."""
+    found = [name for key in _INIT_OPS for name in nodes_of(meta_graph, key)]
+    if INIT_SIGNATURE in meta_graph.signature_def:
+        infos = meta_graph.signature_def[INIT_SIGNATURE].outputs.values()
+        found.extend(name for info in infos for name in tensor_nodes(info))
+    return found
+
+
+def pruning_states(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
+    """The collections of masks, thresholds, gradients and old weights; none if there are no masks."""
+    keys = meta_graph.collection_def.keys()
+    return [key for key in keys if _PRUNING_STATES.fullmatch(key)] if MASKS in keys else []
 
 
 def variables_of(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, list[variable_pb2.VariableDef]]:
@@ -44,8 +61,8 @@ def variables_of(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, list[vari
 def assets_of(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[meta_graph_pb2.AssetFileDef]:
     """The assets, from the two places where TensorFlow keeps them."""
     assets = list(meta_graph.asset_file_def)
-    if ASSETS in meta_graph.collection_def:
-        for packed in meta_graph.collection_def[ASSETS].any_list.value:
+    if _ASSETS in meta_graph.collection_def:
+        for packed in meta_graph.collection_def[_ASSETS].any_list.value:
             asset = meta_graph_pb2.AssetFileDef()
             if packed.Unpack(asset) and asset not in assets:
                 assets.append(asset)
@@ -60,10 +77,10 @@ def forget_removed(meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph) -> Non
       graph: What is left of its graph.
     """
     keys = list(meta_graph.collection_def)
-    pruned = MASKS in keys or "masked_weights" in keys
+    pruned = MASKS in keys
     for key in keys:
         collection = meta_graph.collection_def[key]
-        if key in (_TRAIN_OP, _SAVERS) or (pruned and _PRUNING.fullmatch(key)):
+        if key in (_TRAIN_OP, _SAVERS) or (pruned and (_PRUNING_STATES.fullmatch(key) or _PRUNED.fullmatch(key))):
             del meta_graph.collection_def[key]
             continue
         values = getattr(collection, collection.WhichOneof("kind") or "node_list").value

@@ -5,6 +5,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 
+from ..function_library import called_functions
+
 # How a node spells what it reads: 'node', 'node:1', or '^node' for a control dependency.
 Reference = str
 
@@ -66,6 +68,20 @@ class Graph:
                 queue.extend(map(node_name, self._nodes[name].input))
         return found
 
+    def called(self, names: Iterable[str]) -> list[node_def_pb2.NodeDef]:
+        """The nodes of the functions that some nodes call, directly or through others."""
+        functions = {function.signature.name: function for function in self.proto.library.function}
+        found: list[node_def_pb2.NodeDef] = []
+        queue = [self._nodes[name] for name in names]
+        while queue:
+            node = queue.pop()
+            # A function of TensorFlow 1 is called by a node that has its name for an operation.
+            for callee in (node.op, *called_functions(node)):
+                if (function := functions.pop(callee, None)) is not None:
+                    found.extend(function.node_def)
+                    queue.extend(function.node_def)
+        return found
+
     def source(self, reference: Reference) -> node_def_pb2.NodeDef | None:
         """The node that what `reference` names comes from, unchanged: through identities, reads, loops and branches."""
         node = self.maker(reference)
@@ -90,11 +106,18 @@ class Graph:
         return found
 
     def redirect(self, name: str, reference: Reference) -> None:
-        """Lets the readers of a node's only output read something else in its place; the node stays."""
+        """Lets the readers of a node's only output read something else in its place; the node stays.
+
+        What runs after the node runs after all that the node itself ran after.
+        """
+        controls = [each for each in self[name].input if each.startswith("^")]
         for node in self.proto.node:
+            if name not in map(node_name, node.input):
+                continue
             for index, each in enumerate(node.input):
                 if node_name(each) == name:
                     node.input[index] = f"^{node_name(reference)}" if each.startswith("^") else reference
+            node.input.extend(controls)
             _tidy_controls(node)
 
     def keep(self, names: Container[str]) -> None:
@@ -142,12 +165,13 @@ class Graph:
         """A copy in which nodes read what leads into loops and branches directly, and wait for no other node."""
         copy = Graph(self.proto)
         for node in copy.proto.node:
-            node.input[:] = map(copy._before_control_flow, data_inputs(node))
+            node.input[:] = map(copy.before_control_flow, data_inputs(node))
             for attribute in (_COLOCATION, _OUTPUT_SHAPES):
                 node.attr.pop(attribute, None)
         return copy.proto
 
-    def _before_control_flow(self, reference: Reference) -> Reference:
+    def before_control_flow(self, reference: Reference) -> Reference:
+        """What leads into the loops and branches on the way to `reference`, if it is there that it comes from."""
         while (node := self.maker(reference)) is not None and node.op in CONTROL_FLOW_OPS:
             reference = node.input[0]
         return reference

@@ -16,10 +16,11 @@ from ..parsed_features import parsed_features_of
 from ..signature_inputs import vocabulary_in
 from . import collection_defs
 from .checkpoint import Checkpoint
+from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE
 from .graph import Graph
 from .saver import Entry
 from .session_model import session_signatures
-from .stripped_meta_graph import INIT_SIGNATURE, TRAIN_SIGNATURE, FoldedWeight, StrippedMetaGraph
+from .stripped_meta_graph import FoldedWeight, StrippedMetaGraph
 
 TRAINING = tf.compat.v1.saved_model.tag_constants.TRAINING
 

@@ -54,7 +54,7 @@ class Saver:
         """Finds the saver in `graph`.
 
         Raises:
-          ValueError: It is not one of the kind that TensorFlow 1 has made since 2016.
+          ValueError: It is not one of the kind that TensorFlow 1.0 and later make.
         """
         self._graph = graph
         self._proto = saver_def
@@ -63,7 +63,10 @@ class Saver:
         if not self.exists:
             return
         if not self._nodes(_RESTORE_OP):
-            raise ValueError("its saver is not of the checkpoint format V2; save it again with TensorFlow 1.0 or later")
+            raise ValueError(
+                "its saver is not one of TensorFlow 1, or of its checkpoint format V1; save the model again with "
+                "TensorFlow 1.0 or later"
+            )
         restored = graph.reached([saver_def.restore_op_name])
         bound: set[Entry] = set()
         for name in sorted(restored):
@@ -92,11 +95,7 @@ class Saver:
     def barriers(self, kept: Collection[str]) -> set[str]:
         """The nodes that restore variables other than some that are kept."""
         restored = self._graph.reached([self._proto.restore_op_name] if self.exists else [])
-        return {
-            name
-            for name in restored
-            if self._graph[name].op in ASSIGN_OPS and self._graph.variable(self._graph[name].input[0]) not in kept
-        }
+        return assignments_to_others(self._graph, restored, kept)
 
     def forget(self, kept: Collection[str]) -> None:
         """Neither saves nor restores variables other than those that are kept; without any, the saver goes.
@@ -182,6 +181,12 @@ class Saver:
             constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(strings, tf.string, [len(strings)]))
             constant.attr.pop(_OUTPUT_SHAPES, None)
             node.input[index] = self._graph.add(constant).name
+
+
+def assignments_to_others(graph: Graph, names: Iterable[str], kept: Collection[str]) -> set[str]:
+    """Those of some nodes that assign to a variable other than those that are kept."""
+    assignments = {name: graph.variable(graph[name].input[0]) for name in names if graph[name].op in ASSIGN_OPS}
+    return {name for name, variable in assignments.items() if variable is not None and variable not in kept}
 
 
 def _output(reference: str) -> int:

@@ -7,15 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ..function_library import called_functions, drop_uncalled_functions
+from ..function_library import drop_uncalled_functions
 from . import collection_defs, values
 from .checkpoint import Checkpoint
 from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph, data_inputs, node_name, renamed
 from .masked_weights import MaskedWeight, is_product, masked_weights, without_product
-from .saver import ASSIGN_OPS, Entry, Saver
-
-INIT_SIGNATURE = "__saved_model_init_op"
-TRAIN_SIGNATURE = "__saved_model_train_op"
+from .saver import ASSIGN_OPS, Entry, Saver, assignments_to_others
 
 # Operations that read of a variable what its mask does not change.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized")
@@ -59,16 +56,13 @@ class StrippedMetaGraph:
         self.proto = meta_graph_pb2.MetaGraphDef()
         self.proto.CopyFrom(meta_graph)
         self.tags = tuple(sorted(meta_graph.meta_info_def.tags))
-        self.proto.signature_def.pop(TRAIN_SIGNATURE, None)
+        self.proto.signature_def.pop(collection_defs.TRAIN_SIGNATURE, None)
         self._checkpoint = checkpoint
         self._graph = Graph(meta_graph.graph_def)
         self._saver = Saver(self._graph, self.proto.saver_def)
         self._entries = dict(self._saver.entries)
-        self._masks = {
-            variable
-            for each in collection_defs.nodes_of(meta_graph, collection_defs.MASKS)
-            if each in self._graph and (variable := self._graph.variable(each)) is not None
-        }
+        self._masks = self._variables_in([collection_defs.MASKS])
+        self._pruning = self._masks | self._variables_in(collection_defs.pruning_states(meta_graph))
         found = masked_weights(self._graph, self._graph.reached(self._answering), self._masks)
         self._refuse_products_in_functions()
         self.bare_uses = self._uses_without(found)
@@ -77,13 +71,17 @@ class StrippedMetaGraph:
         self._cut()
         self.keys = self._restored_keys()
 
+    def _variables_in(self, collections: Iterable[str]) -> set[str]:
+        nodes = [name for key in collections for name in collection_defs.nodes_of(self.proto, key)]
+        return {variable for name in nodes if (variable := self._graph.variable(name)) is not None}
+
     @functools.cached_property
     def _answering(self) -> list[str]:
         """The nodes that the signatures and assets name."""
         infos = [
             info
             for name, signature in self.proto.signature_def.items()
-            if name != INIT_SIGNATURE
+            if name != collection_defs.INIT_SIGNATURE
             for info in (*signature.inputs.values(), *signature.outputs.values())
         ]
         infos.extend(asset.tensor_info for asset in collection_defs.assets_of(self.proto))
@@ -92,38 +90,21 @@ class StrippedMetaGraph:
     @functools.cached_property
     def _initializing(self) -> list[str]:
         """The nodes that run when the model is loaded, and those that initialize tables."""
-        infos = self.proto.signature_def[INIT_SIGNATURE].outputs.values() if self._has_init_signature else ()
-        keys = (*collection_defs.INIT_OPS, collection_defs.TABLE_INITIALIZERS)
-        return [
-            *(name for info in infos for name in collection_defs.tensor_nodes(info)),
-            *(name for key in keys for name in collection_defs.nodes_of(self.proto, key)),
-        ]
-
-    @property
-    def _has_init_signature(self) -> bool:
-        return INIT_SIGNATURE in self.proto.signature_def
+        tables = collection_defs.nodes_of(self.proto, collection_defs.TABLE_INITIALIZERS)
+        return [*collection_defs.init_ops(self.proto), *tables]
 
     def _refuse_products_in_functions(self) -> None:
-        functions = {function.signature.name: function for function in self._graph.proto.library.function}
-        queue = [self._graph[name] for name in self._graph.reached(self._answering)]
-        seen: set[str] = set()
-        while queue:
-            node = queue.pop()
-            for name in (node.op, *called_functions(node)):
-                if name in functions and name not in seen:
-                    seen.add(name)
-                    queue.extend(functions[name].node_def)
-                    if products := [each.name for each in functions[name].node_def if is_product(each)]:
-                        raise ValueError(
-                            f"a weight is multiplied by its mask in the function {name!r}, at {products[0]!r}, where "
-                            "it cannot take in the mask; build the graph under "
-                            "tf.compat.v1.disable_control_flow_v2()"
-                        )
+        for node in self._graph.called(self._graph.reached(self._answering)):
+            if is_product(node):
+                raise ValueError(
+                    f"a weight is multiplied by its mask in a function, at {node.name!r}, where it cannot take in the "
+                    "mask; build the graph under tf.compat.v1.disable_control_flow_v2()"
+                )
 
     def _uses_without(self, found: Iterable[MaskedWeight]) -> dict[Entry, str]:
         """The variables that answers depend on without a mask; refuses masks among them."""
         products = {each.product for each in found}
-        masks = self._masks | {mask for each in found for mask in each.masks}
+        self._pruning.update(mask for each in found for mask in each.masks)
         shapes = {name for name in self._graph.names if self._graph[name].op in _SHAPE_OPS}
         reached = self._graph.reached([*self._answering, *self._initializing], products | shapes)
         uses: dict[Entry, str] = {}
@@ -133,7 +114,7 @@ class StrippedMetaGraph:
             for variable in map(self._graph.variable, data_inputs(node)):
                 if variable is None or node.op in passing:
                     continue
-                if variable in masks and name in self._graph.reached(self._answering, products | shapes):
+                if variable in self._pruning and name in self._graph.reached(self._answering, products | shapes):
                     raise ValueError(
                         f"a signature uses the pruning variable {variable!r} otherwise than to multiply its weight by "
                         f"a mask: {node.op} {name!r}; save the model with signatures that neither prune nor report on "
@@ -198,12 +179,7 @@ class StrippedMetaGraph:
         graph, described = self._graph, collection_defs.variables_of(self.proto)
         needed = self._variables(graph.reached(self._answering))
         while True:
-            initializing = graph.reached(self._initializing)
-            barriers = {
-                name
-                for name in initializing
-                if graph[name].op in ASSIGN_OPS and graph.variable(graph[name].input[0]) not in needed
-            }
+            barriers = assignments_to_others(graph, graph.reached(self._initializing), needed)
             roots = [*self._answering, *self._initializing]
             for variable in needed:
                 for each in described.get(variable, ()):
@@ -212,6 +188,11 @@ class StrippedMetaGraph:
             if (variables := self._variables(kept)) == needed:
                 break
             needed |= variables
+        if left := sorted(self._pruning & needed):
+            raise ValueError(
+                f"it needs the pruning variable {left[0]!r} otherwise than to multiply a weight by it; save the model "
+                "with signatures that neither prune nor report on pruning"
+            )
         self._saver.forget(needed)
         graph.keep(kept | graph.reached(self._saver.roots))
         self._rename()

@@ -45,10 +45,11 @@ def values(
             node.op = "Placeholder"
             node.name = next(reversed(feeds)).removesuffix(":0")
             node.attr["dtype"].type = dtype
-    straightened.keep(straightened.reached(map(node_name, references)))
+    sources = {reference: graph.before_control_flow(reference) for reference in references}
+    straightened.keep(straightened.reached(map(node_name, sources.values())))
     with tf.Graph().as_default() as scratch:
         tf.graph_util.import_graph_def(straightened.proto, name="")
-        names = {each: each if ":" in each else f"{each}:0" for each in references}
+        names = {reference: each if ":" in each else f"{each}:0" for reference, each in sources.items()}
         present = {name: value for name, value in feeds.items() if node_name(name) in straightened}
         with tf.compat.v1.Session(graph=scratch) as session:
             return session.run(names, present)

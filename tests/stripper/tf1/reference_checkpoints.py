@@ -4,8 +4,9 @@ It runs in a process of its own; see benchmarks/reference.py.
 
     found = in_own_process(reference_checkpoints.__file__, "write", {}, {"folder": "/tmp/models"})
 
-leaves in each `/tmp/models/NAME` a checkpoint and, where the reference's tool does not fail, its `stripped.pb`. `found`
-holds for each model its `NAME/x`, the `NAME/y` that a session answers on that, and `NAME/failed`.
+leaves in each `/tmp/models/NAME` a checkpoint, a `saved_model` and, where the reference's tool does not fail, its
+`stripped.pb`. `found` holds for each model its `NAME/x`, the `NAME/y` that a session answers on that, and
+`NAME/failed`.
 """
 
 import pathlib
@@ -56,13 +57,10 @@ def _quantized(tf, pruning, cells, x):
     with tf.variable_scope("layer") as scope:
         weights = tf.get_variable("weights", [8, 3])
         masked = pruning.apply_mask(weights, scope, OPTION)
-        low, high = (
-            tf.get_variable(f"weights_quant/{name}", initializer=value) for name, value in (("min", -1.0), ("max", 1.0))
-        )
-        masked = tf.quantization.fake_quant_with_min_max_vars(
-            masked, low, high, name="weights_quant/FakeQuantWithMinMaxVars"
-        )
-        return tf.matmul(x, masked)
+        low = tf.get_variable("weights_quant/min", initializer=-1.0)
+        high = tf.get_variable("weights_quant/max", initializer=1.0)
+        name = "weights_quant/FakeQuantWithMinMaxVars"
+        return tf.matmul(x, tf.quantization.fake_quant_with_min_max_vars(masked, low, high, name=name))
 
 
 def _static_lstm(tf, pruning, cells, x):
@@ -125,6 +123,7 @@ def _write(arrays, options):
                     if "mask" in variable.op.name.split("/"):
                         variable.load(random.random(variable.shape) < 0.5, session)
                 saver.save(session, str(folder / "model.ckpt"), global_step=step)
+                tf.saved_model.simple_save(session, str(folder / "saved_model"), {"x": x}, {"y": y})
                 found[f"{name}/x"], found[f"{name}/y"] = session.run((x, y), {x: x_value})
         with tf.Graph().as_default():
             found[f"{name}/failed"] = np.array("")
