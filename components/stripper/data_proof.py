@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import apache_beam as beam
 import tensorflow as tf
+from absl import logging
 from apache_beam.utils import shared
 
 from .answers import reason
@@ -68,6 +69,13 @@ class DataProof:
                 f"does not take {report.refused.key}: {report.refused.what}. Give Stripper examples that it takes, or "
                 "another signature_name, or leave `examples` out."
             )
+        logging.info(
+            "Signature %r proven on %d examples, of which %d differ within the tolerance, by up to %g.",
+            signature,
+            report.examples,
+            report.differing,
+            report.max_absolute_difference,
+        )
         return report
 
     def compare(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofReport:
