@@ -6,11 +6,13 @@ Beam's workers import this module, so it imports no TFX.
 import dataclasses
 import functools
 import operator
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 import apache_beam as beam
 import tensorflow as tf
+from absl import logging
 from apache_beam.utils import shared
 
 from .answers import reason
@@ -67,27 +69,35 @@ class DataProof:
                 f"does not take {report.refused.key}: {report.refused.what}. Give Stripper examples that it takes, or "
                 "another signature_name, or leave `examples` out."
             )
+        logging.info(
+            "Signature %r proven on %d examples, of which %d differ within the tolerance, by up to %g.",
+            signature,
+            report.examples,
+            report.differing,
+            report.max_absolute_difference,
+        )
         return report
 
     def compare(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofReport:
         """Compares a stripped model with its source on every example.
 
         Args:
-          stripped: Folder of the stripped SavedModel. The report is handed over in a file beside it, which is deleted.
+          stripped: Folder of the stripped SavedModel. The report is handed over in one beside it, which is deleted.
           make_pipeline: Makes the pipeline to run on.
 
         Returns:
           The report, which is the same for every runner and number of workers.
         """
-        handover = f"{stripped.rstrip('/')}.proof"
+        folder = f"{stripped.rstrip('/')}.proof"
+        file = os.path.join(folder, "report.json")
+        tf.io.gfile.makedirs(folder)
         try:
             with make_pipeline() as pipeline:
-                _ = pipeline | "Compare" >> CompareOnExamples(self, stripped) | "HandOver" >> beam.Map(_write, handover)
-            with tf.io.gfile.GFile(handover) as stream:
+                _ = pipeline | "Compare" >> CompareOnExamples(self, stripped) | "HandOver" >> beam.Map(_write, file)
+            with tf.io.gfile.GFile(file) as stream:
                 return ProofReport.from_json(stream.read())
         finally:
-            for file in tf.io.gfile.glob(f"{handover}*"):
-                tf.io.gfile.remove(file)
+            tf.io.gfile.rmtree(folder)
             # In memory the workers are this process, where Beam keeps the last shared object: both models.
             shared.Shared().acquire(_Nothing)
 
@@ -108,13 +118,15 @@ class CompareOnExamples(beam.PTransform):
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Reads the files in batches, spreads these over the workers and adds up the reports on them."""
+        proof = self._proof
+        load = functools.partial(ModelPair, proof.source, self._stripped, proof.feed, proof.tolerance)
         return (
             pipeline
-            | "Files" >> beam.Create(self._proof.files)
+            | "Files" >> beam.Create(proof.files)
             | "SpreadFiles" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(_read, self._proof.feed.batch_size)
+            | "Read" >> beam.FlatMap(_read, proof.feed.batch_size)
             | "SpreadBatches" >> beam.Reshuffle()
-            | "CompareBatch" >> beam.ParDo(_CompareBatch(self._proof, self._stripped))
+            | "CompareBatch" >> beam.ParDo(_CompareBatch(load))
             # There is a batch at least, so no default is needed, for which Dask's runner lacks the side input.
             | "Sum" >> beam.CombineGlobally(_sum).without_defaults()
         )
@@ -123,14 +135,12 @@ class CompareOnExamples(beam.PTransform):
 class _CompareBatch(beam.DoFn):
     """Compares both models on a batch. They are loaded once in each process."""
 
-    def __init__(self, proof: DataProof, stripped: str) -> None:
-        self._proof = proof
-        self._stripped = stripped
+    def __init__(self, load: Callable[[], ModelPair]) -> None:
+        self._load = load
         self._handle = shared.Shared()
 
     def setup(self) -> None:
-        proof = self._proof
-        self._pair = self._handle.acquire(lambda: ModelPair(proof.source, self._stripped, proof.feed, proof.tolerance))
+        self._pair = self._handle.acquire(self._load)
 
     def process(self, batch: RecordBatch | Finding) -> Iterator[ProofReport]:
         yield ProofReport(refused=batch) if isinstance(batch, Finding) else self._pair.compare(batch)

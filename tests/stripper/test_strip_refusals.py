@@ -58,6 +58,40 @@ def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tm
     assert os.listdir(tmp_path) == ["source"]
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 1e-9])
+def test_strip_publishes_what_differs_within_the_tolerance_only(tolerance, small_model, tmp_path, monkeypatch):
+    save = strip._save
+
+    def save_a_little_more(plan, model, objects, folder):
+        objects[("weight",)].assign(np.float32([1.0, 1e-6, -2.0]))
+        save(plan, model, objects, folder)
+        objects[("weight",)].assign([1.0, 0.0, -2.0])
+
+    monkeypatch.setattr(strip, "_save", save_a_little_more)
+    with pytest.raises(verify.VerificationError, match="'y' differs, by up to"):
+        strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
+    strip_saved_model(small_model, tmp_path / "out", tolerance=1e-4)
+    assert sorted(os.listdir(tmp_path)) == ["out", "source"]
+
+
+@pytest.mark.parametrize(("tolerance", "error"), [(-1.0, ValueError), (float("nan"), ValueError), ("0", TypeError)])
+def test_strip_refuses_wrong_tolerances(tolerance, error, small_model, tmp_path):
+    with pytest.raises(error, match="tolerance is"):
+        strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_strip_publishes_nothing_if_the_further_check_fails(small_model, tmp_path):
+    def check(folder):
+        assert not (tmp_path / "out").exists()
+        assert list(tf.saved_model.load(folder).signatures) == ["double"]
+        raise LookupError("not this one")
+
+    with pytest.raises(LookupError, match="not this one"):
+        strip_saved_model(small_model, tmp_path / "out", check=check)
+    assert os.listdir(tmp_path) == ["source"]
+
+
 def test_strip_interrupted_leaves_nothing(small_model, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

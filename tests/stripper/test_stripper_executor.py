@@ -377,7 +377,7 @@ def test_do_honours_beam_pipeline_args(model, output, examples, monkeypatch):
     def fail(*unused):
         raise AssertionError("models were loaded in the component's own process")
 
-    monkeypatch.setattr("tfx_pruning.stripper.data_proof.ModelPair", fail)
+    monkeypatch.setattr("tfx_pruning.stripper.model_pair.ModelPair.__init__", fail)
     _do(model, output, [examples], context=context)
     assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 4
     assert os.listdir(output.uri) == ["Format-Serving"]
