@@ -1,7 +1,6 @@
 """A MetaGraph of a TensorFlow 1 SavedModel without what only training needs."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -75,7 +74,7 @@ class StrippedMetaGraph:
         nodes = [name for key in collections for name in collection_defs.nodes_of(self.proto, key)]
         return {variable for name in nodes if (variable := self._graph.variable(name)) is not None}
 
-    @functools.cached_property
+    @property
     def _answering(self) -> list[str]:
         """The nodes that the signatures and assets name."""
         infos = [
@@ -87,7 +86,7 @@ class StrippedMetaGraph:
         infos.extend(asset.tensor_info for asset in collection_defs.assets_of(self.proto))
         return [name for info in infos for name in collection_defs.tensor_nodes(info)]
 
-    @functools.cached_property
+    @property
     def _initializing(self) -> list[str]:
         """The nodes that run when the model is loaded, and those that initialize tables."""
         tables = collection_defs.nodes_of(self.proto, collection_defs.TABLE_INITIALIZERS)
@@ -172,7 +171,6 @@ class StrippedMetaGraph:
                 if info.WhichOneof("encoding") == "name" and node_name(info.name) in tensors:
                     weight = tensors[node_name(info.name)]
                     info.name = weight if ":" in weight else f"{weight}:0"
-        self.__dict__.pop("_answering", None)
 
     def _cut(self) -> None:
         """Removes all that neither answers nor initialization need, from the graph and all that names its nodes."""
