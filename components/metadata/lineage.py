@@ -155,10 +155,9 @@ class _Walk:
         """Finds the results."""
         level = {self._start}
         while level:
-            users = set(self._reader.users(level))
-            made = {use.artifact_id for uses in self._reader.outputs(users).values() for use in uses}
-            producers = self._reader.producers(made)
-            made = {id for id in made if producers.get(id) in users}
+            outputs = self._reader.outputs(self._reader.users(level))
+            # Of a cached execution too: what made its outputs had the same inputs.
+            made = {use.artifact_id for uses in outputs.values() for use in uses}
             self._read_inputs(made)
             found = [(id, each) for id in made for each in self.inputs.get(id, ()) if each.artifact_id in level]
             self.results.update(id for id, _ in found)

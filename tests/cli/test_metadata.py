@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -330,6 +331,17 @@ def test_help_has_examples_and_the_keys_of_the_json(arguments: list[str]) -> Non
     assert f"tfx-pruning metadata {' '.join(arguments)}" in printed
     assert "Examples:" in printed
     assert "JSON: {" in printed
+
+
+def test_commands_of_the_readme_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(connection, "open_store", _refuse_and_keep(opened))
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^ {4}tfx-pruning metadata (.+)$", readme, re.MULTILINE)
+    assert len(commands) == 3
+    for arguments in commands:
+        assert _refusal(*arguments.split()) == "Error: no server"
+    assert [config.WhichOneof("config") for config in opened] == ["sqlite", "mysql", "sqlite"]
 
 
 @pytest.mark.slow

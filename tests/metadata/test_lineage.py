@@ -194,7 +194,9 @@ def test_execution_that_puts_out_its_input(builder: StoreBuilder) -> None:
     builder.run("taxi", "run-1")
     builder.reuse("Tagger", {"model": 1}, {"tagged": 1}, STATE.COMPLETE, EVENT.OUTPUT)
     builder.execute("Pusher", {"model": 1}, {"pushed_model": "PushedModel"})
-    assert _outline(_lineage(builder, 1)) == ["Model 1 *", "  PushedModel 2"]
+    found = _lineage(builder, 1)
+    assert _outline(found) == ["Model 1 *", "  PushedModel 2"]
+    assert found.nodes[0].inputs == ()
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3])
