@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +12,15 @@ from . import metadata_view as view
 from .console import Output, reporting
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..metadata.artifacts import ArtifactRecord
     from ..metadata.store_reader import StoreReader
 
 _DB_VARIABLE = "TFX_PRUNING_DB"
 _PASSWORD_VARIABLE = "MYSQL_PWD"
 _LIMIT = 10
+_LARGEST_ID = 2**63 - 1
 
 _Function = Callable[..., None]
 
@@ -77,7 +81,7 @@ def command(context: click.Context, output: Output, db: str | None) -> None:
         others = _other_types(reader, artifacts)
     found = {"runs": [run.to_json() for run in runs], "artifacts": [artifact.to_json() for artifact in artifacts]}
 
-    def show(console: Any) -> None:
+    def show(console: "Console") -> None:
         view.show_runs(console, runs)
         console.print()
         view.show_artifacts(console, artifacts, MODEL, others)
@@ -142,7 +146,7 @@ def _artifacts(output: Output, db: str | None, type_name: str, pipeline: str | N
 
 
 @command.command("lineage", short_help="Show what an artifact came from and what came of it.")
-@click.argument("artifact_id", metavar="ID", type=click.IntRange(1))
+@click.argument("artifact_id", metavar="ID", type=click.IntRange(1, _LARGEST_ID))
 @click.option(
     "--across-runs", is_flag=True, help="Follow models that a training started from into the runs that made them."
 )
@@ -202,7 +206,7 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _other_types(reader: "StoreReader", artifacts: tuple[Any, ...]) -> list[str]:
+def _other_types(reader: "StoreReader", artifacts: tuple["ArtifactRecord", ...]) -> list[str]:
     """Types that the store has artifacts of, if there are none of the one that was asked for."""
     from ..metadata.artifacts import type_names
 

@@ -70,9 +70,9 @@ def show_artifacts(
         node = artifact.origin.node if artifact.origin else "made outside of a pipeline"
         stage = f", {artifact.stage}" if artifact.stage else ""
         _print(console, Text.assemble((f"{artifact.type} {artifact.id}", "bold"), f"  {node}{stage}"))
-        lines = dict(_lines(artifact))
-        width = max(map(len, lines))
-        for name, value in lines.items():
+        lines = list(_lines(artifact))
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
             style = _state_style(value) if name == "state" else ""
             _print(console, Text.assemble(f"  {name:<{width}}  ", (value, style)))
 

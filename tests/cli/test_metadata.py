@@ -251,7 +251,7 @@ def test_errors_are_one_line(taxi: pathlib.Path, tmp_path: pathlib.Path) -> None
     ("arguments", "message"),
     [
         (["runs"], "Missing option '--db': name the database there or in the variable TFX_PRUNING_DB."),
-        (["lineage", "0", "--db", "x"], "Invalid value for 'ID': 0 is not in the range x>=1."),
+        (["lineage", "0", "--db", "x"], "Invalid value for 'ID': 0 is not in the range 1<=x<=9223372036854775807."),
         (["runs", "--limit", "0", "--db", "x"], "Invalid value for '--limit': 0 is not in the range x>=1."),
         (["runs", "--db", "mysql://db"], "Invalid value for '--db': 'mysql://db' names no user and no database"),
     ],
@@ -318,10 +318,16 @@ def test_readable_properties(name: str, value: str | int | float, text: str) -> 
 def test_names_are_no_markup(empty: pathlib.Path) -> None:
     builder = StoreBuilder(empty)
     builder.run("[red]taxi[/red]", "[/]")
-    builder.execute("Trainer", {}, {"model": "Model"}, node="[bold]", custom={"model": {"note": "[b]x[/b]"}})
+    builder.execute(
+        "Trainer", {}, {"model": "Model"}, node="[bold]", custom={"model": {"note": "[b]x[/b]", "uri": "mine"}}
+    )
     assert "[red]taxi[/red]  [/]\n" in _printed("runs", "--db", empty)
     assert "\n[bold] " in _printed("runs", "--db", empty)
-    assert "  note      [b]x[/b]\n" in _printed("artifacts", "--db", empty)
+    assert _printed("artifacts", "--db", empty).splitlines()[-3:] == [
+        "  uri       root/[bold]/model",
+        "  note      [b]x[/b]",
+        "  uri       mine",
+    ]
     assert _printed("lineage", "1", "--db", empty) == "Model 1  [bold]  <- asked for\n"
 
 
