@@ -55,6 +55,12 @@ def test_engine_and_its_public_names_load_no_tfx() -> None:
     assert loaded.isdisjoint({"tfx", "tfx_bsl", "apache_beam", "ml_metadata"})
 
 
+def test_metadata_imports_neither_tfx_nor_tensorflow() -> None:
+    modules = sorted(f"tfx_pruning.metadata.{file.stem}" for file in (COMPONENTS / "metadata").glob("[a-z]*.py"))
+    assert "tfx_pruning.metadata.lineage" in modules
+    assert _loaded_after(f"import {', '.join(modules)}").isdisjoint({"keras", "tensorflow", "tfx", "apache_beam"})
+
+
 def test_components_import_each_other_relatively() -> None:
     absolute = [pair for pair in _all_imports(COMPONENTS) if pair[1].split(".")[0] in {"tfx_pruning", "components"}]
     assert absolute == []
