@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-_TOKEN = re.compile(r"""'[^'\\]*'|"[^"\\]*"|&&|\|\||!(?!=)|[^'"&|!]+|.""", re.DOTALL)
+_TOKEN = re.compile(r"""'[^'\\]*'|"[^"\\]*"|!=|&&|\|\||!|[^'"&|!]+|.""", re.DOTALL)
 _PYTHON = {"&&": " and ", "||": " or ", "!": " not "}
 _WORDS = {"true": True, "false": False}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
