@@ -99,12 +99,10 @@ class DagRun:
             raise failure
 
     def _run_dag(self, dag: dict[str, Any], parameters: dict[str, Any]) -> TaskFailedError | None:
-        tasks = dag["tasks"]
+        """The first failure of the tasks, if there is one."""
         failure = None
-        for name in graphlib.TopologicalSorter({key: _upstream(task) for key, task in tasks.items()}).static_order():
-            task = tasks.get(name)
-            if task is None:
-                raise ValueError(f"A task of the pipeline depends on {name!r}, which is not in the same DAG.")
+        for name in _order(dag):
+            task = dag["tasks"][name]
             always = task.get("triggerPolicy", {}).get("strategy") == _AFTER_FAILURES
             if failure is not None and not always:
                 continue
@@ -113,20 +111,21 @@ class DagRun:
                 self._ended(name, TaskResult(State.SKIPPED))
                 continue
             component = self._pipeline.components[task["componentRef"]["name"]]
-            if "dag" in component:
-                failed = self._run_dag(component["dag"], self._parameters(name, task, component, parameters))
-                self.results[name] = TaskResult(State.FAILED if failed else State.SUCCEEDED)
-                failure = failure or failed
-                continue
-            self._report(name, None)
             try:
-                result = self._run_task(name, task, component, parameters)
-            except (TaskFailedError, ValueError) as error:
+                values = self._parameters(name, task, component, parameters)
+                if "dag" in component:
+                    failed = self._run_dag(component["dag"], values)
+                    self.results[name] = TaskResult(State.FAILED if failed else State.SUCCEEDED)
+                    failure = failure or failed
+                    continue
+                self._report(name, None)
+                self._ended(name, self._run_task(name, task, component, values))
+            except TaskFailedError as error:
                 self._ended(name, TaskResult(State.FAILED))
-                failed = error if isinstance(error, TaskFailedError) else TaskFailedError(f"{name} failed: {error}")
-                failure = failure or failed
-            else:
-                self._ended(name, result)
+                failure = failure or error
+            except ValueError as error:
+                self._ended(name, TaskResult(State.FAILED))
+                failure = failure or TaskFailedError(f"{name} failed: {error}")
         return failure
 
     def _ended(self, name: str, result: TaskResult) -> None:
@@ -134,10 +133,9 @@ class DagRun:
         self._report(name, result.state)
 
     def _run_task(
-        self, name: str, task: dict[str, Any], component: dict[str, Any], parameters: dict[str, Any]
+        self, name: str, task: dict[str, Any], component: dict[str, Any], values: dict[str, Any]
     ) -> TaskResult:
         executor = self._pipeline.executor(component)
-        values = self._parameters(name, task, component, parameters)
         artifacts = {
             key: self._input_artifact(name, spec) for key, spec in task.get("inputs", {}).get("artifacts", {}).items()
         }
@@ -256,6 +254,9 @@ class DagRun:
 
 def _refuse(name: str, component: dict[str, Any], pipeline: PipelineFile, backend: Backend) -> None:
     if "dag" in component:
+        unknown = set(_order(component["dag"])) - set(component["dag"]["tasks"])
+        if unknown:
+            raise ValueError(f"Tasks of {name} depend on {', '.join(sorted(unknown))}, which are not in the same DAG.")
         if "outputs" in component["dag"]:
             raise ValueError(f"{name} hands on outputs of its tasks, which this launcher does not support.")
         for key, task in component["dag"]["tasks"].items():
@@ -269,6 +270,13 @@ def _refuse(name: str, component: dict[str, Any], pipeline: PipelineFile, backen
         )
     if not {"container", "importer", "resolver"} & set(executor):
         raise ValueError(f"{name} is neither a container, an importer nor a resolver, but {', '.join(executor)}.")
+
+
+def _order(dag: dict[str, Any]) -> list[str]:
+    """Names of the tasks, each after those that must have ended before; raises ValueError if that cannot be."""
+    return list(
+        graphlib.TopologicalSorter({name: _upstream(task) for name, task in dag["tasks"].items()}).static_order()
+    )
 
 
 def _upstream(task: dict[str, Any]) -> list[str]:

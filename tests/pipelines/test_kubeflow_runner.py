@@ -1,7 +1,9 @@
 import json
 import pathlib
+import re
 from typing import Any
 
+import kfp
 import kfp.components
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from tfx_pruning.pipelines.kubeflow_local.condition import holds
 from tfx_pruning.pipelines.kubeflow_resources import TaskResources
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
+ROOT = pathlib.Path(__file__).parents[2]
 ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
 COMPONENTS = {
     "CsvExampleGen",
@@ -112,6 +115,26 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
         "eval_args": {"num_steps": 20},
         "push_destination": {"filesystem": {"base_directory": "gs://bucket/root/serving"}},
     }
+
+
+def test_docs_submit_with_parameters_that_the_file_has(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = {}
+
+    class Client:
+        def __init__(self, host: str) -> None:
+            self.host = host
+
+        def create_run_from_pipeline_package(self, pipeline_file: str, arguments: dict[str, str]) -> None:
+            submitted.update(arguments)
+
+    monkeypatch.setattr(kfp, "Client", Client)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kubeflow.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    inputs = kfp.components.load_component_from_file(str(compiled.path)).component_spec.inputs
+    assert set(submitted) <= set(inputs)
+    hparams = PruningHParams.parse(submitted["hparams"])
+    assert (hparams.target_sparsity, hparams.target_step) == (0.95, 1200)
+    assert json.loads(submitted["pruning_args"]) == {"num_steps": 2000}
 
 
 @pytest.mark.parametrize(

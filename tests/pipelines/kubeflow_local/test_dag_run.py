@@ -317,6 +317,26 @@ def test_command_that_is_not_there_fails_the_task(pipeline: Pipeline) -> None:
         pipeline.run()
 
 
+@pytest.mark.parametrize(
+    ("upstream", "message"),
+    [("none", "Tasks of the pipeline depend on none, which are not in the same DAG"), ("last", "cycle")],
+)
+def test_order_that_cannot_be_is_refused_before_anything_runs(pipeline: Pipeline, upstream: str, message: str) -> None:
+    pipeline.add("first", _container(RECORD), dependentTasks=[upstream])
+    pipeline.add("last", _container(RECORD), dependentTasks=["first"])
+    with pytest.raises(ValueError, match=message):
+        pipeline.run()
+    assert pipeline.reported == []
+
+
+def test_nested_dag_without_its_parameter_fails(pipeline: Pipeline) -> None:
+    pipeline.components["part"] = {"dag": {"tasks": {}}}
+    inputs = {"parameters": {"here": {"componentInputParameter": "there"}}}
+    pipeline.tasks["part"] = {"componentRef": {"name": "part"}, "inputs": inputs}
+    with pytest.raises(TaskFailedError, match="part failed: the DAG that part is in has no parameter 'there'"):
+        pipeline.run()
+
+
 def test_loop_is_refused_before_anything_runs(pipeline: Pipeline) -> None:
     pipeline.add("first", _container(RECORD))
     pipeline.add("loop", _container(RECORD), parameterIterator={"itemInput": "x"})
