@@ -17,9 +17,10 @@ from typing import Any
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.artifact_store import ArtifactStore
 from tfx_pruning.pipelines.kubeflow_local.container_engine import ContainerEngine, PodmanEngine, ProcessEngine
-from tfx_pruning.pipelines.kubeflow_local.dag_run import DagRun, State, TaskFailedError
+from tfx_pruning.pipelines.kubeflow_local.dag_run import DagRun
 from tfx_pruning.pipelines.kubeflow_local.pipeline_file import PipelineFile
 from tfx_pruning.pipelines.kubeflow_local.shared_folder import make_folder
+from tfx_pruning.pipelines.kubeflow_local.task_result import State, TaskFailedError
 
 EXIT_FAILED = 1
 RUN_FILE = "run.json"

@@ -1,7 +1,6 @@
 """DagRun: one run of a compiled pipeline, task by task."""
 
 import dataclasses
-import enum
 import graphlib
 import json
 import pathlib
@@ -16,38 +15,12 @@ from tfx_pruning.pipelines.kubeflow_local.condition import holds
 from tfx_pruning.pipelines.kubeflow_local.container_engine import ContainerEngine
 from tfx_pruning.pipelines.kubeflow_local.pipeline_file import PipelineFile, is_of
 from tfx_pruning.pipelines.kubeflow_local.shared_folder import make_folder
+from tfx_pruning.pipelines.kubeflow_local.task_result import State, TaskFailedError, TaskResult
 
 LOG = "task.log"
 EXECUTOR_INPUT = "executor_input.json"
 _LOG_LINES = 20
 _AFTER_FAILURES = "ALL_UPSTREAM_TASKS_COMPLETED"
-
-
-class State(str, enum.Enum):
-    """How a task ended."""
-
-    SUCCEEDED = "SUCCEEDED"
-    SKIPPED = "SKIPPED"
-    FAILED = "FAILED"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """What a task came to.
-
-    Attributes:
-        state: How it ended.
-        artifacts: What it made, stored; a resolver that found nothing has an empty list.
-        parameters: Values it put out.
-    """
-
-    state: State
-    artifacts: dict[str, list[Artifact]] = dataclasses.field(default_factory=dict)
-    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class TaskFailedError(Exception):
-    """A task failed; the message names it and has the end of its log."""
 
 
 class DagRun:
@@ -164,26 +137,36 @@ class DagRun:
         make_folder(folder)
         if given["outputs"]["parameters"]:
             make_folder(folder / "parameters")
-        (folder / EXECUTOR_INPUT).write_text(json.dumps(given, indent=2), encoding="utf-8")
         environment = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
-        commands = [container]
         hook = container.get("lifecycle", {}).get("preCacheCheck")
         if hook is not None and self._backend is Backend.VERTEX:
-            commands.insert(0, hook)
-        for command in commands:
-            arguments = [inputs.replaced(part, given) for part in command.get("command", []) + command.get("args", [])]
-            status = self._engine.run(container["image"], arguments, environment, folder / LOG)
-            if status != 0:
-                raise TaskFailedError(
-                    f"{name} failed with the exit status {status}; the end of {folder / LOG}:\n{_tail(folder / LOG)}"
-                )
+            # What the hook says of the artifacts, the task itself is told.
+            self._run_command(name, container["image"], hook, environment, given, folder)
+            outputs = inputs.merged(outputs, _read_output(folder / inputs.OUTPUT_FILE))
+            given["outputs"]["artifacts"] = inputs.output_artifacts(outputs)
+        self._run_command(name, container["image"], container, environment, given, folder)
         output = _read_output(folder / inputs.OUTPUT_FILE)
-        for key, made in output.get("artifacts", {}).items():
-            if key in outputs and made.get("artifacts"):
-                outputs[key] = outputs[key].merged(made["artifacts"][0])
+        outputs = inputs.merged(outputs, output)
         values = inputs.output_parameters(component, given, output, name)
         stored = {key: [self._store.add(self._labelled(key, artifact))] for key, artifact in outputs.items()}
         return TaskResult(State.SUCCEEDED, stored, values)
+
+    def _run_command(
+        self,
+        name: str,
+        image: str,
+        command: dict[str, Any],
+        environment: dict[str, str],
+        given: dict[str, Any],
+        folder: pathlib.Path,
+    ) -> None:
+        (folder / EXECUTOR_INPUT).write_text(json.dumps(given, indent=2), encoding="utf-8")
+        arguments = [inputs.replaced(part, given) for part in command.get("command", []) + command.get("args", [])]
+        status = self._engine.run(image, arguments, environment, folder / LOG)
+        if status != 0:
+            raise TaskFailedError(
+                f"{name} failed with the exit status {status}; the end of {folder / LOG}:\n{_tail(folder / LOG)}"
+            )
 
     def _labelled(self, key: str, artifact: Artifact) -> Artifact:
         """The open-source backend adds a property to every artifact that it stores."""

@@ -48,15 +48,24 @@ def executor_input(
             },
         },
         "outputs": {
-            "artifacts": {
-                # The server names outputs by their keys until they are stored.
-                key: {"artifacts": [artifact.runtime_artifact(typed=True) | {"name": key}]}
-                for key, artifact in outputs.items()
-            },
+            "artifacts": output_artifacts(outputs),
             "parameters": {key: {"outputFile": str(folder / "parameters" / key)} for key in output_parameters},
             "outputFile": str(folder / OUTPUT_FILE),
         },
     }
+
+
+def output_artifacts(outputs: dict[str, Artifact]) -> dict[str, Any]:
+    """`outputs.artifacts` of an ExecutorInput; the server names them by their keys until they are stored."""
+    return {
+        key: {"artifacts": [artifact.runtime_artifact(typed=True) | {"name": key}]} for key, artifact in outputs.items()
+    }
+
+
+def merged(outputs: dict[str, Artifact], output: dict[str, Any]) -> dict[str, Artifact]:
+    """The artifacts with what a command says of them in its ExecutorOutput."""
+    made = {key: of_key["artifacts"] for key, of_key in output.get("artifacts", {}).items()}
+    return {key: artifact.merged(made[key][0]) if made.get(key) else artifact for key, artifact in outputs.items()}
 
 
 def replaced(argument: str, given: dict[str, Any]) -> str:

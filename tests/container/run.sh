@@ -18,6 +18,11 @@ fail() {
     exit 1
 }
 
+# Models that the tasks' user pushed.
+pushed() {
+    find "$WORK/root" -path "*/serving/*/saved_model.pb" -user 1000
+}
+
 [ "$(id -u)" = 0 ] || fail "run this as root: debootstrap and containers of another user need it"
 for program in podman runc ${BASE_IMAGE:-debootstrap}; do
     [ "$program" = "${BASE_IMAGE:-}" ] || command -v "$program" >/dev/null ||
@@ -60,14 +65,14 @@ fi
 
 echo "Image: $IMAGE"
 podman build --quiet --network=host --build-arg BASE_IMAGE="$BASE_IMAGE" --tag "$IMAGE" .
-podman image list --format "{{.Repository}}:{{.Tag}} {{.Size}}"
+podman image list --format "{{.Repository}}:{{.Tag}} {{.Size}}" "$IMAGE"
 
 # The tasks' user, as the Dockerfile has it, writes to the pipeline root.
 install -d -o 1000 -g 1000 "$WORK/root"
 $PYTHON -m tfx_pruning.pipelines.kubeflow_runner --output "$WORK/pipeline.yaml" --image "$IMAGE" \
     --pipeline-root "$WORK/root" --data-root "$DATA" 2>"$WORK/compile.log" || fail "$(cat "$WORK/compile.log")"
-before=$(find "$WORK/root/serving" -name saved_model.pb 2>/dev/null | wc -l)
+before=$(pushed | wc -l)
 $PYTHON -m tfx_pruning.pipelines.kubeflow_launcher "$WORK/pipeline.yaml" --engine=podman
-after=$(find "$WORK/root/serving" -name saved_model.pb -user 1000 2>/dev/null | wc -l)
+after=$(pushed | wc -l)
 [ "$after" -gt "$before" ] || fail "no model was pushed to $WORK/root/serving"
-echo "Pushed: $(find "$WORK/root/serving" -mindepth 1 -maxdepth 1 | sort | tail -1)"
+echo "Pushed: $(pushed | sort | tail -1)"

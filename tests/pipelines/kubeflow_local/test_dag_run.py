@@ -10,8 +10,9 @@ from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.artifact import Artifact
 from tfx_pruning.pipelines.kubeflow_local.artifact_store import ArtifactStore
 from tfx_pruning.pipelines.kubeflow_local.container_engine import ProcessEngine
-from tfx_pruning.pipelines.kubeflow_local.dag_run import DagRun, State, TaskFailedError
+from tfx_pruning.pipelines.kubeflow_local.dag_run import DagRun
 from tfx_pruning.pipelines.kubeflow_local.pipeline_file import PipelineFile
+from tfx_pruning.pipelines.kubeflow_local.task_result import State, TaskFailedError
 
 BLESSED = "(inputs.artifacts['blessing'].artifacts[0].metadata['blessed'] == 1.0)"
 # Leaves what it was given in the file 'seen', and metadata for the artifacts it was to make.
@@ -281,6 +282,16 @@ def test_driver_runs_before_the_task_on_vertex_alone(pipeline: Pipeline, backend
     pipeline.run(backend)
     log = (pipeline.folder / "gen" / "task.log").read_text(encoding="utf-8").split()
     assert log == (["driver", "task"] if runs else ["task"])
+
+
+def test_task_is_told_what_its_driver_says_of_its_artifacts(pipeline: Pipeline) -> None:
+    executor = _container(RECORD)
+    executor["container"]["lifecycle"] = {"preCacheCheck": _container(RECORD)["container"]}
+    pipeline.add("gen", executor, outputs={"examples": "tfx.Examples"})
+    pipeline.run(Backend.VERTEX)
+    (examples,) = pipeline.seen("gen")[0]["outputs"]["artifacts"]["examples"]["artifacts"]
+    assert examples["metadata"] == {"blessed": 1, "steps": 3}
+    assert examples["uri"] == str(pipeline.folder / "gen" / "examples" / "made")
 
 
 def test_task_gets_its_environment_and_an_empty_folder(pipeline: Pipeline) -> None:
