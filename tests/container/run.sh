@@ -75,4 +75,4 @@ before=$(pushed | wc -l)
 $PYTHON -m tfx_pruning.pipelines.kubeflow_launcher "$WORK/pipeline.yaml" --engine=podman
 after=$(pushed | wc -l)
 [ "$after" -gt "$before" ] || fail "no model was pushed to $WORK/root/serving"
-echo "Pushed: $(pushed | sort | tail -1)"
+echo "Pushed: $(dirname "$(pushed | sort | tail -1)")"

@@ -100,6 +100,7 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
     assert component.name == "chicago-taxi-pruning"
     inputs = component.component_spec.inputs
     assert all(of_input.type == "String" and of_input.optional for of_input in inputs.values())
+    assert all(spec["isOptional"] for spec in compiled.spec["root"]["inputDefinitions"]["parameters"].values())
     defaults = {name: of_input.default for name, of_input in inputs.items()}
     assert defaults.pop("data_root") == "gs://bucket/data"
     expected = PipelineConfig(
