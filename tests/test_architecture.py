@@ -94,6 +94,12 @@ def test_kfp_is_imported_in_kubeflow_runner_alone() -> None:
     assert importing <= {"pipelines/kubeflow_runner.py"}
 
 
+def test_kubeflow_launcher_loads_neither_kfp_nor_tfx() -> None:
+    loaded = _loaded_after("import tfx_pruning.pipelines.kubeflow_launcher")
+    assert "yaml" in loaded
+    assert loaded.isdisjoint({"kfp", "keras", "tensorflow", "tfx"})
+
+
 def test_executor_class_paths_start_with_the_package() -> None:
     import tfx_pruning
 
