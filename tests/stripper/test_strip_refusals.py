@@ -60,14 +60,14 @@ def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tm
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-9])
 def test_strip_publishes_what_differs_within_the_tolerance_only(tolerance, small_model, tmp_path, monkeypatch):
-    save = strip._save
+    save = ObjectModel._save
 
-    def save_a_little_more(plan, model, objects, folder):
+    def save_a_little_more(self, model, objects, folder):
         objects[("weight",)].assign(np.float32([1.0, 1e-6, -2.0]))
-        save(plan, model, objects, folder)
+        save(self, model, objects, folder)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
-    monkeypatch.setattr(strip, "_save", save_a_little_more)
+    monkeypatch.setattr(ObjectModel, "_save", save_a_little_more)
     with pytest.raises(verify.VerificationError, match="'y' differs, by up to"):
         strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
     strip_saved_model(small_model, tmp_path / "out", tolerance=1e-4)
