@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from . import loading, staging, verify
+from .checks import Checks
 from .folded_weights import FoldedWeight, folded_weights
 from .function_library import drop_uncalled_functions
 from .graph_rewrite import fold_masks
@@ -55,15 +56,10 @@ class ObjectModel:
         self.removed = tuple(sorted(graph.key(node) for node in graph.variables if node not in self._kept))
         self.kept: tuple[str, ...] = ()
 
-    def write(self, folder: str, records: Sequence[bytes] | None, tolerance: float) -> tuple[str, ...]:
+    def write(self, folder: str, checks: Checks) -> tuple[str, ...]:
         """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.
 
         Source and stripped model are in memory one after the other, with the kept variables only.
-
-        Args:
-          folder: The folder.
-          records: Serialized records for signatures that parse such, besides drawn inputs.
-          tolerance: By how much floating-point numbers of the answers may differ.
 
         Raises:
           OSError: The folder cannot be written.
@@ -73,12 +69,12 @@ class ObjectModel:
         with self._loaded(self._reduced()) as model:
             if self._rewritten is None:
                 self._save(model, self._objects_at(model), folder)
-            answers = verify.answers_of(self._source, model, self._meta_graph, records)
+            answers = verify.answers_of(self._source, model, self._meta_graph, checks.records)
             del model
         if self._rewritten is None:
-            checked = self._check(answers, folder, tolerance)
+            checked = self._check(answers, folder, checks)
         else:
-            checked = self._save_folded(answers, folder, tolerance)
+            checked = self._save_folded(answers, folder, checks)
         stripped = ObjectGraph(read_meta_graph(folder))
         self.kept = tuple(sorted(stripped.key(node) for node in stripped.variables))
         return checked
@@ -111,7 +107,7 @@ class ObjectModel:
         # Functions hold their variables in cycles.
         gc.collect()
 
-    def _save_folded(self, answers: Sequence[verify.SourceAnswers], folder: str, tolerance: float) -> tuple[str, ...]:
+    def _save_folded(self, answers: Sequence[verify.SourceAnswers], folder: str, checks: Checks) -> tuple[str, ...]:
         """Saves the model with weights that take in their masks, and checks it; returns the signatures' names.
 
         Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
@@ -124,7 +120,7 @@ class ObjectModel:
                     objects[self._places[node]].assign(value)
                 self._save(model, objects, folder)
                 del model, objects
-            return self._check(answers, folder, tolerance)
+            return self._check(answers, folder, checks)
 
         try:
             return save_and_check({weight.node: weight.positive for weight in self._weights})
@@ -134,7 +130,7 @@ class ObjectModel:
             logging.info("Saving the signs of pruned weights, too: %s", error)
         return save_and_check({weight.node: weight.product for weight in self._weights})
 
-    def _check(self, answers: Sequence[verify.SourceAnswers], folder: str, tolerance: float) -> tuple[str, ...]:
+    def _check(self, answers: Sequence[verify.SourceAnswers], folder: str, checks: Checks) -> tuple[str, ...]:
         """Sees that the stripped model in `folder` answers as its source did; returns the signatures' names."""
         meta_graph = read_meta_graph(folder)
         stripped = ObjectGraph(meta_graph)
@@ -148,7 +144,11 @@ class ObjectModel:
         def again() -> Any:
             return loading.load(self._source, self._graph)
 
-        return verify.verify(answers, self._meta_graph, tf.saved_model.load(folder), meta_graph, again, tolerance)
+        signatures = verify.verify(
+            answers, self._meta_graph, tf.saved_model.load(folder), meta_graph, again, checks.tolerance
+        )
+        checks.run_further(folder)
+        return signatures
 
     def _objects_at(self, model: Any) -> dict[Path, Any]:
         """The objects of a loaded model that stay, by their paths."""

@@ -9,6 +9,7 @@ from absl import logging
 from ..engine import sizes
 from . import staging
 from .answers import checked_tolerance
+from .checks import Checks
 from .meta_graph import has_objects, read_saved_model
 from .object_model import ObjectModel
 from .tf1.saved_model import GraphModel
@@ -86,15 +87,13 @@ def strip_saved_model(
         is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    records, tolerance = _records(examples), checked_tolerance(tolerance)
+    checks = Checks(_records(examples), checked_tolerance(tolerance), check)
     saved_model = read_saved_model(source)
     _refuse_overlap(source, destination)
     staging.refuse_occupied(destination, overwrite)
     model = ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
     with staging.staged(destination, overwrite) as folder:
-        checked = model.write(folder, records, tolerance)
-        if check is not None:
-            check(folder)
+        checked = model.write(folder, checks)
         report = StripReport(
             variables_removed=model.removed,
             variables_kept=model.kept,

@@ -1,7 +1,7 @@
 """Strips a SavedModel of TensorFlow 1: a graph, or several, without objects."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from .. import staging, verify
+from ..checks import Checks
 from ..loading import DEBUG_INFO
 from ..meta_graph import EXTRA_ASSETS, FILENAME
 from ..parsed_features import parsed_features_of
@@ -76,7 +77,7 @@ class GraphModel:
         self.kept = tuple(sorted({key for each in self._stripped for key in each.keys}))
         self.removed = tuple(key for key in self._checkpoint.keys if key not in self.kept)
 
-    def write(self, folder: str, records: Sequence[bytes] | None, tolerance: float) -> tuple[str, ...]:
+    def write(self, folder: str, checks: Checks) -> tuple[str, ...]:
         """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.
 
         Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
@@ -88,13 +89,13 @@ class GraphModel:
         """
         self._write(folder, {entry: each.positive for entry, each in self._folded.items()})
         try:
-            return self._check(folder, records, tolerance)
+            return self._check(folder, checks)
         except verify.VerificationError as error:
             if all(each.positive.tobytes() == each.product.tobytes() for each in self._folded.values()):
                 raise
             logging.info("Saving the signs of pruned weights, too: %s", error)
         self._write(folder, {entry: each.product for entry, each in self._folded.items()})
-        return self._check(folder, records, tolerance)
+        return self._check(folder, checks)
 
     def _folded_in_all(self) -> dict[Entry, FoldedWeight]:
         folded: dict[Entry, FoldedWeight] = {}
@@ -132,7 +133,7 @@ class GraphModel:
             if self.kept:
                 fingerprinting_utils.write_fingerprint(folder)
 
-    def _check(self, folder: str, records: Sequence[bytes] | None, tolerance: float) -> tuple[str, ...]:
+    def _check(self, folder: str, checks: Checks) -> tuple[str, ...]:
         checked: list[str] = []
         for source, stripped in zip(self._sources, self._stripped, strict=True):
             verify.compare_declarations(_without_operations(source), _without_operations(stripped.proto))
@@ -150,9 +151,10 @@ class GraphModel:
                     infos = source.signature_def[name].outputs.values()
                     roots = [node for info in infos for node in collection_defs.tensor_nodes(info)]
                     parsed = parsed_features_of(source, [graph[each] for each in sorted(graph.reached(roots))])
-                    answers = verify.source_answers(name, signature, parsed, vocabulary, records)
-                    answers.compare(after[name], lambda signature=signature: signature, tolerance)
+                    answers = verify.source_answers(name, signature, parsed, vocabulary, checks.records)
+                    answers.compare(after[name], lambda signature=signature: signature, checks.tolerance)
             checked.extend(before)
+        checks.run_further(folder)
         return tuple(dict.fromkeys(checked))
 
 
