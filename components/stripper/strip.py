@@ -18,6 +18,7 @@ from .function_library import drop_uncalled_functions
 from .graph_rewrite import fold_masks
 from .meta_graph import FILENAME, read_meta_graph, read_saved_model
 from .object_graph import ObjectGraph, Path, keep_only
+from .records import checked_records
 
 _EXTRA_ASSETS = "assets.extra"
 
@@ -87,7 +88,7 @@ def strip_saved_model(
         is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    records = _records(examples)
+    records = checked_records(examples)
     plan = _plan(source, destination, overwrite)
     graph = plan.graph
     with staging.staged(destination, overwrite) as folder:
@@ -118,26 +119,6 @@ def strip_saved_model(
         ", ".join(report.signatures_checked),
     )
     return report
-
-
-def _records(examples: Iterable[bytes] | None) -> list[bytes] | None:
-    if examples is None:
-        return None
-    if isinstance(examples, (str, bytes)):
-        raise TypeError(
-            f"examples is {type(examples).__name__}, expected an iterable of serialized records (bytes); "
-            "put a single record in a list, and read files with tf.data.TFRecordDataset."
-        )
-    records = list(examples)
-    for index, record in enumerate(records):
-        if not isinstance(record, bytes):
-            raise TypeError(
-                f"examples[{index}] is {type(record).__name__}, expected a serialized record (bytes); "
-                "call SerializeToString() on a tf.train.Example, numpy() on a tensor."
-            )
-    if not records:
-        raise ValueError("examples is empty; give at least one serialized record, or None to check on drawn inputs.")
-    return records
 
 
 def _refuse_overlap(source: str, destination: str) -> None:
