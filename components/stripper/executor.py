@@ -1,6 +1,7 @@
 """The executor of Stripper."""
 
 import itertools
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +14,18 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from .. import properties
-from .spec import EXAMPLES_KEY, MODEL_KEY, NUM_EXAMPLES_KEY, TRAINED_MODEL_KEY, refuse_num_examples
+from .export import ExportedFile, export_model
+from .spec import (
+    EXAMPLES_KEY,
+    EXPORT_KEY,
+    EXPORT_SIGNATURE_KEY,
+    EXPORT_TOLERANCE_KEY,
+    MODEL_KEY,
+    NUM_EXAMPLES_KEY,
+    TRAINED_MODEL_KEY,
+    decode_formats,
+    refuse_num_examples,
+)
 from .strip import StripReport, strip_saved_model
 
 _PREFERRED_SPLIT = "eval"
@@ -22,6 +34,8 @@ _RECORD_FORMATS = (
     example_gen_pb2.PayloadFormat.FORMAT_TF_SEQUENCE_EXAMPLE,
 )
 _FILE_FORMAT = "tfrecords_gzip"
+# Beside the serving model, where Pusher and Evaluator do not look.
+_EXPORTS_FOLDER = "exports"
 _FRACTIONS = (properties.TARGET_SPARSITY, properties.SPARSITY)
 
 
@@ -41,27 +55,46 @@ class Executor(base_executor.BaseExecutor):
             - trained_model: One Model artifact, whose serving model is stripped.
             - examples: Optional Examples artifacts with serialized tf.Examples or tf.SequenceExamples.
           output_dict: Artifacts by output.
-            - model: One Model artifact; the stripped model goes to its serving model folder.
+            - model: One Model artifact; the stripped model goes to its serving model folder, its exports to `exports`.
           exec_properties: Execution properties.
             - num_examples: How many examples are read, at most.
+            - export: JSON list of the names of the formats to export.
+            - export_signature: Optional name of the signature to export.
+            - export_tolerance: Optional tolerance for TFLite files.
 
         Raises:
           ValueError: The examples are not stored as gzipped TFRecords of those two kinds, or there are none; and as
-            `strip_saved_model`, which says what else is raised.
+            `strip_saved_model` and `export_model`, which say what else is raised. No model is left then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         trained = artifact_utils.get_single_instance(input_dict[TRAINED_MODEL_KEY])
         stripped = artifact_utils.get_single_instance(output_dict[MODEL_KEY])
         examples = input_dict.get(EXAMPLES_KEY)
+        formats = decode_formats(exec_properties[EXPORT_KEY])
+        source = path_utils.serving_model_path(trained.uri, path_utils.is_old_model_artifact(trained))
+        destination = path_utils.serving_model_dir(stripped.uri)
+        records = _records(examples, exec_properties[NUM_EXAMPLES_KEY]) if examples else None
 
-        report = strip_saved_model(
-            path_utils.serving_model_path(trained.uri, path_utils.is_old_model_artifact(trained)),
-            path_utils.serving_model_dir(stripped.uri),
-            examples=_records(examples, exec_properties[NUM_EXAMPLES_KEY]) if examples else None,
-        )
+        report = strip_saved_model(source, destination, examples=records)
+        exported: tuple[ExportedFile, ...] = ()
+        if formats:
+            try:
+                exported = export_model(
+                    destination,
+                    os.path.join(stripped.uri, _EXPORTS_FOLDER),
+                    formats,
+                    signature=exec_properties.get(EXPORT_SIGNATURE_KEY) or None,
+                    examples=records,
+                    tolerance=exec_properties.get(EXPORT_TOLERANCE_KEY),
+                    source=source,
+                )
+            except BaseException:
+                tf.io.gfile.rmtree(destination)
+                raise
 
         _copy_properties(trained, stripped)
         _set_properties(stripped, report)
+        _set_export_properties(stripped, exported)
         logging.info("Stripped model written to %s.", stripped.uri)
 
 
@@ -125,3 +158,10 @@ def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
     stripped.set_int_custom_property(properties.GZIPPED_BYTES, report.gzipped_bytes)
     stripped.set_int_custom_property(properties.VARIABLES_REMOVED, len(report.variables_removed))
     stripped.set_string_custom_property(properties.SIGNATURES_CHECKED, ",".join(report.signatures_checked))
+
+
+def _set_export_properties(stripped: types.Artifact, exported: tuple[ExportedFile, ...]) -> None:
+    for file in exported:
+        stripped.set_int_custom_property(properties.export_bytes(file.format), file.bytes)
+        stripped.set_int_custom_property(properties.export_gzipped_bytes(file.format), file.gzipped_bytes)
+        stripped.set_float_custom_property(properties.export_max_abs_difference(file.format), file.max_abs_difference)

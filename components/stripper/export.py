@@ -37,6 +37,7 @@ class ExportedFile:
       gzipped_bytes: Its length gzipped, at gzip's default level (6).
       max_abs_difference: The largest difference of a number in its answers from the stripped model's; 0.0 where each
         bit agrees.
+      checked_on: 'examples', 'drawn inputs', or, of Keras weights, 'variables'.
     """
 
     format: str
@@ -44,6 +45,7 @@ class ExportedFile:
     bytes: int
     gzipped_bytes: int
     max_abs_difference: float
+    checked_on: str
 
 
 def export_model(
@@ -151,12 +153,19 @@ class _Exporter:
                 f"The export {each.name!r} cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "
                 "destination in a folder that this process may write to, with room for it."
             ) from error
-        exported = ExportedFile(each.name, file, len(content), sizes.gzipped_length(content), difference)
+        exported = ExportedFile(
+            each.name, file, len(content), sizes.gzipped_length(content), difference, self._checked_on(each)
+        )
         logging.info(
             "Exported %s as %s: %d bytes, %d gzipped, largest difference %g.",
             *(self._path, each.name, exported.bytes, exported.gzipped_bytes, difference),
         )
         return exported
+
+    def _checked_on(self, each: Format) -> str:
+        if each.name == KERAS_WEIGHTS:
+            return "variables"
+        return "examples" if self._data().real else "drawn inputs"
 
     def _made(self, each: Format) -> tuple[bytes, float]:
         if each.name == KERAS_WEIGHTS:

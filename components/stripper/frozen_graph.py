@@ -30,14 +30,14 @@ def freeze(signature: Any, name: str) -> graph_pb2.GraphDef:
     """
     specs = signature.structured_input_signature[1]
     frozen = convert_to_constants.convert_variables_to_constants_v2(signature, lower_control_flow=False)
+    graph_def = frozen.graph.as_graph_def()
     if len(frozen.inputs) > len(specs):
-        kinds = sorted({_use_of(tensor) for tensor in frozen.inputs[len(specs) :]})
+        kinds = _resource_operations(graph_def)
         raise ValueError(
             f"The signature {name!r} cannot be a frozen graph: it uses what a GraphDef cannot hold, such as lookup "
             f"tables ({', '.join(kinds)}). Choose a signature without them, such as one that takes transformed "
             "features, with export_signature; or export no frozen graph."
         )
-    graph_def = frozen.graph.as_graph_def()
     _rename(graph_def, {tensor.op.name: key for key, tensor in zip(sorted(specs), frozen.inputs, strict=True)})
     keys = sorted(signature.structured_outputs)
     for key, tensor in zip(keys, frozen.outputs, strict=True):
@@ -97,13 +97,11 @@ def graph_as_written() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({option: before})
 
 
-def _use_of(resource: tf.Tensor) -> str:
-    """The operation that uses a resource of the graph, through any Identity."""
-    consumers = resource.consumers()
-    for operation in consumers:
-        if operation.type != "Identity":
-            return operation.type
-    return _use_of(consumers[0].outputs[0]) if consumers else "unused"
+def _resource_operations(graph_def: graph_pb2.GraphDef) -> list[str]:
+    """The operations on lookup tables, in all functions; without one, those that no constant can replace."""
+    functions = [graph_def.node, *(each.node_def for each in graph_def.library.function)]
+    operations = sorted({node.op for nodes in functions for node in nodes})
+    return [each for each in operations if "Table" in each] or [each for each in operations if "Resource" in each]
 
 
 def _rename(graph_def: graph_pb2.GraphDef, names: Mapping[str, str]) -> None:

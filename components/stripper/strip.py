@@ -121,8 +121,8 @@ def strip_saved_model(
     return report
 
 
-def _refuse_overlap(source: str, destination: str) -> None:
-    """Refuses a destination that would change the source, or be lost with it."""
+def refuse_overlap(source: str, destination: str) -> None:
+    """Raises a ValueError if a destination would change the source, or be lost with it."""
     outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
     if inner.startswith(outer):
         where = "is the source" if inner == outer else f"lies within the source {source!r}"
@@ -169,7 +169,7 @@ def _plan(source: str, destination: str, overwrite: bool) -> _Plan:
     meta_graph = read_meta_graph(source)
     graph = ObjectGraph(meta_graph)
     _refuse_unstrippable(source, graph)
-    _refuse_overlap(source, destination)
+    refuse_overlap(source, destination)
     staging.refuse_occupied(destination, overwrite)
     kept = graph.kept()
     if not any(map(graph.is_pruning_variable, kept)):

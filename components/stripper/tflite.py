@@ -58,6 +58,12 @@ def _explanation(signature: str, message: str) -> str:
             "Save the model with a signature that takes numeric features and none of these, and name it with "
             "export_signature."
         )
+    if "to be static" in message:
+        return (
+            f"The signature {signature!r} cannot be a TFLite file: TFLite runs its loops, such as those of recurrent "
+            "layers, for shapes that are known only. Save the model with a signature whose inputs have a fixed batch "
+            "size, such as tf.TensorSpec([1, ...]), and name it with export_signature."
+        )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return (
         f"The signature {signature!r} cannot be a TFLite file: {lines[0] if lines else 'the converter gave no reason'}."
