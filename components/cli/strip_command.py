@@ -65,8 +65,9 @@ def command(
       tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
       tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
     """
-    if not formats and (given := [name for name in ("export_dir", "signature", "tolerance") if locals()[name]]):
-        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --export.")
+    for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
+        if value is not None and not formats:
+            raise click.UsageError(f"{option} needs --export.")
     if not data and (needing := [name for name in formats if FORMATS[name].needs_examples]):
         raise click.UsageError(f"--export {needing[0]} needs examples for the range of activations: give --verify.")
     with output.working(f"Stripping {source}"):

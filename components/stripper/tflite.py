@@ -1,5 +1,6 @@
 """A signature as a TFLite file."""
 
+import contextlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,8 @@ def convert(model: str, signature: str, options: TFLiteOptions, examples: Sequen
 
         converter.representative_dataset = representative
     try:
-        return converter.convert()
+        with _no_deprecation_warning():
+            return converter.convert()
     except Exception as error:  # the converter raises ConverterError, RuntimeError, ValueError, ...
         raise ValueError(_explanation(signature, str(error))) from error
 
@@ -70,6 +72,14 @@ def _explanation(signature: str, message: str) -> str:
     )
 
 
+@contextlib.contextmanager
+def _no_deprecation_warning() -> Iterator[None]:
+    """Silences the warning that the interpreter moves to another package; this one comes with TensorFlow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
+        yield
+
+
 class TFLiteModel:
     """A TFLite file that can be called."""
 
@@ -81,9 +91,7 @@ class TFLiteModel:
         """
         types = tf.lite.experimental.OpResolverType
         kernels = types.AUTO if options.default_kernels else types.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with warnings.catch_warnings():
-            # It says that the interpreter moves to another package; this one comes with TensorFlow.
-            warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
+        with _no_deprecation_warning():
             interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=kernels)
         self._runner = interpreter.get_signature_runner(signature)
 

@@ -158,8 +158,9 @@ def test_a_weight_that_no_signature_uses_is_refused(tmp_path):
     inputs = keras.Input((6,))
     hidden = keras.layers.Dense(4, name="used")(inputs)
     model = keras.Model(inputs, [hidden, keras.layers.Dense(2, name="auxiliary")(hidden)])
+    served = keras.Model(inputs, hidden)
     spec = tf.TensorSpec([None, 6], tf.float32, name="x")
-    serve = tf.function(lambda x: {"y": model(x)[0]}, input_signature=[spec])
+    serve = tf.function(lambda x: {"y": served(x)}, input_signature=[spec])
     tf.saved_model.save(model, tmp_path / "source", signatures={"serving_default": serve})
     strip_saved_model(tmp_path / "source", tmp_path / "stripped")
     with pytest.raises(ValueError, match=r"'auxiliary/kernel' .* no signature uses it"):
