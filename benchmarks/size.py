@@ -30,6 +30,7 @@ from _table import publish
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.export import ExportedFile, export_model
 from tfx_pruning.stripper.formats import FORMATS
+from tfx_pruning.stripper.verify import VerificationError
 
 _SPARSITIES = (0.5, 0.9, 0.99)
 _EXAMPLES = 32
@@ -53,10 +54,10 @@ def main() -> int:
             for sparsity in _SPARSITIES:
                 model = _pruned(name, sparsity)
                 files = _exported(model, MODELS[name][1], pathlib.Path(folder, f"{name}_{sparsity}"))
-                for what, (raw, gzipped) in {**_bounds(model), **files[0]}.items():
-                    cells.setdefault(what, []).append(f"{raw:,}" if gzipped is None else f"{raw:,} / {gzipped:,}")
+                for what, found in {**_bounds(model), **files[0]}.items():
+                    cells.setdefault(what, []).append(_cell(found))
                 for what, seconds in _latencies(files[1], MODELS[name][1], arguments.runs).items():
-                    times.setdefault(what, []).append(f"{1e6 * seconds:.0f}")
+                    times.setdefault(what, []).append("refused" if np.isnan(seconds) else f"{1e6 * seconds:.0f}")
                 print(f"{name}, {sparsity:.0%}: done", file=sys.stderr, flush=True)
             rows += [[f"{name}, {what}", *found] for what, found in cells.items()]
             latencies += [[f"{name}, {what}", *found] for what, found in times.items()]
@@ -68,6 +69,7 @@ def main() -> int:
         [
             f"MLP: 1000-1500-1000-10, {_pruned('MLP', 0.5).count_params():,} parameters; CNN: 3x3 convolutions to 32, "
             f"64, 128 and a Dense, {_pruned('CNN', 0.5).count_params():,} parameters; initial weights, untrained.",
+            "Refused: TensorFlow's converter or kernels gave a file that does not answer as the model.",
             "The bound holds for kernels; biases count in full. Gzip at its default level; folders as one .tar.gz.",
         ],
     )
@@ -97,7 +99,13 @@ def _kernels(model: keras.Model) -> list[keras.Variable]:
     return [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
 
 
-def _bounds(model: keras.Model) -> dict[str, tuple[int, None]]:
+def _cell(found: int | tuple[int, int] | None) -> str:
+    if found is None:
+        return "refused"
+    return f"{found:,}" if isinstance(found, int) else " / ".join(f"{size:,}" for size in found)
+
+
+def _bounds(model: keras.Model) -> dict[str, int]:
     """Bytes of the entropy bound, by the width of a value."""
     kernels = [np.array(kernel) for kernel in _kernels(model)]
     others = model.count_params() - sum(kernel.size for kernel in kernels)
@@ -108,24 +116,31 @@ def _bounds(model: keras.Model) -> dict[str, tuple[int, None]]:
             kept = np.count_nonzero(kernel) / kernel.size
             entropy = -sum(p * np.log2(p) for p in (kept, 1 - kept) if p > 0)
             total += kernel.size * (entropy + kept * bits)
-        found[f"entropy bound, {name}"] = (round(total / 8), None)
+        found[f"entropy bound, {name}"] = round(total / 8)
     return found
 
 
 def _exported(
     model: keras.Model, shape: tuple[int, ...], folder: pathlib.Path
-) -> tuple[dict[str, tuple[int, int]], dict[str, ExportedFile]]:
-    """Bytes and gzipped bytes by format, and the files."""
+) -> tuple[dict[str, tuple[int, int] | None], dict[str, ExportedFile]]:
+    """Bytes and gzipped bytes by format, None where no correct file can be had, and the files."""
     spec = tf.TensorSpec([None, *shape], tf.float32, name="x")
     serve = tf.function(lambda x: {"scores": model(x, training=False)}, input_signature=[spec])
     tf.saved_model.save(model, folder / "source", signatures={"serving_default": serve})
     report = strip_saved_model(folder / "source", folder / "stripped")
-    files = export_model(
-        folder / "stripped", folder / "exports", list(FORMATS), examples=_examples(shape), source=folder / "source"
-    )
-    sizes = {"SavedModel": (report.stripped_bytes, report.gzipped_bytes)}
-    sizes |= {file.format: (file.bytes, file.gzipped_bytes) for file in files}
-    return sizes, {file.format: file for file in files}
+    sizes: dict[str, tuple[int, int] | None] = {"SavedModel": (report.stripped_bytes, report.gzipped_bytes)}
+    files = {}
+    examples = _examples(shape)
+    for name in FORMATS:
+        try:
+            (files[name],) = export_model(
+                folder / "stripped", folder / name, [name], examples=examples, source=folder / "source"
+            )
+            sizes[name] = (files[name].bytes, files[name].gzipped_bytes)
+        except VerificationError as error:
+            print(error, file=sys.stderr, flush=True)
+            sizes[name] = None
+    return sizes, files
 
 
 def _examples(shape: tuple[int, ...]) -> list[bytes]:
@@ -138,10 +153,13 @@ def _examples(shape: tuple[int, ...]) -> list[bytes]:
 
 
 def _latencies(files: Mapping[str, ExportedFile], shape: tuple[int, ...], runs: int) -> dict[str, float]:
-    """Median seconds of a run, by format and kernels."""
+    """Median seconds of a run, by format and kernels; NaN where there is no file."""
     x = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
     found = {}
     for name in _TIMED:
+        if name not in files:
+            found |= {f"{name}, {kernels}": float("nan") for kernels in _KERNELS}
+            continue
         interpreters = {kernels: _interpreter(files[name].path, kernels, x) for kernels in _KERNELS}
         seconds: dict[str, list[float]] = {kernels: [] for kernels in _KERNELS}
         for run in range(runs + 10):

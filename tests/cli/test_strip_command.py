@@ -140,7 +140,7 @@ def test_strip_refuses_exports_inside_of_the_model(place, source, run):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "There is no file 'data'"), (b"no records", "no file of TFRecords"), (b"", "hold no")],
+    [(None, "There is no file 'data'"), (b"this is text, not records", "no file of TFRecords"), (b"", "hold no")],
 )
 def test_strip_refuses_data_without_examples(content, message, source, run, tmp_path):
     if content is not None:
