@@ -292,15 +292,14 @@ def test_a_file_with_other_weights_is_refused(module_path, tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
-def test_a_frozen_graph_with_one_other_weight_is_refused(module_path, tmp_path, monkeypatch):
+def test_a_frozen_graph_whose_weights_are_off_by_one_bit_is_refused(module_path, tmp_path, monkeypatch):
     freeze = export.freeze
 
     def damaged(signature, name):
         graph_def = freeze(signature, name)
         node = next(each for each in graph_def.node if each.op == "Const" and each.attr["dtype"].type == 1)
-        value = tf.make_ndarray(node.attr["value"].tensor).copy()
-        value[np.unravel_index(np.argmax(np.abs(value)), value.shape)] *= 1.0001
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        value = tf.make_ndarray(node.attr["value"].tensor)
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.nextafter(value, 2 * value)))
         return graph_def
 
     monkeypatch.setattr(export, "freeze", damaged)
