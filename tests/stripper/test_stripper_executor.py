@@ -1,5 +1,6 @@
 """Stripper's executor on real artifacts."""
 
+import gzip
 import json
 import os
 
@@ -17,7 +18,13 @@ from tfx_pruning.stripper.proof_report import ProofReport
 from tfx_pruning.stripper.strip import StripReport
 from tfx_pruning.stripper.verify import VerificationError
 
-_DEFAULTS = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 256}
+_DEFAULTS = {
+    "splits": "null",
+    "signature_name": "serving_default",
+    "tolerance": 0.0,
+    "num_examples": 256,
+    "export": "[]",
+}
 
 
 @pytest.fixture
@@ -381,3 +388,42 @@ def test_do_honours_beam_pipeline_args(model, output, examples, monkeypatch):
     _do(model, output, [examples], context=context)
     assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 4
     assert os.listdir(output.uri) == ["Format-Serving"]
+
+
+@pytest.fixture
+def dense(dense_model, tmp_path):
+    """A Model artifact whose signature takes numbers."""
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(tmp_path / "dense")
+    os.makedirs(artifact.uri)
+    os.symlink(dense_model, tmp_path / "dense" / "Format-Serving")
+    return artifact
+
+
+def test_do_exports_beside_the_serving_model(dense, output):
+    _do(dense, output, export='["tflite", "keras_weights"]')
+    assert sorted(os.listdir(output.uri)) == ["Format-Serving", "exports"]
+    assert sorted(os.listdir(os.path.join(output.uri, "exports"))) == ["keras_weights.h5", "model.tflite"]
+    assert "exports" not in os.listdir(os.path.join(output.uri, "Format-Serving"))
+    with open(os.path.join(output.uri, "exports", "model.tflite"), "rb") as stream:
+        content = stream.read()
+    written = _custom_properties(output)
+    assert written["tflite_bytes"] == len(content)
+    assert abs(written["tflite_gzipped_bytes"] - len(gzip.compress(content, 6))) < 20
+    assert 0 <= float(written["tflite_max_abs_difference"]) < 1e-4
+    assert written["keras_weights_max_abs_difference"] == "0.0"
+    assert written["keras_weights_bytes"] == os.path.getsize(os.path.join(output.uri, "exports", "keras_weights.h5"))
+
+
+def test_do_leaves_no_model_if_an_export_fails(model, output):
+    with pytest.raises(ValueError, match=r"TFLite has no kernels for .*ParseExampleV2"):
+        _do(model, output, export='["tflite"]')
+    assert os.listdir(output.uri) == []
+    assert _custom_properties(output) == {}
+
+
+@pytest.mark.parametrize("value", ["tflite", '{"tflite": 1}', "[1]"])
+def test_do_refuses_formats_that_are_no_json_list(value, dense, output):
+    with pytest.raises(ValueError, match="expected a JSON list of format names"):
+        _do(dense, output, export=value)
+    assert os.listdir(output.uri) == []
