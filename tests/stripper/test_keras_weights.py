@@ -34,7 +34,9 @@ def _sequential(layers):
 def _functional():
     inputs = keras.Input((3, 6))
     hidden = keras.layers.LSTM(6)(inputs)
-    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6), keras.layers.BatchNormalization()])
+    # A layer with trainable weights behind one with others: the file has the trainable ones of both first.
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(6), keras.layers.BatchNormalization()]
+    inner = keras.Sequential([keras.Input((6,)), *layers])
     shared = keras.layers.Dense(6)
     hidden = keras.layers.Dropout(0.5)(shared(shared(inner(hidden))))
     return keras.Model(inputs, keras.layers.LayerNormalization()(hidden))
