@@ -96,17 +96,18 @@ def given(monkeypatch):
     """Has nothing stripped or proven; the records that strip_saved_model is given, and the files of the proofs."""
     seen = {"records": [], "files": []}
 
-    def strip(source, destination, *, examples, tolerance, check):
+    def strip(source, destination, formats, *, examples, check, **unused):
         seen["records"].append(examples)
         if check:
             check(destination)
-        return StripReport((), (), ("serving_default",), source_bytes=30, stripped_bytes=20, gzipped_bytes=10)
+        os.makedirs(destination)
+        return StripReport((), (), ("serving_default",), 30, 20, destination), ()
 
     def prove(proof, stripped, make_pipeline):
         seen["files"].append([f"{file.split}/{os.path.basename(file.path)}" for file in proof.files])
         return ProofReport(examples=1)
 
-    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_saved_model", strip)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_and_export", strip)
     monkeypatch.setattr("tfx_pruning.stripper.executor.DataProof.prove", prove)
     return seen
 
