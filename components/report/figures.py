@@ -60,7 +60,7 @@ def layers(document: ReportDocument) -> ReportFigure | None:
     caption = "Zeros in each pruned weight." if document.pruned_weights else "Zeros in each weight."
     if len(weights) > len(shown):
         caption += f" {len(weights) - len(shown)} more are in the table only."
-    headings = ("weight", "shape", "parameters", "not zero", "sparsity", "pruned")
+    headings: tuple[str, ...] = ("weight", "shape", "parameters", "not zero", "sparsity")
     rows = tuple(
         (
             weight.path,
@@ -68,10 +68,13 @@ def layers(document: ReportDocument) -> ReportFigure | None:
             f"{weight.size:,}",
             f"{weight.nonzero:,}",
             percent(weight.sparsity),
-            "yes" if weight.pruned else "no",
         )
         for weight in document.weights
     )
+    if len(document.pruned_weights) not in (0, len(document.weights)):
+        headings = (*headings, "pruned")
+        flags = ["yes" if weight.pruned else "no" for weight in document.weights]
+        rows = tuple((*row, flag) for row, flag in zip(rows, flags, strict=True))
     return ReportFigure(caption, plot.svg(caption), (headings, rows))
 
 

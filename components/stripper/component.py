@@ -5,6 +5,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
+from ..pruning_report import PruningReport
 from . import executor
 from .spec import DEFAULT_NUM_EXAMPLES, StripperSpec, refuse_num_examples
 
@@ -27,6 +28,8 @@ class Stripper(base_component.BaseComponent):
     Component `outputs` contains:
      - `model`: Channel of type `standard_artifacts.Model`, the stripped model. Its custom properties are those that
        PruningTrainer wrote on the input, and sizes, variables removed and signatures checked.
+     - `report`: Channel of type `PruningReport`, a page of HTML and its figures as JSON: sparsity of the stripped
+       model's weights, sizes, variables removed, signatures checked.
     """
 
     SPEC_CLASS = StripperSpec
@@ -58,5 +61,6 @@ class Stripper(base_component.BaseComponent):
                 examples=examples,
                 num_examples=num_examples,
                 model=types.Channel(type=standard_artifacts.Model),
+                report=types.Channel(type=PruningReport),
             )
         )

@@ -13,8 +13,11 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from .. import properties
-from .spec import EXAMPLES_KEY, MODEL_KEY, NUM_EXAMPLES_KEY, TRAINED_MODEL_KEY, refuse_num_examples
+from ..pruning_report import lineage
+from ..report.files import write_report
+from .spec import EXAMPLES_KEY, MODEL_KEY, NUM_EXAMPLES_KEY, REPORT_KEY, TRAINED_MODEL_KEY, refuse_num_examples
 from .strip import StripReport, strip_saved_model
+from .strip_document import strip_document
 
 _PREFERRED_SPLIT = "eval"
 _RECORD_FORMATS = (
@@ -42,6 +45,7 @@ class Executor(base_executor.BaseExecutor):
             - examples: Optional Examples artifacts with serialized tf.Examples or tf.SequenceExamples.
           output_dict: Artifacts by output.
             - model: One Model artifact; the stripped model goes to its serving model folder.
+            - report: One PruningReport artifact.
           exec_properties: Execution properties.
             - num_examples: How many examples are read, at most.
 
@@ -54,14 +58,19 @@ class Executor(base_executor.BaseExecutor):
         stripped = artifact_utils.get_single_instance(output_dict[MODEL_KEY])
         examples = input_dict.get(EXAMPLES_KEY)
 
+        source = path_utils.serving_model_path(trained.uri, path_utils.is_old_model_artifact(trained))
+        destination = path_utils.serving_model_dir(stripped.uri)
         report = strip_saved_model(
-            path_utils.serving_model_path(trained.uri, path_utils.is_old_model_artifact(trained)),
-            path_utils.serving_model_dir(stripped.uri),
+            source,
+            destination,
             examples=_records(examples, exec_properties[NUM_EXAMPLES_KEY]) if examples else None,
         )
 
         _copy_properties(trained, stripped)
         _set_properties(stripped, report)
+        hparams = trained.get_custom_property(properties.HPARAMS)
+        document = strip_document(source, destination, report, hparams, lineage(input_dict, output_dict))
+        write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         logging.info("Stripped model written to %s.", stripped.uri)
 
 

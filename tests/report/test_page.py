@@ -42,7 +42,6 @@ def test_sparsity_by_layer_is_that_of_the_saved_model(trained, shown):
             str(kernel.size),
             str(np.count_nonzero(kernel)),
             f"{np.mean(kernel == 0):.2%}".replace("%", " %"),
-            "yes",
         ]
         for path, kernel in kernels(trained).items()
     ]
@@ -164,7 +163,18 @@ def test_a_model_without_a_history_has_a_page():
     shown = PageText(page(ReportDocument("Model", (WeightReport("dense/kernel", (2, 3), 4, pruned=False),))))
     assert shown.tiles == {}
     assert set(shown.tables) == {"layers"}
-    assert shown.tables["layers"][1][-1] == "no"
+    assert shown.tables["layers"][1] == ["dense/kernel", "2 \N{MULTIPLICATION SIGN} 3", "6", "4", "33.33\xa0%"]
+
+
+def test_what_was_not_pruned_is_told_from_what_was():
+    weights = WeightReport("kernel", (2, 3), 3), WeightReport("bias", (3,), 3, pruned=False)
+    shown = PageText(page(ReportDocument("Model", weights)))
+    assert [(row[0], row[-1]) for row in shown.tables["layers"]] == [
+        ("weight", "pruned"),
+        ("kernel", "yes"),
+        ("bias", "no"),
+    ]
+    assert shown.tiles["Parameters left"].split() == ["3", "of", "6"]
 
 
 def test_a_page_on_hundreds_of_layers_and_a_long_training_is_bounded(trained):

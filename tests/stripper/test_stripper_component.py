@@ -5,7 +5,7 @@ from tfx import types
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
-from tfx_pruning import Stripper
+from tfx_pruning import PruningReport, Stripper
 from tfx_pruning.stripper.spec import StripperSpec
 
 
@@ -14,9 +14,10 @@ def model():
     return types.Channel(type=standard_artifacts.Model)
 
 
-def test_stripper_outputs_a_model(model):
+def test_stripper_outputs_a_model_and_a_report(model):
     stripper = Stripper(model=model)
-    assert list(stripper.outputs) == ["model"]
+    assert list(stripper.outputs) == ["model", "report"]
+    assert stripper.outputs["report"].type is PruningReport
     assert stripper.outputs["model"].type is standard_artifacts.Model
     assert stripper.inputs["trained_model"] is model
     assert stripper.exec_properties == {"num_examples": 256}
@@ -41,7 +42,7 @@ def test_stripper_runs_an_executor_that_can_be_imported_by_its_path(model):
 
 def test_stripper_artifacts_have_no_typed_properties_which_kubeflow_would_refuse():
     for channel in (*StripperSpec.INPUTS.values(), *StripperSpec.OUTPUTS.values()):
-        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples)
+        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples, PruningReport)
 
 
 @pytest.mark.parametrize("number", [0, -3])

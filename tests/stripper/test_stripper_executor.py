@@ -8,7 +8,9 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_pruning import properties
+from tfx_pruning import PruningReport, properties
+from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.files import read_report
 from tfx_pruning.stripper.executor import Executor
 from tfx_pruning.stripper.strip import StripReport
 
@@ -68,12 +70,20 @@ def given_records(monkeypatch):
         return StripReport((), (), ("serving_default",), source_bytes=30, stripped_bytes=20, gzipped_bytes=10)
 
     monkeypatch.setattr("tfx_pruning.stripper.executor.strip_saved_model", spy)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_document", lambda *_: ReportDocument("Stripped", ()))
     return given
+
+
+def _report(output):
+    """The report's artifact beside the model's."""
+    artifact = PruningReport()
+    artifact.uri = f"{output.uri}_report"
+    return artifact
 
 
 def _do(model, output, examples=None, num_examples=256):
     inputs = {"trained_model": [model]} | ({"examples": examples} if examples is not None else {})
-    Executor().Do(inputs, {"model": [output]}, {"num_examples": num_examples})
+    Executor().Do(inputs, {"model": [output], "report": [_report(output)]}, {"num_examples": num_examples})
 
 
 def _custom_properties(artifact):
@@ -101,6 +111,16 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
         properties.VARIABLES_REMOVED: len(variable_keys(taxi_model.path)) - kept,
         properties.SIGNATURES_CHECKED: "serving_default,transform_features",
     }
+    report = read_report(_report(output).uri)
+    assert report.sizes == {
+        "SavedModel before": written[properties.TRAINED_BYTES],
+        "SavedModel stripped": written[properties.STRIPPED_BYTES],
+        "SavedModel stripped and gzipped": gzipped,
+    }
+    assert list(report.stripping.variables_kept) == variable_keys(os.path.join(output.uri, "Format-Serving"))
+    assert report.stripping.signatures_checked == ("serving_default", "transform_features")
+    assert report.hparams == "target_sparsity=0.9"
+    assert report.lineage["input trained_model"] == f"Model: {model.uri}"
     assert snapshot(taxi_model.path) == before
 
 
