@@ -28,7 +28,7 @@ class PruningReportVisualization(visualizations.ArtifactVisualization):
 
         page = html.escape(read_text(f"{artifact.uri}/{HTML_NAME}"))
         frame = f'<iframe srcdoc="{page}" title="Pruning report" sandbox width="100%" height="900" frameborder="0">'
-        display.display(display.HTML(f"{frame}</iframe>"))
+        display.display(display.HTML(f"<div>{frame}</iframe></div>"))
 
 
 visualizations.get_registry().register(PruningReportVisualization)

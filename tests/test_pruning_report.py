@@ -1,7 +1,10 @@
 """PruningReport in ML Metadata, Kubeflow and notebooks."""
 
+import builtins
 import html
 import re
+import sys
+import types as pytypes
 
 import IPython.display
 import pytest
@@ -39,22 +42,27 @@ def test_both_components_put_out_a_report():
     assert [component.outputs["report"].type for component in (trainer, stripper)] == [PruningReport] * 2
 
 
-def test_a_notebook_shows_the_page_in_a_frame(artifact, monkeypatch):
+@pytest.fixture
+def context(tmp_path, monkeypatch):
+    """A notebook's InteractiveContext."""
+    # It needs nbformat, which is no dependency of tfx's, for the export of notebooks alone.
+    monkeypatch.setitem(sys.modules, "nbformat", sys.modules.get("nbformat", pytypes.ModuleType("nbformat")))
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    from tfx.orchestration.experimental.interactive.interactive_context import InteractiveContext
+
+    return InteractiveContext(pipeline_root=str(tmp_path / "pipeline"))
+
+
+def test_interactive_context_shows_the_page_in_a_frame(artifact, context, monkeypatch):
     shown = []
     monkeypatch.setattr(IPython.display, "display", shown.append)
-    visualization = types_registry().get_visualization(artifact.type_name)
-    visualization.display(artifact)
+    channel = types.Channel(type=PruningReport).set_artifacts([artifact])
+    context.show(channel)
     (output,) = shown
     (frame,) = re.findall(r'<iframe srcdoc="([^"]*)"', output.data)
     with open(f"{artifact.uri}/{HTML_NAME}", encoding="utf-8") as page:
         assert html.unescape(frame) == page.read()
     assert " sandbox " in output.data
-
-
-def types_registry():
-    from tfx.orchestration.experimental.interactive import visualizations
-
-    return visualizations.get_registry()
 
 
 def test_lineage_names_every_artifact_with_its_id_and_place():

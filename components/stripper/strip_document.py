@@ -32,7 +32,7 @@ def strip_document(
         title="Stripped model",
         weights=saved_weights(SavedVariables(stripped), masked_weights(SavedVariables(source))),
         sizes={
-            "SavedModel before": report.source_bytes,
+            "SavedModel before stripping": report.source_bytes,
             "SavedModel stripped": report.stripped_bytes,
             "SavedModel stripped and gzipped": report.gzipped_bytes,
         },

@@ -163,6 +163,20 @@ def test_a_training_that_broke_off_records_what_the_second_process_saw(tmp_path)
     assert history.sparsity[-1].reached == scope.prunings[0].sparsity()
 
 
+def test_a_training_on_two_replicas_is_recorded():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = build()
+        model.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
+    with pruning_scope(hparams(prune_option="first_order_gradient"), record=True) as scope:
+        model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    (history,) = scope.histories
+    assert steps_of(history) == UPDATES
+    for weight, state in zip(history.weights, scope.prunings[0].states, strict=True):
+        assert weight.after.zeros == state.size - int(state.kept())
+        assert sum(weight.scores.counts) > 0
+
+
 def test_weights_under_apply_mask_are_shown_as_they_act(tmp_path):
     from tfx_pruning import apply_mask
 

@@ -113,7 +113,7 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
     }
     report = read_report(_report(output).uri)
     assert report.sizes == {
-        "SavedModel before": written[properties.TRAINED_BYTES],
+        "SavedModel before stripping": written[properties.TRAINED_BYTES],
         "SavedModel stripped": written[properties.STRIPPED_BYTES],
         "SavedModel stripped and gzipped": gzipped,
     }
