@@ -309,8 +309,7 @@ class Pruning(Trackable):
         Args:
             step: Step to write at, integer scalar.
         """
-        summaries.write_scalars(self, step)
-        summaries.write_histograms(self, step)
+        summaries.write_pruning(self, step)
 
     def _observe_and_update(
         self,

@@ -131,12 +131,12 @@ class PruningCallback:
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
-            summaries.write_scalars(self._training.pruning, step)
+            summaries.write_pruning(self._training.pruning, step, histograms=False)
 
     def _write_histograms(self, step: int) -> None:
         if self._writer is not None:
             with self._writer.as_default(step):
-                summaries.write_histograms(self._training.pruning, step)
+                summaries.write_pruning(self._training.pruning, step, scalars=False)
 
     def _record_begin(self, step: int) -> None:
         if self._training.recorder is not None:
