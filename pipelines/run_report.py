@@ -15,6 +15,7 @@ from tfx_pruning.report.files import read_report
 
 _AUC = "auc"
 _ACCURACY = "binary_accuracy"
+_EXAMPLE_COUNT = "example_count"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +185,11 @@ def _metrics(evaluation_uri: str, model_name: str) -> ModelMetrics:
 
 def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
     values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
-    return {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+    return {
+        name: value["doubleValue"]
+        for name, value in values.items()
+        if "doubleValue" in value and name != _EXAMPLE_COUNT
+    }
 
 
 def _refusals(evaluation_uri: str) -> Iterator[str]:

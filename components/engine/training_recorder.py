@@ -92,8 +92,11 @@ class TrainingRecorder:
         sparsity, metrics = self._sparsity.points, self._metrics.points
         if not sparsity or sparsity[-1].step != step:
             self._sparsity.end_with(SparsityPoint(step, pruning.sparsity_asked(step), pruning.sparsity()))
-        if logs and (not metrics or metrics[-1].step != step):
-            self._metrics.end_with(_metrics_point(step, logs))
+        if logs and metrics and metrics[-1].step != step:
+            # Here are the validation's metrics too, which belong to the epochs.
+            self._metrics.end_with(
+                _metrics_point(step, {name: logs[name] for name in metrics[-1].values if name in logs})
+            )
 
     def history(self, pruning: Pruning) -> TrainingHistory:
         """What was gathered, and the weights as they are now."""

@@ -86,7 +86,17 @@ class Plot:
 
     def legend(self) -> None:
         """Puts the legend above the axes, where it hides nothing."""
-        self.axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.2)
+        self.axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=3,
+            borderaxespad=0.1,
+            borderpad=0.1,
+            columnspacing=0.9,
+            fontsize=10,
+            handlelength=1.3,
+            handletextpad=0.4,
+        )
 
     def svg(self, title: str) -> str:
         """The `<svg>` element.

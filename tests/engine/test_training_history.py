@@ -198,13 +198,14 @@ def test_weights_under_apply_mask_are_shown_as_they_act(tmp_path):
 def test_long_trainings_have_histories_of_bounded_size():
     model = build()
     with pruning_scope(hparams(pruning_frequency=1, begin_pruning_step=1), record=True) as scope:
-        fit(model, x=np.tile(X, [120, 1]), y=np.tile(Y, [120, 1]))
+        fit(model, x=np.tile(X, [120, 1]), y=np.tile(Y, [120, 1]), validation_data=(X[:16], Y[:16]))
     (history,) = scope.histories
     assert history.last_step == 2 * 120 * STEPS
     assert history.mask_updates == (StepRange(1, history.last_step, 1),)
     for series in (history.metrics, history.sparsity):
         assert CAPACITY / 2 <= len(series) <= CAPACITY + 1
         assert series[-1].step == history.last_step
+    assert {name for point in history.metrics for name in point.values} == {"loss"}
     assert len(json.dumps(history.to_dict())) < 200_000
 
 
