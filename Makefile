@@ -1,4 +1,4 @@
-# make venv | demo | test | test-quick | lint | lock | clean.   Needs python3.11 with venv and pip, and 4 GB of disk.
+# make venv | demo | test | test-quick | test-container | lint | lock | clean.  Needs python3.11, pip, 4 GB of disk.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat setup.py pyproject.toml | sha256sum 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export UV_NO_PROGRESS ?= 1
 
-.PHONY: help venv demo test test-quick lint lock clean
+.PHONY: help venv demo test test-quick test-container lint lock clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -52,6 +52,10 @@ test: venv
 test-quick: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e and not slow"
 
+# Not part of `test`: it needs root, podman and 12 GB of disk.
+test-container: venv
+	tests/container/run.sh
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,5 +67,5 @@ lock: venv
 	    --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file $(LOCK)
 
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo_output container_output *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,7 +83,7 @@ def reference_seconds(weight: np.ndarray, sparsity: float, repeats: int) -> list
     return found["seconds"].tolist()
 
 
-def _reference_modules() -> tuple[Any, Any]:
+def reference_modules() -> tuple[Any, Any]:
     """TensorFlow as the reference needs it, and the reference's `pruning` module."""
     import tensorflow.compat.v1 as tf
 
@@ -98,7 +98,7 @@ def _reference_modules() -> tuple[Any, Any]:
 
 
 def _masks(arrays: Arrays, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    tf, pruning = _reference_modules()
+    tf, pruning = reference_modules()
     found = {}
     for case, hparams in enumerate(options["hparams"]):
         trajectories = [values for name, values in arrays.items() if name.startswith(f"{case}/")]
@@ -169,7 +169,7 @@ def _masks_of_case(
 
 
 def _time(arrays: Arrays, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    tf, pruning = _reference_modules()
+    tf, pruning = reference_modules()
     hparams = pruning.get_pruning_hparams()
     hparams.override_from_dict({"target_sparsity": options["sparsity"], "initial_sparsity": options["sparsity"]})
     updater = pruning.Pruning(hparams, global_step=tf.constant(1))

@@ -18,6 +18,14 @@ GZIPPED_BYTES = "gzipped_bytes"  # int, the stripped SavedModel as one .tar.gz
 VARIABLES_REMOVED = "variables_removed"  # int
 SIGNATURES_CHECKED = "signatures_checked"  # str, their names joined by commas
 
+# If Stripper was given examples. What may be tiny is a str, as ML Metadata keeps six decimals of a float in SQLite.
+SIGNATURE_PROVEN = "signature_proven"  # str
+SPLITS_PROVEN = "splits_proven"  # str, their names joined by commas
+EXAMPLES_PROVEN = "examples_proven"  # int
+EXAMPLES_DIFFERING = "examples_differing"  # int, in any bit, within the tolerance
+MAX_ABSOLUTE_DIFFERENCE = "max_absolute_difference"  # str, a float
+TOLERANCE = "tolerance"  # str, a float
+
 PRUNING = (
     PRUNE_OPTION,
     GRADIENT_ESTIMATOR,

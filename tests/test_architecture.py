@@ -55,6 +55,12 @@ def test_engine_and_its_public_names_load_no_tfx() -> None:
     assert loaded.isdisjoint({"tfx", "tfx_bsl", "apache_beam", "ml_metadata"})
 
 
+def test_metadata_imports_neither_tfx_nor_tensorflow() -> None:
+    modules = sorted(f"tfx_pruning.metadata.{file.stem}" for file in (COMPONENTS / "metadata").glob("[a-z]*.py"))
+    assert "tfx_pruning.metadata.lineage" in modules
+    assert _loaded_after(f"import {', '.join(modules)}").isdisjoint({"keras", "tensorflow", "tfx", "apache_beam"})
+
+
 def test_components_import_each_other_relatively() -> None:
     absolute = [pair for pair in _all_imports(COMPONENTS) if pair[1].split(".")[0] in {"tfx_pruning", "components"}]
     assert absolute == []
@@ -86,6 +92,12 @@ def test_kfp_is_imported_in_kubeflow_runner_alone() -> None:
         if name.split(".")[0] == "kfp" or "kubeflow" in name.split(".")
     }
     assert importing <= {"pipelines/kubeflow_runner.py"}
+
+
+def test_kubeflow_launcher_loads_neither_kfp_nor_tfx() -> None:
+    loaded = _loaded_after("import tfx_pruning.pipelines.kubeflow_launcher")
+    assert "yaml" in loaded
+    assert loaded.isdisjoint({"kfp", "keras", "tensorflow", "tfx"})
 
 
 def test_executor_class_paths_start_with_the_package() -> None:

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The commands that are installed with the package."""

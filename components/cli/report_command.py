@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..report.document import ReportDocument
 
 _DB_VARIABLE = "TFX_PRUNING_DB"
+_PASSWORD_VARIABLE = "MYSQL_PWD"
 
 
 @click.command("report", short_help="Write the report on a model, a page of HTML.")
@@ -27,8 +28,9 @@ _DB_VARIABLE = "TFX_PRUNING_DB"
 @click.option(
     "--db",
     envvar=_DB_VARIABLE,
-    metavar="FILE",
-    help=f"SQLite file of ML Metadata that has the artifact.  [default: the variable {_DB_VARIABLE}]",
+    metavar="DATABASE",
+    help="ML Metadata that has the artifact: SQLite file, or mysql://USER@HOST[:PORT]/DATABASE with the password in "
+    f"{_PASSWORD_VARIABLE}.  [default: the variable {_DB_VARIABLE}]",
 )
 @reporting
 def command(output: Output, model: str, output_file: str, db: str | None) -> None:
@@ -83,20 +85,15 @@ def _folder(model: str, db: str | None) -> str:
             f"{model} is no folder; give that of a SavedModel or PruningReport, or an artifact's id in ML Metadata."
         )
     if db is None:
-        raise ValueError(f"Artifact {model} is looked up in ML Metadata: name its SQLite file with --db.")
+        raise ValueError(f"Artifact {model} is looked up in ML Metadata: name the database with --db.")
     return _uri(int(model), db)
 
 
 def _uri(artifact_id: int, db: str) -> str:
-    if not os.path.isfile(db):
-        raise ValueError(f"{db} is no file; name the SQLite file of ML Metadata with --db.")
-    import ml_metadata
-    from ml_metadata.proto import metadata_store_pb2
+    from ..metadata.connection import connection_config, open_store
 
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = db
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    artifacts = ml_metadata.MetadataStore(config).get_artifacts_by_id([artifact_id])
+    store = open_store(connection_config(db, os.environ.get(_PASSWORD_VARIABLE, "")))
+    artifacts = store.get_artifacts_by_id([artifact_id])
     if not artifacts:
         raise ValueError(f"{db} has no artifact {artifact_id}.")
     if artifacts[0].type not in ("tfx_pruning.PruningReport", "Model"):

@@ -10,7 +10,7 @@ from .allocation import Allocation
 from .fused import fused
 from .hparams import PruningHParams
 from .position_hash import hashed, seed_words
-from .selection import score_keys
+from .radix_select import score_keys
 
 
 class NOfM(Allocation):

@@ -1,32 +1,25 @@
-"""Selection: the mask that keeps the k largest scores, exactly k of them.
-
-The k-th score is found by a radix select: the bits of non-negative floats order as the floats do, so two histograms of
-16 bits each pin down a float32 (one does for a 16-bit float, four for a float64). Nothing is sorted, every shape is
-static, and the same integer operations run eagerly, in a graph and under XLA, so all three give the same mask.
-"""
+"""Selection: the mask that keeps the k largest scores, exactly k of them."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import tensorflow as tf
 
-from .position_hash import hashed, seed_words
-
-_DIGIT_BITS = 16
-_HALF_DIGIT = 1 << _DIGIT_BITS // 2
-_LOT_BITS = 32
-# What is not tied has this in place of a lot; no digit of it is counted.
-_NO_LOT = 1 << _LOT_BITS
-# Large tensors are gone through in parts, side by side on the processor's cores, by code that XLA compiles once, for a
-# part has one size; the last part begins so early that it is as long as the others. XLA goes through a part in tiles
-# that stay in a core's cache. For small tensors, calling compiled code would cost more than it saves.
-_PART = 1 << 18
-_TILE = 1 << 15
-# By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
-_BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
-_KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
+from .position_hash import seed_words
+from .radix_select import (
+    KEYS,
+    PART,
+    Formula,
+    Keys,
+    Parts,
+    Scalars,
+    digit_counts,
+    kth_largest,
+    large_digit_counts,
+    score_keys,
+)
+from .ties import LOT_BITS, LargeTies, lots_of_tied, tied_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Scores:
         inputs: Tensors of one shape.
     """
 
-    formula: Callable[..., tf.Tensor]
+    formula: Formula
     inputs: tuple[tf.Tensor, ...]
 
     @property
@@ -49,13 +42,6 @@ class Scores:
     def tensor(self) -> tf.Tensor:
         """The scores themselves."""
         return self.formula(*self.inputs)
-
-
-Scalars: TypeAlias = tuple[tf.Tensor, ...]
-# (position of the first input, scalars, inputs) -> keys: non-negative integers, one for each element of the inputs.
-Keys: TypeAlias = Callable[[tf.Tensor, Scalars, tuple[tf.Tensor, ...]], tf.Tensor]
-# (start, scalars, inputs, first, known, places) -> how many keys have each digit, as `_digit_counts`.
-PartCounts: TypeAlias = Callable[..., tf.Tensor]
 
 
 def top_k_mask(
@@ -159,12 +145,12 @@ def _checked_count(k: int | tf.Tensor, flat: Sequence[Scores]) -> tf.Tensor:
 
 
 def _is_large(flat: Scores) -> bool:
-    return flat.shape[0] is not None and flat.shape[0] >= _PART
+    return flat.shape[0] is not None and flat.shape[0] >= PART
 
 
 @functools.cache
 def _traced_select(
-    formulas: tuple[Callable[..., tf.Tensor] | None, ...], inputs: tuple[tuple[tf.DType, ...], ...], mask: tf.DType
+    formulas: tuple[Formula | None, ...], inputs: tuple[tuple[tf.DType, ...], ...], mask: tf.DType
 ) -> tf.types.experimental.PolymorphicFunction:
     """`_select`, traced once for all sizes: a graph that prunes a hundred weights calls it a hundred times.
 
@@ -180,7 +166,7 @@ def _traced_select(
 
 
 def _select(
-    formulas: Sequence[Callable[..., tf.Tensor] | None],
+    formulas: Sequence[Formula | None],
     dtype: tf.DType,
     inputs: Sequence[tuple[tf.Tensor, ...]],
     k: tf.Tensor,
@@ -188,33 +174,32 @@ def _select(
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
     flat = [Scores(formula or tf.identity, values) for formula, values in zip(formulas, inputs, strict=True)]
 
-    def kth_largest(
-        keys: Callable[[Callable[..., tf.Tensor]], Keys],
-        part_counts: Callable[[Callable[..., tf.Tensor]], PartCounts],
+    def kth_key(
+        keys: Callable[[Formula], Keys],
+        parts: Sequence[Parts | None],
         scalars: Scalars,
         k: tf.Tensor,
         of: tf.DType,
         bits: int,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def digit_counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        def counts(known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
             return tf.add_n(
                 [
-                    _large_digit_counts(part_counts(each.formula), start, scalars, each.inputs, known, places)
+                    large_digit_counts(keys(each.formula), start, scalars, each.inputs, known, places, own_parts)
                     if formula
-                    else _digit_counts(keys(each.formula), start, scalars, each.inputs, None, known, places)
-                    for formula, start, each in zip(formulas, starts, flat, strict=True)
+                    else digit_counts(keys(each.formula), start, scalars, each.inputs, None, known, places)
+                    for formula, start, each, own_parts in zip(formulas, starts, flat, parts, strict=True)
                 ]
             )
 
-        return _kth_largest(digit_counts, size, k, of, bits)
+        return kth_largest(counts, size, k, of, bits)
 
     scores = flat[0].formula(*(value[:0] for value in flat[0].inputs)).dtype
     # Positions are counted through all weights.
     starts = tf.unstack(tf.cumsum([0, *(tf.size(each.inputs[0]) for each in flat)]))
     *starts, size = starts
-    kth, above, equal = kth_largest(
-        _keys_of_scores, _part_counts_of_scores, (), tf.maximum(k, 1), _KEYS[scores.size], 8 * scores.size
-    )
+    everywhere = [None] * len(flat)
+    kth, above, equal = kth_key(_keys_of_scores, everywhere, (), tf.maximum(k, 1), KEYS[scores.size], 8 * scores.size)
     score = tf.bitcast(tf.cast(kth, tf.uint16) if scores.size == 2 else kth, scores)
     threshold = tf.where(k > 0, tf.cast(score, tf.float32), float("inf"))
     kth = tf.where(k > 0, kth, kth.dtype.max)
@@ -222,10 +207,15 @@ def _select(
 
     def some_of_the_tied() -> list[tf.Tensor]:
         scalars = (kth, *seed_words(seed))
-        last, _, _ = kth_largest(_lots_of_tied, _part_counts_of_lots, scalars, room, tf.int64, _LOT_BITS)
+        ties = [
+            LargeTies(formula, kth, each.inputs, dtype) if formula else None
+            for formula, each in zip(formulas, flat, strict=True)
+        ]
+        parts = [own and own.parts for own in ties]
+        last, _, _ = kth_key(lots_of_tied, parts, scalars, room, tf.int64, LOT_BITS)
         return [
-            (_compiled_tied_mask if formula else _tied_mask)(each.formula, start, scalars, last, each.inputs, dtype)
-            for formula, start, each in zip(formulas, starts, flat, strict=True)
+            own.mask(start, scalars, last) if own else tied_mask(each.formula, start, scalars, last, each.inputs, dtype)
+            for own, start, each in zip(ties, starts, flat, strict=True)
         ]
 
     def all_of_the_tied() -> list[tf.Tensor]:
@@ -237,33 +227,15 @@ def _select(
     return tf.cond((k > 0) & (equal > room), some_of_the_tied, all_of_the_tied), threshold
 
 
-def _mask(
-    formula: Callable[..., tf.Tensor], inputs: tuple[tf.Tensor, ...], kth: tf.Tensor, dtype: tf.DType
-) -> tf.Tensor:
+def _mask(formula: Formula, inputs: tuple[tf.Tensor, ...], kth: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(score_keys(formula(*inputs)) >= kth, dtype)
 
 
 _compiled_mask = tf.function(_mask, jit_compile=True, autograph=False)
 
 
-def _tied_mask(
-    formula: Callable[..., tf.Tensor],
-    start: tf.Tensor,
-    scalars: Scalars,
-    last: tf.Tensor,
-    inputs: tuple[tf.Tensor, ...],
-    dtype: tf.DType,
-) -> tf.Tensor:
-    """Mask of the scores above the k-th, and of those equal to it whose lots are `last` or more."""
-    keys, lots = score_keys(formula(*inputs)), _lots_of_tied(formula)(start, scalars, inputs)
-    return tf.cast((keys > scalars[0]) | ((lots >= last) & (lots < _NO_LOT)), dtype)
-
-
-_compiled_tied_mask = tf.function(_tied_mask, jit_compile=True, autograph=False)
-
-
 @functools.cache
-def _keys_of_scores(formula: Callable[..., tf.Tensor]) -> Keys:
+def _keys_of_scores(formula: Formula) -> Keys:
     """`score_keys` of what the formula gives."""
 
     def keys(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
@@ -271,178 +243,3 @@ def _keys_of_scores(formula: Callable[..., tf.Tensor]) -> Keys:
         return score_keys(formula(*inputs))
 
     return keys
-
-
-@functools.cache
-def _lots_of_tied(formula: Callable[..., tf.Tensor]) -> Keys:
-    """Lots of the scores whose key is the first of the scalars; the others are the words of a seed.
-
-    A lot is a hash of the score's position: no two are equal, so none is left to decide.
-    """
-
-    def lots(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        kth, *words = scalars
-        keys = score_keys(formula(*inputs))
-        positions = tf.cast(start + tf.range(tf.size(keys)), tf.uint32)
-        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NO_LOT)
-
-    return lots
-
-
-def score_keys(scores: tf.Tensor) -> tf.Tensor:
-    """Non-negative integers that order as floating scores do; NaN and negative scores count as zero.
-
-    Processors and XLA may compare denormal floats as zeros; integers they compare as they are.
-    """
-    bits = tf.bitcast(scores, _BITS[scores.dtype.size])
-    infinity = tf.bitcast(tf.constant(float("inf"), scores.dtype), bits.dtype)
-    # NaN, and all that has a minus sign, lies above infinity.
-    bits = tf.where(bits <= infinity, bits, tf.zeros([], bits.dtype))
-    key = _KEYS[bits.dtype.size]
-    return tf.bitcast(bits, key) if bits.dtype.size == key.size else tf.cast(bits, key)
-
-
-def _kth_largest(
-    digit_counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: tf.Tensor, k: tf.Tensor, dtype: tf.DType, bits: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The k-th largest of non-negative keys, all below 2^bits; how many are larger, how many equal.
-
-    Args:
-        digit_counts: (known, places) -> how many keys have each digit, as `_digit_counts`.
-        size: How many keys there are.
-        k: int32 scalar, 1 <= k <= size.
-        dtype: Dtype of the keys.
-        bits: A multiple of 16.
-    """
-    kth = tf.zeros([], dtype)
-    above = tf.zeros([], tf.int32)
-    equal = size
-    for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        places = tf.constant(shift, dtype)
-        digit, larger, equal = _kth_digit(digit_counts(kth, places), k - above)
-        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, dtype), places))
-        above += larger
-    return kth, above, equal
-
-
-def _digit_counts(
-    keys: Keys,
-    start: tf.Tensor,
-    scalars: Scalars,
-    inputs: tuple[tf.Tensor, ...],
-    first: tf.Tensor | None,
-    known: tf.Tensor,
-    places: tf.Tensor,
-) -> tf.Tensor:
-    """How many keys have each digit.
-
-    Args:
-        keys: See `Keys`.
-        start: Position of the first of `inputs`.
-        scalars: See `Keys`.
-        inputs: See `Scores`; flat.
-        first: Which of `inputs` is the first one that counts; None for all.
-        known: What is known of the key that is looked for; others that differ from it there are left out.
-        places: How many bits there are below the digit.
-
-    Returns:
-        int32 of shape [65536].
-    """
-    # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
-    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(start, scalars, inputs), known), places)
-    beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
-    if first is not None:
-        digits = tf.where(tf.range(tf.size(digits)) < first, beyond, digits)
-    return tf.raw_ops.DenseBincount(input=digits, size=beyond, weights=tf.constant([], tf.int32))
-
-
-def _counts_by_parts(
-    counts: PartCounts,
-    length: int,
-    start: tf.Tensor,
-    scalars: Scalars,
-    inputs: tuple[tf.Tensor, ...],
-    first: tf.Tensor | None,
-    known: tf.Tensor,
-    places: tf.Tensor,
-) -> tf.Tensor:
-    """`_digit_counts`, as the sum of `counts` over parts of `length`; there is at least one."""
-    size = tf.size(inputs[0])
-    last = size - length
-
-    def add(begin: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        at = tf.minimum(begin, last)
-        fresh = begin if first is None else tf.maximum(begin, first)
-        part = tuple(tf.slice(value, [at], [length]) for value in inputs)
-        return begin + length, total + counts(start + at, scalars, part, fresh - at, known, places)
-
-    begin = tf.constant(0) if first is None else first - first % length
-    nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
-    _, total = tf.while_loop(lambda begin, _: begin < size, add, (begin, nothing))
-    return total
-
-
-@functools.cache
-def _part_counts(keys: Keys) -> PartCounts:
-    """Counts of the digits of a part's keys, compiled."""
-    counts = functools.partial(_counts_by_parts, functools.partial(_digit_counts, keys), _TILE)
-    return tf.function(counts, jit_compile=True, autograph=False)
-
-
-@functools.cache
-def _part_counts_of_scores(formula: Callable[..., tf.Tensor]) -> PartCounts:
-    return _part_counts(_keys_of_scores(formula))
-
-
-@functools.cache
-def _part_counts_of_lots(formula: Callable[..., tf.Tensor]) -> PartCounts:
-    """Counts of the digits of a part's lots; in most parts there may be nothing tied, and nothing is counted there."""
-    counts = _part_counts(_lots_of_tied(formula))
-
-    @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def any_tied(kth: tf.Tensor, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        return tf.reduce_any(score_keys(formula(*inputs)) == kth)
-
-    def counts_if_any(
-        start: tf.Tensor,
-        scalars: Scalars,
-        inputs: tuple[tf.Tensor, ...],
-        first: tf.Tensor | None,
-        known: tf.Tensor,
-        places: tf.Tensor,
-    ) -> tf.Tensor:
-        return tf.cond(
-            any_tied(scalars[0], inputs),
-            lambda: counts(start, scalars, inputs, first, known, places),
-            lambda: tf.zeros([1 << _DIGIT_BITS], tf.int32),
-        )
-
-    return counts_if_any
-
-
-# Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
-_large_digit_counts = tf.function(
-    lambda part_counts, start, scalars, inputs, known, places: _counts_by_parts(
-        part_counts, _PART, start, scalars, inputs, None, known, places
-    ),
-    reduce_retracing=True,
-    autograph=False,
-)
-
-
-def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The digit of the k-th largest, how many have a larger one, and how many the same; `counts` int32, one a digit."""
-    table = tf.reshape(counts, [_HALF_DIGIT, _HALF_DIGIT])
-    high, above = _kth_bin(tf.reduce_sum(table, axis=1), k)
-    row = tf.gather(table, high)
-    low, larger = _kth_bin(row, k - above)
-    return high * _HALF_DIGIT + low, above + larger, tf.gather(row, low)
-
-
-def _kth_bin(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The bin that holds the k-th largest, and how many lie in the bins above it."""
-    # tf.cumsum would do, but XLA takes many seconds to compile one that a lookup follows.
-    bins = tf.range(_HALF_DIGIT)
-    above = tf.reduce_sum(tf.where(bins[:, None] < bins, counts, 0), axis=1)
-    chosen = tf.reduce_sum(tf.cast(above >= k, tf.int32))
-    return chosen, tf.gather(above, chosen)

@@ -1,21 +1,33 @@
 """The Stripper component."""
 
+from collections.abc import Sequence
+
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
+from tfx.utils import json_utils
 
 from ..pruning_report import PruningReport
 from . import executor
-from .spec import DEFAULT_NUM_EXAMPLES, StripperSpec, refuse_num_examples
+from .answers import checked_tolerance
+from .spec import (
+    DEFAULT_NUM_EXAMPLES,
+    DEFAULT_SIGNATURE_NAME,
+    StripperSpec,
+    refuse_num_examples,
+    refuse_signature_name,
+    refuse_splits,
+)
 
 
-class Stripper(base_component.BaseComponent):
+class Stripper(base_beam_component.BaseBeamComponent):
     """A TFX component that removes all that only training needs from a model.
 
     Masks, thresholds, gradients, old weights, optimizer and slot variables go, and every other variable that no
     signature reaches. Signatures, lookup tables and assets stay, a serving signature with its Transform layer included.
-    Before anything is published, every signature is seen to answer bit for bit as before.
+    Before anything is published, every signature is seen to answer bit for bit as before, and, given `examples`, one
+    signature is proven to on all of them, on Beam.
 
     Example:
       ```
@@ -27,38 +39,55 @@ class Stripper(base_component.BaseComponent):
 
     Component `outputs` contains:
      - `model`: Channel of type `standard_artifacts.Model`, the stripped model. Its custom properties are those that
-       PruningTrainer wrote on the input, and sizes, variables removed and signatures checked.
+       PruningTrainer wrote on the input, and sizes, variables removed, signatures checked and what was proven.
      - `report`: Channel of type `PruningReport`, a page of HTML and its figures as JSON: sparsity of the stripped
        model's weights, sizes, variables removed, signatures checked.
     """
 
     SPEC_CLASS = StripperSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
     def __init__(
         self,
         model: types.BaseChannel,
         examples: types.BaseChannel | None = None,
+        splits: Sequence[str] | None = None,
+        signature_name: str | data_types.RuntimeParameter = DEFAULT_SIGNATURE_NAME,
+        tolerance: float | data_types.RuntimeParameter = 0.0,
         num_examples: int | data_types.RuntimeParameter = DEFAULT_NUM_EXAMPLES,
     ) -> None:
         """Constructs a Stripper component.
 
         Args:
           model: A channel of type `standard_artifacts.Model`, pruned or not.
-          examples: An optional channel of type `standard_artifacts.Examples`, in the form that the model's serving
-            signatures parse: those of ExampleGen if they hold the Transform graph. Signatures are checked on them,
-            besides drawn inputs.
-          num_examples: How many of the examples are read, from the split 'eval' if there is one, at least 1.
+          examples: An optional channel of type `standard_artifacts.Examples`: what the signature `signature_name`
+            parses, those of ExampleGen if it holds the Transform graph, or with its inputs as features, those of
+            Transform if it does not. The stripped model must answer each of them as `model` does.
+          splits: Which splits of the examples that is proven on. By default 'eval', on which Evaluator measures the
+            same model: it is drawn as the training data are, and much smaller. All splits if there is no 'eval'.
+          signature_name: The signature that answers them.
+          tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
+          num_examples: On how many of the first split's examples every signature that parses such records is checked
+            before that, in the component's own process; at least 1.
 
         Raises:
-          ValueError: `num_examples` is below 1.
+          ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits` empty.
+          TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
             refuse_num_examples(num_examples)
+        if not isinstance(tolerance, data_types.RuntimeParameter):
+            tolerance = checked_tolerance(tolerance)
+        if not isinstance(signature_name, data_types.RuntimeParameter):
+            refuse_signature_name(signature_name)
+        refuse_splits(splits)
         super().__init__(
             spec=StripperSpec(
                 trained_model=model,
                 examples=examples,
+                splits=json_utils.dumps(None if splits is None else list(splits)),
+                signature_name=signature_name,
+                tolerance=tolerance,
                 num_examples=num_examples,
                 model=types.Channel(type=standard_artifacts.Model),
                 report=types.Channel(type=PruningReport),

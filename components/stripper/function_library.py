@@ -45,4 +45,5 @@ def drop_uncalled_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str
 
 
 def _calls(nodes: Iterable[node_def_pb2.NodeDef]) -> list[str]:
-    return [name for node in nodes for name in called_functions(node)]
+    # A function of TensorFlow 1 is called by a node that has its name for an operation.
+    return [name for node in nodes for name in (node.op, *called_functions(node))]

@@ -31,7 +31,7 @@ def saved_value(source: str, key: str) -> np.ndarray | None:
     Raises:
       ValueError: The files are missing or damaged.
     """
-    with _failure_explained(source):
+    with failure_explained(source):
         reader = tf.train.load_checkpoint(_checkpoint(source))
         return reader.get_tensor(key + _VALUE) if reader.has_tensor(key + _VALUE) else None
 
@@ -49,25 +49,21 @@ def load(source: str, graph: ObjectGraph) -> Any:
       ValueError: It cannot be loaded.
     """
     # A strict load would warn of each of those variables.
-    with _failure_explained(source):
+    with failure_explained(source):
         model = tf.saved_model.load(source, options=tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
-    for name, function in graph.signatures.items():
-        captures = model.signatures[name].captured_inputs
-        for node, handle in zip(graph.bound_inputs(function), captures, strict=True):
-            if graph.kind(node) == "variable" and not tf.raw_ops.VarIsInitializedOp(resource=handle):
-                value = saved_value(source, graph.key(node))
-                if value is not None:
-                    tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    _restore_captured(source, graph, graph, model)
     return model
 
 
 @contextlib.contextmanager
-def loaded_as(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
+def loaded_as(source: str, graph: ObjectGraph, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
     """Loads a SavedModel as if it had another MetaGraph.
 
     Args:
       source: Its folder.
-      meta_graph: The MetaGraph; its objects have the places that they have in the SavedModel's own.
+      graph: Its object graph.
+      meta_graph: The MetaGraph; its objects have the numbers that they have in the SavedModel's own, and those that it
+        lacks are neither made nor read.
 
     Yields:
       The model. Its assets are gone when the block ends.
@@ -81,13 +77,32 @@ def loaded_as(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[
         with open(os.path.join(folder, FILENAME), "wb") as stream:
             stream.write(saved_model.SerializeToString())
         options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
-        with _failure_explained(source):
+        with failure_explained(source):
             for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
                 tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
                 tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
             model = tf.saved_model.load(folder, options=options)
             tf.train.Checkpoint(model).read(_checkpoint(source)).expect_partial()
+        _restore_captured(source, graph, ObjectGraph(meta_graph), model)
         yield model
+
+
+def _restore_captured(source: str, graph: ObjectGraph, loaded: ObjectGraph, model: Any) -> None:
+    """Gives the variables that signatures capture their values, where TensorFlow did not.
+
+    Args:
+      source: Folder of the SavedModel.
+      graph: Its object graph.
+      loaded: That of what was loaded.
+      model: What was loaded.
+    """
+    for name, function in loaded.signatures.items():
+        captures = model.signatures[name].captured_inputs
+        for node, handle in zip(loaded.bound_inputs(function), captures, strict=True):
+            if loaded.kind(node) == "variable" and not tf.raw_ops.VarIsInitializedOp(resource=handle):
+                value = saved_value(source, graph.key(node))
+                if value is not None:
+                    tf.raw_ops.AssignVariableOp(resource=handle, value=value)
 
 
 def _checkpoint(source: str) -> str:
@@ -95,7 +110,8 @@ def _checkpoint(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _failure_explained(source: str) -> Iterator[None]:
+def failure_explained(source: str) -> Iterator[None]:
+    """Raises whatever is raised while a SavedModel is read as a ValueError that names its folder, `source`."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The one MetaGraph of a SavedModel on disk."""
+"""What the `saved_model.pb` of a SavedModel holds."""
 
 import os
 
@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 FILENAME = "saved_model.pb"
+EXTRA_ASSETS = "assets.extra"  # where TensorFlow Serving looks for warm-up requests, and which TensorFlow leaves out
 _TAGS = frozenset((tf.saved_model.SERVING,))
 
 
@@ -21,8 +22,7 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
 
     Raises:
       FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
-      ValueError: The file is no SavedModel, has no or several MetaGraphs, tags other than 'serve', or no object graph
-        (TensorFlow 1 and Estimator exports).
+      ValueError: The file is no SavedModel, has no or several MetaGraphs, or tags other than 'serve'.
     """
     saved_model = read_saved_model(path)
     if len(saved_model.meta_graphs) != 1:
@@ -37,12 +37,12 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
             f"The SavedModel at {path!r} has the tags {sorted(tags)}, expected {sorted(_TAGS)}. "
             "Save the model again with tf.saved_model.save."
         )
-    if not meta_graph.object_graph_def.nodes:
-        raise ValueError(
-            f"The SavedModel at {path!r} has no object graph: it was written by TensorFlow 1 or an Estimator. "
-            "Load it and save it again with TensorFlow 2's tf.saved_model.save."
-        )
     return meta_graph
+
+
+def has_objects(saved_model: saved_model_pb2.SavedModel) -> bool:
+    """Whether a SavedModel is one of objects, as TensorFlow 2 writes them, not of graphs alone, as TensorFlow 1 did."""
+    return not saved_model.meta_graphs or any(each.object_graph_def.nodes for each in saved_model.meta_graphs)
 
 
 def read_saved_model(path: str) -> saved_model_pb2.SavedModel:

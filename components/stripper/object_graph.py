@@ -212,13 +212,17 @@ def checkpoint_key(path: Path) -> str:
 
 
 def keep_only(meta_graph: meta_graph_pb2.MetaGraphDef, kept: set[int], places: Iterable[Path]) -> None:
-    """Empties the objects that a stripped model does without, so that loading it makes none of them.
+    """Empties the objects that a stripped model does without, and drops their functions: loading makes none of them.
 
     Args:
       meta_graph: Changed in place; its objects keep their numbers.
       kept: The objects that stay, signatures among them.
       places: Paths from the root, on which objects stay, too.
     """
+    graph, concrete_functions = ObjectGraph(meta_graph), meta_graph.object_graph_def.concrete_functions
+    needed = {name for node in kept if graph.kind(node) in FUNCTIONS for name in graph.concrete_functions(node)}
+    for name in concrete_functions.keys() - needed:
+        del concrete_functions[name]
     nodes = meta_graph.object_graph_def.nodes
     whole = {*kept, *(child.node_id for child in nodes[_ROOT].children if child.local_name == _SIGNATURES)}
     staying = {_ROOT, *whole}

@@ -1,12 +1,12 @@
 """The tf.Example features that the functions of a SavedModel parse."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import function_pb2, node_def_pb2
+from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from .function_library import called_functions
@@ -72,7 +72,16 @@ def parsed_features(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph,
     walk = _Walk(meta_graph)
     for name in graph.concrete_functions(function):
         walk.enter_from_outside(name, [graph.constant_operation(node) for node in graph.bound_inputs(function)])
-    return ParsedFeatures(tuple(walk.features[key] for key in sorted(walk.features)), walk.reads_records)
+    return walk.found()
+
+
+def parsed_features_of(
+    meta_graph: meta_graph_pb2.MetaGraphDef, nodes: Iterable[node_def_pb2.NodeDef]
+) -> ParsedFeatures:
+    """Finds what nodes of the main graph parse, and the functions that they call, as `parsed_features` does."""
+    walk = _Walk(meta_graph)
+    walk.enter_nodes(nodes)
+    return walk.found()
 
 
 _Constant = np.ndarray | None  # None: known only when the function runs
@@ -95,12 +104,24 @@ class _Walk:
         given = len(function.signature.input_arg) - len(constants)
         self._enter(name, [None] * given + constants)
 
+    def enter_nodes(self, nodes: Iterable[node_def_pb2.NodeDef]) -> None:
+        """Walks nodes of the main graph."""
+        self._look_at(_Body(nodes, {}))
+
+    def found(self) -> ParsedFeatures:
+        """What was parsed where the walk has been."""
+        return ParsedFeatures(tuple(self.features[key] for key in sorted(self.features)), self.reads_records)
+
     def _enter(self, name: str, arguments: Sequence[_Constant]) -> None:
         call = (name, tuple(None if each is None else repr(each.tolist()).encode() for each in arguments))
         if name not in self._functions or call in self._calls or len(self._calls) >= _MAX_CALLS:
             return
         self._calls.add(call)
-        body = _Body(self._functions[name], arguments)
+        function = self._functions[name]
+        names = [each.name for each in function.signature.input_arg]
+        self._look_at(_Body(function.node_def, dict(zip(names, arguments, strict=False))))
+
+    def _look_at(self, body: "_Body") -> None:
         for node in body.nodes:
             if node.op in _RECORD_OPS:
                 self.reads_records = True
@@ -118,12 +139,11 @@ class _Walk:
 
 
 class _Body:
-    """One function's nodes, with the constants among its arguments known."""
+    """The nodes of a function or a graph, with the constants among its arguments known."""
 
-    def __init__(self, function: function_pb2.FunctionDef, arguments: Sequence[_Constant]) -> None:
-        names = [each.name for each in function.signature.input_arg]
-        self._arguments = dict(zip(names, arguments, strict=False))
-        self._nodes = {node.name: node for node in function.node_def}
+    def __init__(self, nodes: Iterable[node_def_pb2.NodeDef], arguments: Mapping[str, _Constant]) -> None:
+        self._arguments = arguments
+        self._nodes = {node.name: node for node in nodes}
 
     @property
     def nodes(self) -> Iterable[node_def_pb2.NodeDef]:

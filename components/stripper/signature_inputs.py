@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from .object_graph import ObjectGraph
 from .parsed_features import Feature, ParsedFeatures
 
-Inputs = dict[str, tf.Tensor]
+Spec = tf.TensorSpec | tf.SparseTensorSpec
+Inputs = dict[str, tf.Tensor | tf.SparseTensor]
 Vocabulary = tuple[tuple[bytes, ...], ...]
 
 _SEED = 20210621
@@ -45,12 +47,19 @@ class _Recipe:
     text: str
 
 
-def takes_records(specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures) -> bool:
+def takes_records(specs: Mapping[str, Spec], parsed: ParsedFeatures) -> bool:
     """Whether a signature's only input is a batch of serialized records, which its functions parse."""
     if len(specs) != 1 or not parsed.reads_records:
         return False
     (spec,) = specs.values()
-    return spec.dtype == tf.string and spec.shape.rank == 1
+    return isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string and spec.shape.rank == 1
+
+
+def specs_in_words(specs: Mapping[str, Spec]) -> str:
+    """The inputs of a signature, for a message."""
+    return (
+        ", ".join(f"{name!r} ({spec.dtype.name}, shape {spec.shape})" for name, spec in sorted(specs.items())) or "()"
+    )
 
 
 def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> Iterator[Inputs]:
@@ -76,7 +85,7 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
 
 
 def synthetic_batches(
-    specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures, vocabulary: Vocabulary
+    specs: Mapping[str, Spec], parsed: ParsedFeatures, vocabulary: Vocabulary
 ) -> Iterator[Iterator[Inputs]]:
     """Yields, for each of several batch sizes, inputs to be tried in turn until the model takes one.
 
@@ -115,15 +124,20 @@ def vocabulary_of(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, p
       The lines of its assets, and the string constants of its functions, of those that fill its tables too: at most
       4096 words of each, without repeats, in an order that does not change.
     """
-    lines: list[bytes] = []
-    for asset in meta_graph.asset_file_def:
-        with tf.io.gfile.GFile(os.path.join(path, "assets", asset.filename), "rb") as stream:
-            lines.extend(stream.read(_MAX_ASSET_BYTES).splitlines())
     captured = {graph.constant_operation(node) for node in graph.kept()}
     nodes = [node for node in meta_graph.graph_def.node if node.name in captured]
     for function in meta_graph.graph_def.library.function:
         if not any(node.op in _CHECKPOINT_OPS for node in function.node_def):
             nodes.extend(function.node_def)
+    return vocabulary_in([os.path.join(path, "assets", asset.filename) for asset in meta_graph.asset_file_def], nodes)
+
+
+def vocabulary_in(files: Iterable[str], nodes: Iterable[node_def_pb2.NodeDef]) -> Vocabulary:
+    """The lines of files, and the string constants among nodes, as `vocabulary_of` gives them."""
+    lines: list[bytes] = []
+    for file in files:
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            lines.extend(stream.read(_MAX_ASSET_BYTES).splitlines())
     constants = [
         word
         for node in nodes
@@ -137,34 +151,42 @@ def _short_words(words: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(word for word in dict.fromkeys(words) if 0 < len(word) <= _MAX_WORD_BYTES)[:_MAX_VOCABULARY]
 
 
-def _texts(specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures) -> tuple[str, ...]:
+def _texts(specs: Mapping[str, Spec], parsed: ParsedFeatures) -> tuple[str, ...]:
     if all(spec.dtype != tf.string for spec in specs.values()):
         return ("word",)
     return ("example",) * bool(parsed.features) + ("word", "number", "image")
 
 
-def _has_integers(specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures, text: str) -> bool:
+def _has_integers(specs: Mapping[str, Spec], parsed: ParsedFeatures, text: str) -> bool:
     dtypes = [spec.dtype for spec in specs.values()]
     if text == "example":
         dtypes += [feature.dtype for feature in parsed.features]
     return any(dtype.is_integer for dtype in dtypes)
 
 
-def _has_open_sizes(specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures, text: str) -> bool:
+def _has_open_sizes(specs: Mapping[str, Spec], parsed: ParsedFeatures, text: str) -> bool:
     if text == "example" and any(each.layout != "dense" or None in each.shape for each in parsed.features):
         return True
     return any(spec.shape.rank is None or None in spec.shape.as_list()[1:] for spec in specs.values())
 
 
-def _draw(
-    specs: Mapping[str, tf.TensorSpec], parsed: ParsedFeatures, vocabulary: Vocabulary, recipe: _Recipe
-) -> Inputs:
+def _draw(specs: Mapping[str, Spec], parsed: ParsedFeatures, vocabulary: Vocabulary, recipe: _Recipe) -> Inputs:
     random = np.random.default_rng(_SEED)
-    return {name: _tensor(specs[name], parsed, vocabulary, recipe, random) for name in sorted(specs)}
+    return {name: _value(specs[name], parsed, vocabulary, recipe, random) for name in sorted(specs)}
+
+
+def _value(
+    spec: Spec, parsed: ParsedFeatures, vocabulary: Vocabulary, recipe: _Recipe, random: np.random.Generator
+) -> tf.Tensor | tf.SparseTensor:
+    tensor = _tensor(spec, parsed, vocabulary, recipe, random)
+    if isinstance(spec, tf.TensorSpec):
+        return tensor
+    indices = np.argwhere(random.random(tensor.shape) >= _NO_VALUE)
+    return tf.SparseTensor(indices, tf.gather_nd(tensor, indices), tf.shape(tensor, tf.int64))
 
 
 def _tensor(
-    spec: tf.TensorSpec,
+    spec: Spec,
     parsed: ParsedFeatures,
     vocabulary: Vocabulary,
     recipe: _Recipe,

@@ -1,5 +1,7 @@
 """Keys and spec that Stripper and its executor share."""
 
+from collections.abc import Sequence
+
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
@@ -8,10 +10,14 @@ from ..pruning_report import PruningReport
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
 TRAINED_MODEL_KEY = "trained_model"
 EXAMPLES_KEY = "examples"
+SPLITS_KEY = "splits"
+SIGNATURE_NAME_KEY = "signature_name"
+TOLERANCE_KEY = "tolerance"
 NUM_EXAMPLES_KEY = "num_examples"
 MODEL_KEY = "model"
 REPORT_KEY = "report"
 
+DEFAULT_SIGNATURE_NAME = "serving_default"
 DEFAULT_NUM_EXAMPLES = 256
 
 
@@ -19,6 +25,10 @@ class StripperSpec(ComponentSpec):
     """Spec of Stripper: a trained Model and optional Examples in, a Model and its PruningReport out."""
 
     PARAMETERS = {  # noqa: RUF012
+        # JSON: a list of names, or null.
+        SPLITS_KEY: ExecutionParameter(type=str),
+        SIGNATURE_NAME_KEY: ExecutionParameter(type=str),
+        TOLERANCE_KEY: ExecutionParameter(type=float),
         NUM_EXAMPLES_KEY: ExecutionParameter(type=int),
     }
     INPUTS = {  # noqa: RUF012
@@ -37,3 +47,24 @@ def refuse_num_examples(value: int) -> None:
         raise ValueError(
             f"num_examples is {value}, expected at least 1; leave `examples` out to check on drawn inputs only."
         )
+
+
+def refuse_splits(value: Sequence[str] | None) -> None:
+    """Raises a TypeError or ValueError if `value` is neither None nor some distinct names of splits."""
+    if value is None:
+        return
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"splits is {value!r}, expected a list of names of splits such as ['eval'], or None.")
+    if not value or not all(value) or len(set(value)) != len(value):
+        raise ValueError(
+            f"splits is {list(value)!r}, expected one or more names, each once and none empty; leave it out for the "
+            "split 'eval', or all splits where there is none."
+        )
+
+
+def refuse_signature_name(value: str) -> None:
+    """Raises a TypeError or ValueError if `value` is not a possible name of a signature."""
+    if not isinstance(value, str):
+        raise TypeError(f"signature_name is {value!r}, expected the name of a signature such as 'serving_default'.")
+    if not value:
+        raise ValueError("signature_name is empty, expected the name of a signature such as 'serving_default'.")

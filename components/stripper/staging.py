@@ -1,4 +1,4 @@
-"""A folder that appears at once: written under a hidden name beside its place, then renamed."""
+"""A folder or a file that appears at once: written under a hidden name beside its place, then renamed."""
 
 import contextlib
 import os
@@ -28,12 +28,9 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
       OSError: `destination` cannot be written.
     """
     refuse_occupied(destination, overwrite)
-    place = destination.rstrip("/")
-    if "://" not in place:
-        place = os.path.abspath(place)
-    parent, name = os.path.split(place)
-    unique = uuid.uuid4().hex
-    folder, replaced = (os.path.join(parent, f".{name}.{unique}.{what}") for what in ("stripping", "replaced"))
+    place = _place(destination)
+    parent = os.path.dirname(place)
+    folder, replaced = _hidden(place, "stripping", "replaced")
     try:
         tf.io.gfile.makedirs(folder)
     except tf.errors.OpError as error:
@@ -58,6 +55,68 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
         raise
     if tf.io.gfile.exists(replaced):
         tf.io.gfile.rmtree(replaced)
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Writes a file, which is there as a whole or not at all, and replaces one that is there.
+
+    Args:
+      path: A path where nothing or a file is. Missing parents are made.
+      content: What is written, to the hidden `.NAME.HEX.stripping` beside the file first.
+
+    Raises:
+      OSError: The file cannot be written; what was there is as it was.
+    """
+    place = _place(path)
+    (hidden,) = _hidden(place, "stripping")
+    try:
+        tf.io.gfile.makedirs(os.path.dirname(place))
+        try:
+            with tf.io.gfile.GFile(hidden, "wb") as stream:
+                stream.write(content)
+            tf.io.gfile.rename(hidden, place, overwrite=True)
+        except BaseException:
+            if tf.io.gfile.exists(hidden):
+                tf.io.gfile.remove(hidden)
+            raise
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"{path!r} cannot be written ({error.message}). Choose a file in a folder that this process may write to, "
+            "with room for it."
+        ) from error
+
+
+def copy_folder(source: str, destination: str) -> None:
+    """Copies all files of a folder, if it is there, with their folders; raises a tf.errors.OpError if that fails."""
+    for directory, _, names in tf.io.gfile.walk(source):
+        target = os.path.join(destination, os.path.relpath(directory, source))
+        tf.io.gfile.makedirs(target)
+        for name in names:
+            tf.io.gfile.copy(os.path.join(directory, name), os.path.join(target, name), overwrite=True)
+
+
+@contextlib.contextmanager
+def write_failure_explained(folder: str) -> Iterator[None]:
+    """Raises what TensorFlow raises while a staged folder is written to as an OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "
+            "destination in a folder that this process may write to, with room for the model."
+        ) from error
+
+
+def _place(path: str) -> str:
+    path = path.rstrip("/")
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _hidden(place: str, *kinds: str) -> list[str]:
+    """Paths beside a place, for no other process to use."""
+    parent, name = os.path.split(place)
+    unique = uuid.uuid4().hex
+    return [os.path.join(parent, f".{name}.{unique}.{kind}") for kind in kinds]
 
 
 def refuse_occupied(destination: str, overwrite: bool = False) -> None:

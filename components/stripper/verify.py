@@ -1,153 +1,191 @@
-"""Checks that a stripped model answers every signature as its source does, bit for bit."""
+"""Checks that a stripped model answers every signature as its source does, bit for bit or within a tolerance."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from .answers import Answer, Refusal, Signature, ask, output_differences
 from .object_graph import ObjectGraph
-from .parsed_features import parsed_features
-from .signature_inputs import Inputs, record_batches, synthetic_batches, takes_records, vocabulary_of
-
-Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
+from .parsed_features import ParsedFeatures, parsed_features
+from .signature_inputs import (
+    Inputs,
+    Spec,
+    Vocabulary,
+    record_batches,
+    specs_in_words,
+    synthetic_batches,
+    takes_records,
+    vocabulary_of,
+)
 
 _REPEATS = 8  # a source that differs from itself shows it in as many calls
-_NODE = re.compile(r"\{\{.*?\}\}")
-# What an operation, or the tracing of a shape, raises on an input that the model does not take.
-_REFUSALS = (tf.errors.OpError, ValueError, TypeError)
 
 
 class VerificationError(RuntimeError):
     """A stripped model does not answer as its source, or that could not be checked."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SourceAnswers:
+    """What a signature of the source answered.
+
+    Attributes:
+      signature: Its name.
+      answers: Inputs, and the answer or refusal; at least one answer.
+    """
+
+    signature: str
+    answers: Sequence[tuple[Inputs, Answer | Refusal]]
+
+    def compare(self, after: Signature, again: Callable[[], Signature], tolerance: float = 0.0) -> None:
+        """Sees that a stripped model's signature answers likewise.
+
+        Args:
+          after: The stripped model's.
+          again: Loads the source's once more, should an answer differ.
+          tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+
+        Raises:
+          VerificationError: It does not, or the source's answers differ from call to call.
+        """
+        for inputs, expected in self.answers:
+            if difference := _difference(expected, ask(after, inputs), tolerance):
+                before = again()
+                shapes = {name: value.shape.as_list() for name, value in inputs.items()}
+                if any(_difference(expected, ask(before, inputs), tolerance) for _ in range(_REPEATS)):
+                    raise VerificationError(
+                        f"Signature {self.signature!r} cannot be checked: the source model's own answer differs from "
+                        f"call to call on one input (shapes {shapes}), because it draws random numbers or changes its "
+                        "variables. Save the model with a signature that does neither, such as one with "
+                        "training=False."
+                    )
+                raise VerificationError(
+                    f"Signature {self.signature!r} of the stripped model differs from the source on inputs of shapes "
+                    f"{shapes}: {difference}. Nothing was published; please report this model."
+                )
+
+
+def source_answers(
+    name: str,
+    signature: Signature,
+    parsed: ParsedFeatures,
+    vocabulary: Vocabulary,
+    examples: Sequence[bytes] | None = None,
+) -> SourceAnswers:
+    """Calls a signature of the source on real records where given, and on drawn inputs.
+
+    Args:
+      name: Of the signature.
+      signature: The source's, none of whose functions has been called since it was loaded.
+      parsed: What it parses.
+      vocabulary: Words that the model may know.
+      examples: Serialized records for a signature that parses such; at least one, if given.
+
+    Raises:
+      VerificationError: It takes none of the inputs that are tried.
+    """
+    specs: Mapping[str, Spec] = signature.structured_input_signature[1]
+    asked: list[tuple[Inputs, Answer | Refusal]] = []
+    last_refusal = "none"
+
+    def answered(tries: Iterable[Inputs]) -> bool:
+        """Asks until one of `tries` is taken; returns whether one was."""
+        nonlocal last_refusal
+        for inputs in tries:
+            answer = ask(signature, inputs)
+            asked.append((inputs, answer))
+            if not isinstance(answer, Refusal):
+                return True
+            last_refusal = answer.reason
+        return False
+
+    taken = 0
+    if examples and takes_records(specs, parsed):
+        (key,) = specs
+        taken = sum(answered([batch]) for batch in record_batches(key, specs[key], examples))
+        logging.info("Signature %r took %d batches of the %d given examples.", name, taken, len(examples))
+    taken += sum(answered(batches) for batches in synthetic_batches(specs, parsed, vocabulary))
+    if not taken:
+        raise VerificationError(
+            f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
+            f"{specs_in_words(specs)}; the last refusal was: {last_refusal}. If it parses serialized records, give "
+            "some that it takes, in `examples`; otherwise leave it out when the model is saved."
+        )
+    return SourceAnswers(name, asked)
+
+
+def answers_of(
+    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, examples: Sequence[bytes] | None = None
+) -> list[SourceAnswers]:
+    """The answers of every signature of a SavedModel of TensorFlow 2.
+
+    Args:
+      source: Its folder.
+      model: What was loaded from it, none of whose functions has been called since.
+      meta_graph: Its MetaGraph.
+      examples: As `source_answers` takes them.
+
+    Raises:
+      VerificationError: As `source_answers`.
+    """
+    graph = ObjectGraph(meta_graph)
+    vocabulary = vocabulary_of(meta_graph, graph, source)
+    return [
+        source_answers(name, model.signatures[name], parsed_features(meta_graph, graph, function), vocabulary, examples)
+        for name, function in graph.signatures.items()
+    ]
+
+
 def verify(
-    source: str,
-    source_model: Any,
+    answers: Sequence[SourceAnswers],
     source_meta_graph: meta_graph_pb2.MetaGraphDef,
     stripped_model: Any,
     stripped_meta_graph: meta_graph_pb2.MetaGraphDef,
-    examples: Sequence[bytes] | None = None,
+    again: Callable[[], Any],
+    tolerance: float = 0.0,
 ) -> tuple[str, ...]:
-    """Compares every signature of two models, on real records where given and on drawn inputs.
+    """Sees that a stripped model answers every signature as its source did. Both need not be in memory at once.
 
     Args:
-      source: Folder of the source SavedModel.
-      source_model: The source, as `tf.saved_model.load` gives it, none of whose functions has been called since.
+      answers: The source's, as `answers_of` gives them.
       source_meta_graph: The source's MetaGraph.
-      stripped_model: The stripped model, loaded likewise.
+      stripped_model: The stripped model, as `tf.saved_model.load` gives it.
       stripped_meta_graph: The stripped model's MetaGraph.
-      examples: Serialized records for the signatures that parse such; at least one, if given.
+      again: Loads the source once more, should an answer differ.
+      tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
     Returns:
       The signatures' names, all of them checked.
 
     Raises:
-      VerificationError: A signature's declaration or answer differs, its answer differs from call to call, or no input
-        was found that it takes.
+      VerificationError: A signature's declaration or answer differs, or its answer differs from call to call.
     """
-    _compare_declarations(source_meta_graph, stripped_meta_graph)
-    graph = ObjectGraph(source_meta_graph)
-    vocabulary = vocabulary_of(source_meta_graph, graph, source)
-    for name, function in graph.signatures.items():
-        pair = _Pair(name, source_model.signatures[name], stripped_model.signatures[name])
-        parsed = parsed_features(source_meta_graph, graph, function)
-        answered = 0
-        if examples and takes_records(pair.specs, parsed):
-            (key,) = pair.specs
-            answered = sum(pair.check([batch]) for batch in record_batches(key, pair.specs[key], examples))
-            logging.info("Signature %r took %d batches of the %d given examples.", name, answered, len(examples))
-        answered += sum(pair.check(batches) for batches in synthetic_batches(pair.specs, parsed, vocabulary))
-        if not answered:
-            raise VerificationError(
-                f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
-                f"{_specs_in_words(pair.specs)}; the last refusal was: {pair.last_refusal}. If it parses serialized "
-                "records, give some that it takes, in `examples`; otherwise leave it out when the model is saved."
-            )
-    return tuple(graph.signatures)
+    compare_declarations(source_meta_graph, stripped_meta_graph)
+    for each in answers:
+        name = each.signature
+        each.compare(stripped_model.signatures[name], lambda name=name: again().signatures[name], tolerance)
+    return tuple(each.signature for each in answers)
 
 
-class _Pair:
-    """One signature before and after."""
-
-    def __init__(self, name: str, before: Signature, after: Signature) -> None:
-        self._name = name
-        self._before = before
-        self._after = after
-        self.specs: Mapping[str, tf.TensorSpec] = before.structured_input_signature[1]
-        self.last_refusal = "none"
-
-    def check(self, tries: Iterable[Inputs]) -> bool:
-        """Compares the answers to the first of `tries` that is taken; returns whether one was."""
-        for inputs in tries:
-            expected = self._answer(self._before, inputs)
-            actual = self._answer(self._after, inputs)
-            if difference := _difference(expected, actual):
-                raise VerificationError(self._explain(inputs, expected, difference))
-            if expected is not None:
-                return True
-        return False
-
-    def _answer(self, signature: Signature, inputs: Inputs) -> dict[str, np.ndarray] | None:
-        try:
-            outputs = signature(**inputs)
-        except _REFUSALS as error:
-            self.last_refusal = _reason(error)
-            return None
-        answer = {}
-        for name, value in outputs.items():
-            for part, tensor in enumerate(tf.nest.flatten(value, expand_composites=True)):
-                # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
-                answer[f"{name}[{part}]"] = np.asarray(
-                    tensor.numpy(), dtype=object if tensor.dtype == tf.string else None
-                )
-        return answer
-
-    def _explain(self, inputs: Inputs, expected: dict[str, np.ndarray] | None, difference: str) -> str:
-        shapes = {name: value.shape.as_list() for name, value in inputs.items()}
-        if any(_difference(expected, self._answer(self._before, inputs)) for _ in range(_REPEATS)):
-            return (
-                f"Signature {self._name!r} cannot be checked: the source model's own answer differs from call to call "
-                f"on one input (shapes {shapes}), because it draws random numbers or changes its variables. "
-                "Save the model with a signature that does neither, such as one with training=False."
-            )
-        return (
-            f"Signature {self._name!r} of the stripped model differs from the source on inputs of shapes {shapes}: "
-            f"{difference}. Nothing was published; please report this model."
-        )
-
-
-def _reason(error: Exception) -> str:
-    """The line of an error that says what is wrong; TensorFlow puts the traceback of the graph before it."""
-    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = [_NODE.sub("", line).strip() for line in message.partition("[[{{")[0].splitlines()]
-    return next((line.rstrip(".") for line in reversed(lines) if line), type(error).__name__)
-
-
-def _difference(expected: dict[str, np.ndarray] | None, actual: dict[str, np.ndarray] | None) -> str:
-    """Says in which bits two answers differ; '' if in none. None stands for a refusal."""
-    if expected is None or actual is None:
-        if expected is actual:
+def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance: float) -> str:
+    """Says in what two answers differ by more than `tolerance`; '' if in nothing."""
+    if isinstance(expected, Refusal) or isinstance(actual, Refusal):
+        if isinstance(expected, Refusal) and isinstance(actual, Refusal):
             return ""
-        return "it takes an input that the source refuses" if expected is None else "it refuses an input"
+        return "it takes an input that the source refuses" if isinstance(expected, Refusal) else "it refuses an input"
     if expected.keys() != actual.keys():
         return f"outputs {sorted(expected)} became {sorted(actual)}"
-    for name, before in expected.items():
-        after = actual[name]
-        if (before.dtype, before.shape) != (after.dtype, after.shape):
-            return f"output {name!r} of {before.dtype}{before.shape} became {after.dtype}{after.shape}"
-        # Bytes, so that NaN equals itself and 0.0 differs from -0.0; strings are objects.
-        equal = np.array_equal(before, after) if before.dtype == object else before.tobytes() == after.tobytes()
-        if not equal:
-            return f"output {name!r} differs"
+    for name, difference in output_differences(expected, actual, tolerance=tolerance).items():
+        if difference.exceeding.any():
+            return f"output {name!r} differs, by up to {difference.distance.max():g}"
     return ""
 
 
-def _compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+def compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+    """Raises a VerificationError if two MetaGraphs declare other signatures, or inputs and outputs of them."""
     before, after = _declarations(source), _declarations(stripped)
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
@@ -166,9 +204,3 @@ def _declarations(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_gra
         for tensor in (*found[name].inputs.values(), *found[name].outputs.values()):
             tensor.ClearField("name")
     return found
-
-
-def _specs_in_words(specs: Mapping[str, tf.TensorSpec]) -> str:
-    return (
-        ", ".join(f"{name!r} ({spec.dtype.name}, shape {spec.shape})" for name, spec in sorted(specs.items())) or "()"
-    )

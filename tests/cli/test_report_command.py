@@ -94,7 +94,7 @@ def test_an_artifact_is_found_by_its_id(run, trained, database, artifact, monkey
     [
         (["nowhere"], ["nowhere is no folder", "SavedModel or PruningReport"]),
         (["7"], ["Artifact 7", "--db"]),
-        (["7", "--db", "nowhere.sqlite"], ["nowhere.sqlite is no file"]),
+        (["7", "--db", "nowhere.sqlite"], ["there is no file", "nowhere.sqlite"]),
         (["9", "--db", "{database}"], ["no artifact 9"]),
         (["3", "--db", "{database}"], ["'Examples'", "expected a PruningReport or a Model"]),
         (["{empty}"], ["holds no SavedModel"]),

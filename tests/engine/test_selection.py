@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfx_pruning.engine import selection
+from tfx_pruning.engine import radix_select, selection
 from tfx_pruning.engine.selection import top_k_mask, top_k_masks
 
 SEED = tf.constant([7, 11], tf.int64)
@@ -171,13 +171,26 @@ def test_every_path_gives_one_mask_for_a_large_weight_with_ties(shape):
     assert scores[eager == 1].min() >= scores[eager == 0].max()
 
 
-def test_a_large_weight_draws_the_ties_that_a_small_one_would(monkeypatch):
-    scores = np.random.default_rng(2).integers(0, 9, size=300_001).astype(np.float32)
-    large, large_threshold = _select(scores, 100_000)
+@pytest.mark.parametrize("tied", ["everywhere", "in few parts"])
+def test_a_large_weight_draws_the_ties_that_a_small_one_would(tied, monkeypatch):
+    rng = np.random.default_rng(2)
+    size = 3 * radix_select.PART + 1001
+    scores = rng.integers(0, 9, size) if tied == "everywhere" else rng.permutation(size)
+    scores = scores.astype(np.float32)
+    if tied == "in few parts":
+        # Near the middle of the first part, at its end, in what fills no part, and none in between.
+        equal = np.array([70_000, radix_select.PART - 1, size - 900, size - 1])
+        scores[equal] = size / 2 + 0.5
+    k = int((scores > size / 2 + 0.5).sum()) + 2 if tied == "in few parts" else 100_000
+    large, large_threshold = _select(scores, k)
     monkeypatch.setattr(selection, "_is_large", lambda flat: False)
-    small, threshold = _select(scores, 100_000)
+    small, threshold = _select(scores, k)
     np.testing.assert_array_equal(small, large)
     assert threshold == large_threshold
+    assert large.sum() == k
+    if tied == "in few parts":
+        assert large[equal].sum() == 2
+        np.testing.assert_array_equal(np.delete(large, equal), np.delete(scores, equal) > threshold)
 
 
 @pytest.mark.parametrize("draw", ["ties", "no ties"])

@@ -51,6 +51,8 @@ def test_value_out_of_range_is_refused(field: str, value: Any, message: str) -> 
         ("eval_steps", True, "eval_steps must be a whole number, got True of type bool"),
         ("min_auc", "high", "min_auc must be a number, got 'high' of type str"),
         ("enable_cache", "no", "enable_cache must be True or False, got 'no'"),
+        ("warm_start", 1, "warm_start must be True or False, got 1"),
+        ("module_path", None, "module_path must be a string, got None of type NoneType"),
     ],
 )
 def test_value_of_another_type_is_refused(field: str, value: Any, message: str) -> None:

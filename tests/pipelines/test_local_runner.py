@@ -17,6 +17,10 @@ from page_text import PageText
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.engine import naming
 from tfx_pruning.engine.saved_variables import SavedVariables
+from tfx_pruning.metadata.connection import connection_config, open_store
+from tfx_pruning.metadata.lineage import lineage
+from tfx_pruning.metadata.runs import list_runs
+from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines import local_runner
 
 COMPONENTS = [
@@ -226,6 +230,12 @@ def test_properties_of_the_stripped_model(metadata: Metadata) -> None:
     assert 0 < found[properties.GZIPPED_BYTES] < found[properties.STRIPPED_BYTES] < found[properties.TRAINED_BYTES]
     assert found[properties.VARIABLES_REMOVED] > 0
     assert found[properties.SIGNATURES_CHECKED] == "serving_default,transform_features"
+    proven = metadata.output("CsvExampleGen", "examples", 0)
+    files = [str(file) for file in pathlib.Path(proven.uri, "Split-eval").glob("*")]
+    records = sum(1 for _ in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+    assert found[properties.EXAMPLES_PROVEN] == records > 4_000
+    assert (found[properties.SIGNATURE_PROVEN], found[properties.SPLITS_PROVEN]) == ("serving_default", "eval")
+    assert (found[properties.EXAMPLES_DIFFERING], found[properties.MAX_ABSOLUTE_DIFFERENCE]) == (0, "0.0")
 
 
 @pytest.mark.e2e
@@ -295,3 +305,46 @@ def test_later_run_starts_from_the_blessed_model_and_pushes_beside_it(
     starts = [metadata.artifacts(training, "base_model", metadata_store_pb2.Event.INPUT) for training in trainings]
     assert [[artifact.id for artifact in start] for start in starts] == [[], [blessed.id], [blessed.id]]
     assert trainings[2].last_known_state == metadata_store_pb2.Execution.CACHED
+
+
+@pytest.mark.e2e
+def test_lineage_of_the_first_model_leads_from_the_data_to_its_push_and_the_next_training(
+    third: Run, metadata: Metadata
+) -> None:
+    reader = StoreReader(open_store(connection_config(str(third.root / "metadata.sqlite"))))
+    found = lineage(reader, metadata.output("Stripper", "model", 0).id)
+    nodes = {node.artifact.id: node for node in found.nodes}
+
+    def path(artifact_id: int | None) -> list[tuple[str, str]]:
+        if artifact_id is None:
+            return []
+        node = nodes[artifact_id]
+        return [*path(node.parent_id), (node.artifact.type, node.artifact.origin.node)]
+
+    model = [
+        ("Examples", "CsvExampleGen"),
+        ("ExampleStatistics", "StatisticsGen"),
+        ("Schema", "SchemaGen"),
+        ("Examples", "Transform"),
+        ("Model", "Trainer"),
+        ("Model", "PruningTrainer"),
+        ("Model", "Stripper"),
+    ]
+    pushed = metadata.output("Pusher", "pushed_model", 0).id
+    assert path(pushed) == [*model, ("ModelBlessing", "Evaluator"), ("PushedModel", "Pusher")]
+    retrained = metadata.output("Trainer", "model", 1).id
+    assert path(retrained) == [*model, ("Model", "Trainer")]
+    assert [nodes[pushed].followed, nodes[retrained].followed] == [True, False]
+    assert nodes[metadata.output("Stripper", "model", 0).id].artifact.stage == "stripped"
+
+
+@pytest.mark.e2e
+def test_listed_runs_are_those_that_ran(third: Run) -> None:
+    runs = list_runs(StoreReader(open_store(connection_config(str(third.root / "metadata.sqlite")))))
+    assert [run.pipeline for run in runs] == ["chicago_taxi_pruning"] * 3
+    assert [run.states() for run in reversed(runs)] == [
+        {"complete": 11},
+        {"complete": 6, "cached": 5},
+        {"cached": 8, "complete": 3},
+    ]
+    assert sorted(execution.node for execution in runs[0].executions) == sorted(COMPONENTS)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -76,6 +77,23 @@ def test_steps_and_hparams_come_from_the_config(nodes: dict[str, BaseNode]) -> N
 def test_executors_are_importable_by_their_paths(nodes: dict[str, BaseNode]) -> None:
     for node, package in (("PruningTrainer", "tfx_pruning.pruning_trainer"), ("Stripper", "tfx_pruning.stripper")):
         assert nodes[node].executor_spec.class_path == f"{package}.executor.Executor"
+
+
+def test_without_warm_start_there_is_no_resolver() -> None:
+    config = dataclasses.replace(CONFIG, warm_start=False)
+    nodes = {node.id: node for node in create_pipeline(config).components}
+    assert not [node for node in nodes.values() if isinstance(node, tfx.dsl.Resolver)]
+    assert "base_model" not in nodes["Trainer"].inputs
+    assert _producer(nodes["PruningTrainer"], "base_model") == ("Trainer", "model")
+
+
+def test_module_path_names_the_functions_of_an_installed_module() -> None:
+    config = dataclasses.replace(CONFIG, module_path="package.taxi")
+    nodes = {node.id: node for node in create_pipeline(config).components}
+    assert nodes["Transform"].exec_properties["preprocessing_fn"] == "package.taxi.preprocessing_fn"
+    for node in ("Trainer", "PruningTrainer"):
+        assert nodes[node].exec_properties["run_fn"] == "package.taxi.run_fn"
+        assert nodes[node].exec_properties.get("module_file") is None
 
 
 def test_thresholds_come_from_the_config() -> None:

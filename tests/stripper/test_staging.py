@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.stripper.staging import staged
+from tfx_pruning.stripper.staging import staged, write_file
 
 
 def test_staged_folder_appears_when_the_block_ends(tmp_path):
@@ -99,3 +99,19 @@ def test_staged_folder_never_replaces_a_file(tmp_path):
     with pytest.raises(FileExistsError, match="out' is a file"), staged(str(tmp_path / "out"), overwrite=True):
         pass
     assert (tmp_path / "out").read_text() == "keep me"
+
+
+def test_file_appears_whole_and_replaces_another(tmp_path):
+    write_file(str(tmp_path / "new" / "file"), b"first")
+    write_file(str(tmp_path / "new" / "file"), b"second")
+    assert (tmp_path / "new" / "file").read_bytes() == b"second"
+    assert os.listdir(tmp_path / "new") == ["file"]
+
+
+def test_file_that_cannot_take_its_place_leaves_what_was_there(tmp_path):
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "precious").write_text("keep me")
+    with pytest.raises(OSError, match="file' cannot be written"):
+        write_file(str(tmp_path / "file"), b"content")
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file" / "precious").read_text() == "keep me"

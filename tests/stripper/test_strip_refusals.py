@@ -9,7 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import strip, verify
+from tfx_pruning.stripper import verify
+from tfx_pruning.stripper.object_model import ObjectModel
 
 
 def test_strip_refuses_a_random_signature(tmp_path):
@@ -44,16 +45,50 @@ def test_strip_refuses_a_signature_that_takes_no_input_it_can_draw(tmp_path):
 
 
 def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tmp_path, monkeypatch):
-    save = strip._save
+    save = ObjectModel._save
 
-    def save_off_by_one_bit(plan, model, objects, folder):
+    def save_off_by_one_bit(self, model, objects, folder):
         objects[("weight",)].assign(np.nextafter(np.float32([1.0, 0.0, -2.0]), np.float32(9)))
-        save(plan, model, objects, folder)
+        save(self, model, objects, folder)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
-    monkeypatch.setattr(strip, "_save", save_off_by_one_bit)
+    monkeypatch.setattr(ObjectModel, "_save", save_off_by_one_bit)
     with pytest.raises(verify.VerificationError, match=r"Signature 'double' of the stripped model differs.*'y"):
         strip_saved_model(small_model, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-9])
+def test_strip_publishes_what_differs_within_the_tolerance_only(tolerance, small_model, tmp_path, monkeypatch):
+    save = ObjectModel._save
+
+    def save_a_little_more(self, model, objects, folder):
+        objects[("weight",)].assign(np.float32([1.0, 1e-6, -2.0]))
+        save(self, model, objects, folder)
+        objects[("weight",)].assign([1.0, 0.0, -2.0])
+
+    monkeypatch.setattr(ObjectModel, "_save", save_a_little_more)
+    with pytest.raises(verify.VerificationError, match="'y' differs, by up to"):
+        strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
+    strip_saved_model(small_model, tmp_path / "out", tolerance=1e-4)
+    assert sorted(os.listdir(tmp_path)) == ["out", "source"]
+
+
+@pytest.mark.parametrize(("tolerance", "error"), [(-1.0, ValueError), (float("nan"), ValueError), ("0", TypeError)])
+def test_strip_refuses_wrong_tolerances(tolerance, error, small_model, tmp_path):
+    with pytest.raises(error, match="tolerance is"):
+        strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_strip_publishes_nothing_if_the_further_check_fails(small_model, tmp_path):
+    def check(folder):
+        assert not (tmp_path / "out").exists()
+        assert list(tf.saved_model.load(folder).signatures) == ["double"]
+        raise LookupError("not this one")
+
+    with pytest.raises(LookupError, match="not this one"):
+        strip_saved_model(small_model, tmp_path / "out", check=check)
     assert os.listdir(tmp_path) == ["source"]
 
 
@@ -121,7 +156,7 @@ def test_strip_refuses_a_model_without_signatures(tmp_path):
             lambda proto: proto.meta_graphs[0].meta_info_def.tags.append("tpu"),
             r"tags \['serve', 'tpu'\], expected \['serve'\]",
         ),
-        (lambda proto: proto.meta_graphs[0].ClearField("object_graph_def"), "no object graph.*TensorFlow 1"),
+        (lambda proto: proto.meta_graphs[0].ClearField("object_graph_def"), "saver is not one of TensorFlow 1"),
     ],
 )
 def test_strip_refuses_unusual_meta_graphs(change, message, small_model, tmp_path):

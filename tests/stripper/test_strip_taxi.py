@@ -9,7 +9,8 @@ import tensorflow as tf
 from training_keys import adam_keys, state_keys
 
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import strip, verify
+from tfx_pruning.stripper import verify
+from tfx_pruning.stripper.object_model import ObjectModel
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +114,14 @@ def test_strip_taxi_answers_in_a_session_as_tensorflow_serving_runs_it(taxi_mode
 
 @pytest.mark.slow
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
-    save = strip._save
+    save = ObjectModel._save
 
-    def save_with_other_words(plan, model, objects, folder):
-        save(plan, model, objects, folder)
+    def save_with_other_words(self, model, objects, folder):
+        save(self, model, objects, folder)
         with open(os.path.join(folder, "assets", "company"), "w") as stream:
             stream.write("Blue Ribbon\nFlash Cab\n")
 
-    monkeypatch.setattr(strip, "_save", save_with_other_words)
+    monkeypatch.setattr(ObjectModel, "_save", save_with_other_words)
     with pytest.raises(verify.VerificationError, match="differs from the source"):
         strip_saved_model(taxi_model.path, tmp_path / "out")
     assert os.listdir(tmp_path) == []

@@ -2,11 +2,14 @@
 
 import pytest
 from tfx import types
+from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
 from tfx_pruning import PruningReport, Stripper
 from tfx_pruning.stripper.spec import StripperSpec
+
+_DEFAULTS = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 256}
 
 
 @pytest.fixture
@@ -20,24 +23,40 @@ def test_stripper_outputs_a_model_and_a_report(model):
     assert stripper.outputs["report"].type is PruningReport
     assert stripper.outputs["model"].type is standard_artifacts.Model
     assert stripper.inputs["trained_model"] is model
-    assert stripper.exec_properties == {"num_examples": 256}
+    assert stripper.exec_properties == _DEFAULTS
 
 
 def test_stripper_takes_examples(model):
     examples = types.Channel(type=standard_artifacts.Examples)
-    stripper = Stripper(model=model, examples=examples, num_examples=10)
+    stripper = Stripper(
+        model=model, examples=examples, splits=("eval", "test"), signature_name="f", tolerance=1, num_examples=10
+    )
     assert stripper.inputs["examples"] is examples
-    assert stripper.exec_properties == {"num_examples": 10}
+    assert stripper.exec_properties == {
+        "splits": '["eval", "test"]',
+        "signature_name": "f",
+        "tolerance": 1.0,
+        "num_examples": 10,
+    }
+    assert type(stripper.exec_properties["tolerance"]) is float
 
 
-def test_stripper_takes_a_runtime_parameter(model):
-    parameter = data_types.RuntimeParameter(name="num_examples", ptype=int, default=5)
-    assert Stripper(model=model, num_examples=parameter).exec_properties == {"num_examples": parameter}
+@pytest.mark.parametrize(("name", "ptype"), [("num_examples", int), ("tolerance", float), ("signature_name", str)])
+def test_stripper_takes_runtime_parameters(name, ptype, model):
+    parameter = data_types.RuntimeParameter(name=name, ptype=ptype)
+    assert Stripper(model=model, **{name: parameter}).exec_properties == _DEFAULTS | {name: parameter}
 
 
 def test_stripper_runs_an_executor_that_can_be_imported_by_its_path(model):
     spec = Stripper(model=model).executor_spec.encode()
-    assert spec.class_path == "tfx_pruning.stripper.executor.Executor"
+    assert spec.python_executor_spec.class_path == "tfx_pruning.stripper.executor.Executor"
+
+
+def test_stripper_takes_beam_pipeline_args_of_its_own(model):
+    stripper = Stripper(model=model).with_beam_pipeline_args(["--direct_num_workers=2"])
+    assert isinstance(stripper.executor_spec, executor_spec.BeamExecutorSpec)
+    assert list(stripper.executor_spec.encode().beam_pipeline_args) == ["--direct_num_workers=2"]
+    assert list(Stripper(model=model).executor_spec.encode().beam_pipeline_args) == []
 
 
 def test_stripper_artifacts_have_no_typed_properties_which_kubeflow_would_refuse():
@@ -45,10 +64,36 @@ def test_stripper_artifacts_have_no_typed_properties_which_kubeflow_would_refuse
         assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples, PruningReport)
 
 
-@pytest.mark.parametrize("number", [0, -3])
-def test_stripper_refuses_to_read_no_examples(number, model):
-    with pytest.raises(ValueError, match=f"num_examples is {number}, expected at least 1"):
-        Stripper(model=model, num_examples=number)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_examples", 0, "num_examples is 0, expected at least 1"),
+        ("num_examples", -3, "num_examples is -3, expected at least 1"),
+        ("tolerance", -1e-6, "tolerance is -1e-06, expected a finite number of at least 0.0"),
+        ("tolerance", float("nan"), "tolerance is nan, expected a finite number of at least 0.0"),
+        ("signature_name", "", "signature_name is empty, expected the name of a signature"),
+        ("splits", [], r"splits is \[\], expected one or more names"),
+        ("splits", ["eval", ""], r"splits is \['eval', ''\], expected one or more names"),
+        ("splits", ["eval", "eval"], "each once"),
+    ],
+)
+def test_stripper_refuses_values(name, value, message, model):
+    with pytest.raises(ValueError, match=message):
+        Stripper(model=model, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tolerance", "0.1", "tolerance is '0.1' of type str, expected a number"),
+        ("signature_name", 3, "signature_name is 3, expected the name of a signature"),
+        ("splits", "eval", "splits is 'eval', expected a list of names"),
+        ("splits", [1], r"splits is \[1\], expected a list of names"),
+    ],
+)
+def test_stripper_refuses_types(name, value, message, model):
+    with pytest.raises(TypeError, match=message):
+        Stripper(model=model, **{name: value})
 
 
 def test_stripper_refuses_a_channel_of_another_type():

@@ -1,27 +1,45 @@
 """Stripper's executor on real artifacts."""
 
+import json
 import os
 
 import pytest
 import tensorflow as tf
+from masked_weights import masked_weight
+from record_files import example, write_records
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_pruning import PruningReport, properties
+from tfx_pruning import PruningReport, apply_mask, properties
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import read_report
 from tfx_pruning.stripper.executor import Executor
+from tfx_pruning.stripper.proof_report import ProofReport
 from tfx_pruning.stripper.strip import StripReport
+from tfx_pruning.stripper.verify import VerificationError
+
+_DEFAULTS = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 256}
 
 
 @pytest.fixture
-def model(taxi_model, tmp_path):
+def model_of(tmp_path):
+    """Makes a Model artifact of a SavedModel."""
+
+    def made(path):
+        artifact = standard_artifacts.Model()
+        artifact.uri = str(tmp_path / "trained")
+        os.makedirs(artifact.uri)
+        os.symlink(path, tmp_path / "trained" / "Format-Serving")
+        return artifact
+
+    return made
+
+
+@pytest.fixture
+def model(taxi_model, model_of):
     """A trained Model artifact, with properties as PruningTrainer writes them."""
-    artifact = standard_artifacts.Model()
-    artifact.uri = str(tmp_path / "trained")
-    os.makedirs(artifact.uri)
-    os.symlink(taxi_model.path, tmp_path / "trained" / "Format-Serving")
+    artifact = model_of(taxi_model.path)
     artifact.set_string_custom_property(properties.PRUNE_OPTION, "first_order_gradient")
     artifact.set_string_custom_property(properties.HPARAMS, "target_sparsity=0.9")
     artifact.set_float_custom_property(properties.SPARSITY, 0.9)
@@ -40,38 +58,53 @@ def output(tmp_path):
 
 
 @pytest.fixture
-def examples(taxi_model, tmp_path):
-    """Raw examples: two in the split 'train', four in two files of 'eval'."""
-    artifact = standard_artifacts.Examples()
-    artifact.uri = str(tmp_path / "examples")
-    artifact.split_names = artifact_utils.encode_split_names(["train", "eval"])
-    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-    files = {
-        "Split-train/data-00000.gz": taxi_model.examples[:2],
-        "Split-eval/data-00000.gz": taxi_model.examples[:3],
-        "Split-eval/data-00001.gz": taxi_model.examples[3:],
-    }
-    for name, records in files.items():
-        path = tmp_path / "examples" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-            for record in records:
-                writer.write(record)
-    return artifact
+def examples_of(tmp_path):
+    """Makes an Examples artifact of records by split and file."""
+
+    def made(files, name="examples"):
+        artifact = standard_artifacts.Examples()
+        artifact.uri = str(tmp_path / name)
+        splits = dict.fromkeys(file.partition("/")[0] for file in files)
+        artifact.split_names = artifact_utils.encode_split_names(list(splits))
+        examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        for file, records in files.items():
+            write_records(tmp_path / name / f"Split-{file}", records)
+        return artifact
+
+    return made
 
 
 @pytest.fixture
-def given_records(monkeypatch):
-    """Has nothing stripped; a list of the records that strip_saved_model is given."""
-    given = []
+def examples(taxi_model, examples_of):
+    """Raw examples: two in the split 'train', four in two files of 'eval'."""
+    return examples_of(
+        {
+            "train/data-00000.gz": taxi_model.examples[:2],
+            "eval/data-00000.gz": taxi_model.examples[:3],
+            "eval/data-00001.gz": taxi_model.examples[3:],
+        }
+    )
 
-    def spy(source, destination, *, examples):
-        given.append(examples)
+
+@pytest.fixture
+def given(monkeypatch):
+    """Has nothing stripped or proven; the records that strip_saved_model is given, and the files of the proofs."""
+    seen = {"records": [], "files": []}
+
+    def strip(source, destination, *, examples, tolerance, check):
+        seen["records"].append(examples)
+        if check:
+            check(destination)
         return StripReport((), (), ("serving_default",), source_bytes=30, stripped_bytes=20, gzipped_bytes=10)
 
-    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_saved_model", spy)
+    def prove(proof, stripped, make_pipeline):
+        seen["files"].append([f"{file.split}/{os.path.basename(file.path)}" for file in proof.files])
+        return ProofReport(examples=1)
+
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_saved_model", strip)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.DataProof.prove", prove)
     monkeypatch.setattr("tfx_pruning.stripper.executor.strip_document", lambda *_: ReportDocument("Stripped", ()))
-    return given
+    return seen
 
 
 def _report(output):
@@ -81,9 +114,9 @@ def _report(output):
     return artifact
 
 
-def _do(model, output, examples=None, num_examples=256):
+def _do(model, output, examples=None, context=None, **exec_properties):
     inputs = {"trained_model": [model]} | ({"examples": examples} if examples is not None else {})
-    Executor().Do(inputs, {"model": [output], "report": [_report(output)]}, {"num_examples": num_examples})
+    Executor(context).Do(inputs, {"model": [output], "report": [_report(output)]}, _DEFAULTS | exec_properties)
 
 
 def _custom_properties(artifact):
@@ -110,6 +143,12 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
         properties.STRIPPED_BYTES: sum(map(len, files.values())),
         properties.VARIABLES_REMOVED: len(variable_keys(taxi_model.path)) - kept,
         properties.SIGNATURES_CHECKED: "serving_default,transform_features",
+        properties.SIGNATURE_PROVEN: "serving_default",
+        properties.SPLITS_PROVEN: "eval",
+        properties.EXAMPLES_PROVEN: 4,
+        properties.EXAMPLES_DIFFERING: 0,
+        properties.MAX_ABSOLUTE_DIFFERENCE: "0.0",
+        properties.TOLERANCE: "0.0",
     }
     report = read_report(_report(output).uri)
     assert report.sizes == {
@@ -124,13 +163,13 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
     assert snapshot(taxi_model.path) == before
 
 
-def test_do_keeps_the_trained_bytes_that_the_trainer_wrote(model, output, given_records):
+def test_do_keeps_the_trained_bytes_that_the_trainer_wrote(model, output, given):
     model.set_int_custom_property(properties.TRAINED_BYTES, 123_456)
     _do(model, output)
     assert output.get_int_custom_property(properties.TRAINED_BYTES) == 123_456
 
 
-def test_do_reads_whole_numbers_that_came_as_floats_as_kubeflow_gives_them(model, output, given_records):
+def test_do_reads_whole_numbers_that_came_as_floats_as_kubeflow_gives_them(model, output, given):
     model.set_float_custom_property(properties.NONZERO_PARAMETERS, 13.0)
     model.set_json_value_custom_property(properties.TOTAL_PARAMETERS, 250.0)
     _do(model, output)
@@ -139,26 +178,148 @@ def test_do_reads_whole_numbers_that_came_as_floats_as_kubeflow_gives_them(model
     assert stored[properties.TOTAL_PARAMETERS].int_value == 250
 
 
-def test_do_checks_on_the_eval_split(model, output, examples, taxi_model, given_records):
+def test_do_proves_on_the_eval_split_and_checks_on_its_records(model, output, examples, taxi_model, given):
     _do(model, output, [examples])
-    assert given_records == [taxi_model.examples]
+    assert given == {
+        "records": [taxi_model.examples],
+        "files": [["eval/data-00000.gz", "eval/data-00001.gz"]],
+    }
 
 
-def test_do_reads_no_more_examples_than_asked_for(model, output, examples, taxi_model, given_records):
+def test_do_checks_on_no_more_examples_than_asked_for(model, output, examples, taxi_model, given):
     _do(model, output, [examples], num_examples=2)
-    assert given_records == [taxi_model.examples[:2]]
+    assert given["records"] == [taxi_model.examples[:2]]
 
 
-def test_do_checks_on_the_first_split_if_there_is_no_eval_split(model, output, examples, taxi_model, given_records):
-    examples.split_names = artifact_utils.encode_split_names(["train"])
+def test_do_proves_on_all_splits_if_there_is_no_eval_split(model, output, examples_of, taxi_model, given):
+    records = taxi_model.examples
+    _do(model, output, [examples_of({"train/a.gz": records[:2], "test/a.gz": records[2:]})])
+    assert given == {"records": [records[:2]], "files": [["train/a.gz", "test/a.gz"]]}
+
+
+def test_do_proves_on_the_splits_that_are_asked_for(model, output, examples, taxi_model, given):
+    _do(model, output, [examples], splits=json.dumps(["train", "eval"]))
+    assert given["records"] == [taxi_model.examples[:2]]
+    assert given["files"] == [["train/data-00000.gz", "eval/data-00000.gz", "eval/data-00001.gz"]]
+    assert output.get_string_custom_property(properties.SPLITS_PROVEN) == "train,eval"
+
+
+def test_do_reads_several_artifacts(model, output, examples, examples_of, taxi_model, given):
+    _do(model, output, [examples, examples_of({"eval/z.gz": taxi_model.examples}, name="z-examples")])
+    assert given["files"] == [["eval/data-00000.gz", "eval/data-00001.gz", "eval/z.gz"]]
+
+
+def test_do_reads_splits_of_custom_patterns(model, output, examples, taxi_model, given):
+    key, value = examples_utils.get_custom_split_patterns_key_and_property({"eval": "Split-train/*"})
+    examples.set_string_custom_property(key, value)
     _do(model, output, [examples])
-    assert given_records == [taxi_model.examples[:2]]
+    assert given["files"] == [["eval/data-00000.gz"]]
+    assert given["records"] == [taxi_model.examples[:2]]
 
 
 @pytest.mark.parametrize("examples_input", [None, []], ids=["no key", "no artifact"])
-def test_do_without_examples(examples_input, model, output, given_records):
+def test_do_without_examples_proves_nothing(examples_input, model, output, given):
     _do(model, output, examples_input)
-    assert given_records == [None]
+    assert given == {"records": [None], "files": []}
+    assert properties.EXAMPLES_PROVEN not in _custom_properties(output)
+
+
+def _save(path, module, function, specs):
+    tf.saved_model.save(module, str(path), signatures={"serving_default": tf.function(function, input_signature=specs)})
+    return path
+
+
+def _random(x):
+    """Uniform numbers, others in every call, whatever the seed of TensorFlow is."""
+    return tf.raw_ops.RandomUniform(shape=tf.shape(x), dtype=tf.float32, seed=0, seed2=0)
+
+
+def _x(serialized):
+    return tf.io.parse_example(serialized, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+
+
+_RECORDS = [tf.TensorSpec([None], tf.string, name="examples")]
+_FILES = {"eval/a.gz": [example(x=[float(i)]) for i in range(20)] + [example(x=[1e6])]}
+
+
+def test_do_publishes_nothing_if_one_example_is_answered_otherwise(model_of, output, examples_of, tmp_path, snapshot):
+    """The models draw a random number each, for one example, which the check on a few does not see."""
+
+    def serve(serialized):
+        x = _x(serialized)
+        return {"y": tf.where(x > 1e5, _random(x), x)}
+
+    source = _save(tmp_path / "source", tf.Module(), serve, _RECORDS)
+    before = snapshot(source)
+    with pytest.raises(VerificationError) as error:
+        _do(model_of(source), output, [examples_of(_FILES)], num_examples=20)
+    assert "differs from the source on 1 of 21 examples, by up to 0." in str(error.value)
+    assert f"record 20 (from 0) of '{tmp_path}/examples/Split-eval/a.gz' in split 'eval'" in str(error.value)
+    assert os.listdir(output.uri) == []
+    assert _custom_properties(output) == {}
+    assert snapshot(source) == before
+
+
+def test_do_tolerates_differences_that_it_is_told_to(model_of, output, examples_of, tmp_path):
+    def serve(serialized):
+        x = _x(serialized)
+        return {"y": tf.where(x > 1e5, 1e-6 * _random(x), x)}
+
+    source = _save(tmp_path / "source", tf.Module(), serve, _RECORDS)
+    _do(model_of(source), output, [examples_of(_FILES)], tolerance=1e-5)
+    written = _custom_properties(output)
+    assert written[properties.EXAMPLES_PROVEN] == 21
+    assert written[properties.EXAMPLES_DIFFERING] == 1
+    assert 0 < float(written[properties.MAX_ABSOLUTE_DIFFERENCE]) < 1e-6
+    assert written[properties.TOLERANCE] == "1e-05"
+
+
+def test_do_keeps_the_sign_of_a_pruned_weight_that_only_the_proof_sees(model_of, output, examples_of, tmp_path):
+    module = tf.Module()
+    module.weight = masked_weight("weight", (8,))
+
+    def serve(serialized):
+        x = _x(serialized)[:, tf.newaxis]
+        # A negative weight that is pruned gives -0.0.
+        return {"y": tf.where(x > 1e5, x * apply_mask(module.weight), 1.0)}
+
+    source = _save(tmp_path / "source", module, serve, _RECORDS)
+    _do(model_of(source), output, [examples_of(_FILES)], num_examples=20)
+    assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 21
+    assert os.listdir(output.uri) == ["Format-Serving"]
+
+
+def test_do_gives_features_to_a_signature_that_takes_them(model_of, output, examples_of, tmp_path):
+    source = _save(tmp_path / "source", tf.Module(), lambda x: {"y": x * 2.0}, [tf.TensorSpec([None], name="x")])
+    _do(model_of(source), output, [examples_of(_FILES)])
+    assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 21
+
+
+@pytest.mark.parametrize("payload", ["FORMAT_TF_SEQUENCE_EXAMPLE", "FORMAT_PROTO"])
+def test_do_gives_records_of_any_kind_to_a_signature_that_parses_them(payload, model_of, output, examples_of, tmp_path):
+    def serve(serialized):
+        return {"y": tf.io.parse_sequence_example(serialized, {"x": tf.io.FixedLenFeature([], tf.float32)})[0]["x"]}
+
+    examples = examples_of(_FILES)
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.Value(payload))
+    source = _save(tmp_path / "source", tf.Module(), serve, _RECORDS)
+    _do(model_of(source), output, [examples])
+    assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 21
+
+
+def test_do_refuses_examples_that_the_signature_does_not_take_before_it_strips(
+    model_of, output, examples_of, tmp_path, given
+):
+    source = _save(tmp_path / "source", tf.Module(), lambda z: {"y": z}, [tf.TensorSpec([None], name="z")])
+    with pytest.raises(ValueError, match=r"takes 'z' \(float32, shape \(None,\)\), .* hold the features \['x'\]"):
+        _do(model_of(source), output, [examples_of(_FILES)])
+    assert given == {"records": [], "files": []}
+
+
+def test_do_refuses_a_signature_that_is_not_there_before_it_strips(model, output, examples, given):
+    with pytest.raises(ValueError, match=r"no signature 'f' .* it has \['serving_default', 'transform_features'\]"):
+        _do(model, output, [examples], signature_name="f")
+    assert given == {"records": [], "files": []}
 
 
 def test_do_refuses_examples_of_another_payload(model, output, examples):
@@ -182,16 +343,43 @@ def test_do_refuses_examples_without_splits(model, output, examples):
         _do(model, output, [examples])
 
 
+def test_do_refuses_a_split_that_is_not_there(model, output, examples, examples_of, taxi_model):
+    with pytest.raises(ValueError, match=r"have no split 'test', they have \['train', 'eval'\]"):
+        _do(model, output, [examples], splits='["eval", "test"]')
+    only_train = examples_of({"train/a.gz": taxi_model.examples}, name="only-train")
+    with pytest.raises(ValueError, match=r"only-train' have no split 'eval', they have \['train'\]"):
+        _do(model, output, [examples, only_train], splits='["eval"]')
+
+
 def test_do_refuses_an_empty_split(model, output, examples, tmp_path):
-    for file in (tmp_path / "examples" / "Split-eval").iterdir():
-        file.unlink()
+    folder = tmp_path / "examples" / "Split-eval"
+    write_records(folder / "data-00000.gz", [])
+    (folder / "data-00001.gz").unlink()
+    with pytest.raises(ValueError, match=r"The split 'eval' .* holds no records, in \['.*data-00000.gz'\]"):
+        _do(model, output, [examples])
     with pytest.raises(ValueError, match=r"The split 'eval' .* holds no records"):
+        _do(model, output, [examples], splits='["train", "eval"]')
+    assert os.listdir(output.uri) == []
+
+
+def test_do_refuses_a_file_of_something_else(model, output, examples, tmp_path):
+    (tmp_path / "examples" / "Split-eval" / "data-00000.gz").write_bytes(b"not TFRecords")
+    with pytest.raises(ValueError, match=r"data-00000.gz' cannot be read"):
         _do(model, output, [examples])
 
 
-def test_do_refuses_to_read_no_examples(model, output, examples):
-    with pytest.raises(ValueError, match="num_examples is 0, expected at least 1"):
-        _do(model, output, [examples], num_examples=0)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_examples", 0, "num_examples is 0, expected at least 1"),
+        ("tolerance", -1.0, "tolerance is -1.0, expected"),
+        ("signature_name", "", "signature_name is empty"),
+        ("splits", "[]", "splits is"),
+    ],
+)
+def test_do_refuses_values_of_runtime_parameters(name, value, message, model, output, examples):
+    with pytest.raises(ValueError, match=message):
+        _do(model, output, [examples], **{name: value})
 
 
 def test_do_refuses_a_model_artifact_without_a_model(output, tmp_path):
@@ -200,3 +388,16 @@ def test_do_refuses_a_model_artifact_without_a_model(output, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no SavedModel at '.*empty/Format-Serving'"):
         _do(empty, output)
     assert os.listdir(output.uri) == []
+
+
+@pytest.mark.slow
+def test_do_honours_beam_pipeline_args(model, output, examples, monkeypatch):
+    context = Executor.Context(beam_pipeline_args=["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
+
+    def fail(*unused):
+        raise AssertionError("models were loaded in the component's own process")
+
+    monkeypatch.setattr("tfx_pruning.stripper.model_pair.ModelPair.__init__", fail)
+    _do(model, output, [examples], context=context)
+    assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 4
+    assert os.listdir(output.uri) == ["Format-Serving"]

@@ -34,6 +34,12 @@ def test_readme_lists_the_properties_that_are_written():
         properties.GZIPPED_BYTES,
         properties.VARIABLES_REMOVED,
         properties.SIGNATURES_CHECKED,
+        properties.SIGNATURE_PROVEN,
+        properties.SPLITS_PROVEN,
+        properties.EXAMPLES_PROVEN,
+        properties.EXAMPLES_DIFFERING,
+        properties.MAX_ABSOLUTE_DIFFERENCE,
+        properties.TOLERANCE,
     ]
 
 

@@ -1,0 +1,205 @@
+"""How runs, artifacts and lineage are printed for people."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from .. import properties
+from ..engine import hparams_string
+from ..engine.hparams import PruningHParams
+from .console import table
+
+if TYPE_CHECKING:
+    import datetime
+
+    from ..metadata.artifacts import ArtifactRecord
+    from ..metadata.lineage import Lineage, LineageNode
+    from ..metadata.runs import Run
+
+# What TFX writes on every artifact for its own use.
+_BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
+_FRACTIONS = frozenset({properties.TARGET_SPARSITY, properties.SPARSITY})
+_KEYS = [value for name, value in vars(properties).items() if name.isupper() and isinstance(value, str)]
+_ORDER = {key: index for index, key in enumerate(_KEYS)}
+_BLESSED = "blessed"
+_PUSHED = "pushed"
+_PUSHED_DESTINATION = "pushed_destination"
+# States that need no mention: it is there, or the store does not keep states.
+_USUAL_STATES = ("live", "unknown")
+
+
+def show_runs(console: Console, runs: Sequence["Run"]) -> None:
+    """Prints each run with a line for each execution."""
+    if not runs:
+        _print(console, "No pipeline runs are recorded.")
+    for index, run in enumerate(runs):
+        if index:
+            console.print()
+        states = ", ".join(f"{count} {state}" for state, count in run.states().items()) or "nothing has run"
+        took = "" if run.seconds is None else f", {run.seconds:.1f} s"
+        _print(console, Text(f"{run.pipeline or 'no pipeline'}  {run.id}", "bold"))
+        _print(console, f"started {_time(run.started)}{took}, {states}")
+        rows = table("node", "execution", "state ", "seconds")
+        for each in run.executions:
+            seconds = "" if each.seconds is None else f"{each.seconds:,.1f}"
+            rows.add_row(Text(each.node), str(each.id), _state(each.state), seconds)
+        if run.executions:
+            console.print(rows)
+
+
+def show_artifacts(
+    console: Console, artifacts: Sequence["ArtifactRecord"], type_name: str, other_types: Sequence[str]
+) -> None:
+    """Prints each artifact with a line for each property.
+
+    Args:
+      console: Where to.
+      artifacts: What to print.
+      type_name: The type that was asked for.
+      other_types: Types that the store has artifacts of, if it has none of that.
+    """
+    if not artifacts:
+        there = f"; there are such of {', '.join(other_types)}" if other_types else ""
+        _print(console, f"No artifacts of type {type_name} are recorded{there}.")
+    for index, artifact in enumerate(artifacts):
+        if index:
+            console.print()
+        node = artifact.origin.node if artifact.origin else "made outside of a pipeline"
+        stage = f", {artifact.stage}" if artifact.stage else ""
+        _print(console, Text.assemble((f"{artifact.type} {artifact.id}", "bold"), f"  {node}{stage}"))
+        lines = list(_lines(artifact))
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            style = _state_style(value) if name == "state" else ""
+            _print(console, Text.assemble(f"  {name:<{width}}  ", (value, style)))
+
+
+def show_lineage(console: Console, lineage: "Lineage") -> None:
+    """Prints the trees, from each source without sources down.
+
+    What came from another run, and is followed, is a tree of its own further down: the history of a pipeline whose
+    trainings start from one another would be too deep for one.
+    """
+    (asked,) = [node for node in lineage.nodes if node.relation == "self"]
+    run = asked.artifact.origin and asked.artifact.origin.run
+    roots = list(lineage.children(None))
+    for root in roots:  # grows meanwhile
+        tree = Tree(_line(root, run))
+        stack = [(root, tree)]
+        while stack:
+            parent, branch = stack.pop()
+            for child in lineage.children(parent.artifact.id):
+                line = _line(child, run)
+                if child.followed and _from_other_run(child):
+                    roots.append(child)
+                    branch.add(line.append("  (goes on below)", style="dim"))
+                else:
+                    stack.append((child, branch.add(line)))
+        console.print(tree)
+
+
+def readable(name: str, value: Any) -> str:
+    """A property as people read it: percentages, thousands with separators, hyperparameters that were chosen.
+
+    Args:
+      name: The property's key.
+      value: Its value. Kubeflow hands every number on as a float.
+    """
+    if name in _FRACTIONS and isinstance(value, (int, float)):
+        return f"{value:.2%}"
+    if name == properties.HPARAMS and isinstance(value, str):
+        return _chosen(value)
+    if (name in _ORDER or name.endswith("_bytes")) and isinstance(value, (int, float)) and float(value).is_integer():
+        return f"{int(value):,}"
+    return str(value)
+
+
+def _chosen(string: str) -> str:
+    """The hyperparameters that are not at their defaults."""
+    defaults = dict(hparams_string.split(PruningHParams().to_string()))
+    try:
+        chosen = [f"{name}={text}" for name, text in hparams_string.split(string) if defaults.get(name) != text]
+    except ValueError:
+        # Of another version, or not this package's.
+        return string
+    return ", ".join(chosen) or "all at their defaults"
+
+
+def _lines(artifact: "ArtifactRecord") -> Iterator[tuple[str, str]]:
+    yield "state", artifact.state
+    if artifact.origin is not None:
+        yield "pipeline", artifact.origin.pipeline or "none recorded"
+        yield "run", artifact.origin.run or "none recorded"
+        if cached := [run for run in artifact.runs if run != artifact.origin.run]:
+            yield "cached in", ", ".join(cached)
+    yield "created", _time(artifact.created)
+    yield "uri", artifact.uri
+    for name in sorted(artifact.properties, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
+        if name not in _BOOKKEEPING:
+            yield name, readable(name, artifact.properties[name])
+
+
+def _from_other_run(node: "LineageNode") -> bool:
+    """Whether it stands under an artifact that its maker took from another run."""
+    return any(each.other_run for each in node.inputs if each.artifact_id == node.parent_id)
+
+
+def _line(node: "LineageNode", run: str | None) -> Text:
+    """One artifact of a tree; `run` is that of the artifact asked for."""
+    artifact, origin = node.artifact, node.artifact.origin
+    title = f"{artifact.type} {artifact.id}"
+    line = Text(title, style="reverse bold" if node.relation == "self" else "bold")
+    line = Text.assemble(line, f"  {origin.node if origin else 'made outside of a pipeline'}")
+    for fact in _facts(artifact):
+        line.append(f"  {fact}", style="green")
+    if artifact.state not in _USUAL_STATES:
+        line.append(f"  {artifact.state}", style=_state_style(artifact.state))
+    others = [each for each in node.inputs if each.artifact_id != node.parent_id]
+    if others:
+        names = ", ".join(f"{each.key or 'input'} {each.artifact_id}" for each in others)
+        line.append(f"  with {names}", style="dim")
+    if origin is not None and origin.run is not None and run not in artifact.runs:
+        line.append(f"  run {origin.run}", style="dim")
+    if not node.followed:
+        line.append(f"  (goes on: lineage {artifact.id})", style="dim")
+    if node.relation == "self":
+        line.append("  <- asked for")
+    return line
+
+
+def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
+    found = artifact.properties
+    if artifact.stage:
+        yield artifact.stage
+    if properties.SPARSITY in found:
+        yield f"{readable(properties.SPARSITY, found[properties.SPARSITY])} sparse"
+    for size in (properties.STRIPPED_BYTES, properties.TRAINED_BYTES):
+        if size in found:
+            yield f"{readable(size, found[size])} bytes"
+            break
+    if _BLESSED in found:
+        yield "blessed" if found[_BLESSED] else "not blessed"
+    if _PUSHED in found:
+        yield f"pushed to {found.get(_PUSHED_DESTINATION, '')}".rstrip() if found[_PUSHED] else "not pushed"
+
+
+def _print(console: Console, line: Text | str) -> None:
+    """Prints a line that the terminal may wrap, so that it is copied whole; what is in it is no markup."""
+    console.print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_state_style(state))
+
+
+def _state_style(state: str) -> str:
+    if state in ("failed", "canceled", "deleted", "marked_for_deletion", "abandoned"):
+        return "red"
+    return "yellow" if state in ("running", "new", "pending") else ""
+
+
+def _time(time: "datetime.datetime") -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,200 @@
+"""The k-th largest of many keys, by a radix select.
+
+The bits of non-negative floats order as the floats do, so two histograms of 16 bits each pin down a float32 (one does
+for a 16-bit float, four for a float64). Nothing is sorted, every shape is static, and the same integer operations run
+eagerly, in a graph and under XLA, so all three find the same.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import tensorflow as tf
+
+_DIGIT_BITS = 16
+_HALF_DIGIT = 1 << _DIGIT_BITS // 2
+# Large tensors are gone through in parts, side by side on the processor's cores, by code that XLA compiles once, for a
+# part has one size; the last part begins so early that it is as long as the others. XLA goes through a part in tiles
+# that stay in a core's cache. For small tensors, calling compiled code would cost more than it saves.
+PART = 1 << 18
+_TILE = 1 << 15
+# By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
+_BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
+KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
+
+Formula: TypeAlias = Callable[..., tf.Tensor]
+Scalars: TypeAlias = tuple[tf.Tensor, ...]
+# (position of the first input, scalars, inputs) -> keys: non-negative integers, one for each element of the inputs.
+Keys: TypeAlias = Callable[[tf.Tensor, Scalars, tuple[tf.Tensor, ...]], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Some of the parts of a large tensor.
+
+    Attributes:
+        order: Numbers of the parts, those that are meant first, int32.
+        count: How many are meant, int32 scalar.
+    """
+
+    order: tf.Tensor
+    count: tf.Tensor
+
+    def begin(self, index: tf.Tensor) -> tf.Tensor:
+        """Where the part begins that has an index in the order; the last part of the tensor begins earlier."""
+        return self.order[index] * PART
+
+
+def score_keys(scores: tf.Tensor) -> tf.Tensor:
+    """Non-negative integers that order as floating scores do; NaN and negative scores count as zero.
+
+    Processors and XLA may compare denormal floats as zeros; integers they compare as they are.
+    """
+    bits = tf.bitcast(scores, _BITS[scores.dtype.size])
+    infinity = tf.bitcast(tf.constant(float("inf"), scores.dtype), bits.dtype)
+    # NaN, and all that has a minus sign, lies above infinity.
+    bits = tf.where(bits <= infinity, bits, tf.zeros([], bits.dtype))
+    key = KEYS[bits.dtype.size]
+    return tf.bitcast(bits, key) if bits.dtype.size == key.size else tf.cast(bits, key)
+
+
+def kth_largest(
+    counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: tf.Tensor, k: tf.Tensor, dtype: tf.DType, bits: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The k-th largest of non-negative keys, all below 2^bits; how many are larger, how many equal.
+
+    Args:
+        counts: (known, places) -> how many keys have each digit, as `digit_counts`.
+        size: How many keys there are.
+        k: int32 scalar, 1 <= k <= size.
+        dtype: Dtype of the keys.
+        bits: A multiple of 16.
+    """
+    kth = tf.zeros([], dtype)
+    above = tf.zeros([], tf.int32)
+    equal = size
+    for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
+        places = tf.constant(shift, dtype)
+        digit, larger, equal = _kth_digit(counts(kth, places), k - above)
+        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, dtype), places))
+        above += larger
+    return kth, above, equal
+
+
+def digit_counts(
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
+    inputs: tuple[tf.Tensor, ...],
+    first: tf.Tensor | None,
+    known: tf.Tensor,
+    places: tf.Tensor,
+) -> tf.Tensor:
+    """How many keys have each digit.
+
+    Args:
+        keys: See `Keys`.
+        start: Position of the first of `inputs`.
+        scalars: See `Keys`.
+        inputs: See `Scores`; flat.
+        first: Which of `inputs` is the first one that counts; None for all.
+        known: What is known of the key that is looked for; others that differ from it there are left out.
+        places: How many bits there are below the digit.
+
+    Returns:
+        int32 of shape [65536].
+    """
+    # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
+    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(start, scalars, inputs), known), places)
+    beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
+    if first is not None:
+        digits = tf.where(tf.range(tf.size(digits)) < first, beyond, digits)
+    return tf.raw_ops.DenseBincount(input=digits, size=beyond, weights=tf.constant([], tf.int32))
+
+
+def _counts_by_parts(
+    counts: Callable[..., tf.Tensor],
+    length: int,
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
+    inputs: tuple[tf.Tensor, ...],
+    first: tf.Tensor | None,
+    known: tf.Tensor,
+    places: tf.Tensor,
+    parts: Parts | None = None,
+) -> tf.Tensor:
+    """`digit_counts`, as the sum of `counts`, which is like it, over parts of `length`; there is at least one.
+
+    With `parts`, which are parts of `PART`, over those only.
+    """
+    size = tf.size(inputs[0])
+    last = size - length
+
+    def add(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        begin = index * length if parts is None else parts.begin(index)
+        at = tf.minimum(begin, last)
+        fresh = begin if first is None else tf.maximum(begin, first)
+        part = tuple(tf.slice(value, [at], [length]) for value in inputs)
+        return index + 1, total + counts(keys, start + at, scalars, part, fresh - at, known, places)
+
+    index = tf.constant(0) if first is None else first // length
+    end = (size + length - 1) // length if parts is None else parts.count
+    nothing = tf.zeros([1 << _DIGIT_BITS], tf.int32)
+    _, total = tf.while_loop(lambda index, _: index < end, add, (index, nothing))
+    return total
+
+
+_compiled_part_counts = tf.function(
+    functools.partial(_counts_by_parts, digit_counts, _TILE), jit_compile=True, autograph=False
+)
+
+
+def _large_digit_counts(
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
+    inputs: tuple[tf.Tensor, ...],
+    known: tf.Tensor,
+    places: tf.Tensor,
+    parts: tuple[tf.Tensor, tf.Tensor] | None,
+) -> tf.Tensor:
+    chosen = None if parts is None else Parts(*parts)
+    return _counts_by_parts(_compiled_part_counts, PART, keys, start, scalars, inputs, None, known, places, chosen)
+
+
+# Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
+_traced_large_digit_counts = tf.function(_large_digit_counts, reduce_retracing=True, autograph=False)
+
+
+def large_digit_counts(
+    keys: Keys,
+    start: tf.Tensor,
+    scalars: Scalars,
+    inputs: tuple[tf.Tensor, ...],
+    known: tf.Tensor,
+    places: tf.Tensor,
+    parts: Parts | None = None,
+) -> tf.Tensor:
+    """`digit_counts` of at least `PART` inputs, all of which count; with `parts`, those of these parts."""
+    chosen = None if parts is None else (parts.order, parts.count)
+    return _traced_large_digit_counts(keys, start, scalars, inputs, known, places, chosen)
+
+
+def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The digit of the k-th largest, how many have a larger one, and how many the same; `counts` int32, one a digit."""
+    table = tf.reshape(counts, [_HALF_DIGIT, _HALF_DIGIT])
+    high, above = _kth_bin(tf.reduce_sum(table, axis=1), k)
+    row = tf.gather(table, high)
+    low, larger = _kth_bin(row, k - above)
+    return high * _HALF_DIGIT + low, above + larger, tf.gather(row, low)
+
+
+def _kth_bin(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The bin that holds the k-th largest, and how many lie in the bins above it."""
+    # tf.cumsum would do, but XLA takes many seconds to compile one that a lookup follows.
+    bins = tf.range(_HALF_DIGIT)
+    above = tf.reduce_sum(tf.where(bins[:, None] < bins, counts, 0), axis=1)
+    chosen = tf.reduce_sum(tf.cast(above >= k, tf.int32))
+    return chosen, tf.gather(above, chosen)

@@ -1,0 +1,166 @@
+"""ArtifactRecord: an artifact in ML Metadata, with its properties and what made it."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from google.protobuf import json_format
+from ml_metadata.metadata_store import ListOptions, OrderByField
+from ml_metadata.proto import metadata_store_pb2
+
+from .. import properties
+from .connection import StoreError
+from .store_reader import PIPELINE_TYPES, Origin, StoreReader, last_part
+from .times import from_milliseconds, in_iso_8601
+
+MODEL = "Model"
+_State = metadata_store_pb2.Artifact.State
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactRecord:
+    """An artifact.
+
+    Attributes:
+      id: Its id in the store.
+      type: Name of its type, such as 'Model'.
+      state: 'live', 'pending', 'deleted' or another of ML Metadata's states, in lower case.
+      uri: Where it is, or was.
+      created: When it was recorded, in UTC.
+      origin: The execution that made it; None if none is recorded, as of an import from elsewhere.
+      runs: Ids of the pipeline runs that put it out, sorted: the one that made it, and those with it in their cache.
+      properties: All its properties, the type's and custom ones, by name.
+    """
+
+    id: int
+    type: str
+    state: str
+    uri: str
+    created: datetime.datetime
+    origin: Origin | None
+    runs: tuple[str, ...]
+    properties: dict[str, Any]
+
+    @property
+    def stage(self) -> Literal["pruned", "stripped"] | None:
+        """What PruningTrainer or Stripper made of a model, by their properties; None for all else."""
+        if properties.STRIPPED_BYTES in self.properties:
+            return "stripped"
+        return "pruned" if properties.SPARSITY in self.properties else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "stage": self.stage,
+            "state": self.state,
+            "uri": self.uri,
+            "created": in_iso_8601(self.created),
+            "pipeline": self.origin and self.origin.pipeline,
+            "run": self.origin and self.origin.run,
+            "node": self.origin and self.origin.node,
+            "execution_id": self.origin and self.origin.execution_id,
+            "runs": list(self.runs),
+            "properties": self.properties,
+        }
+
+
+def records(reader: StoreReader, ids: Iterable[int]) -> dict[int, ArtifactRecord]:
+    """Records of artifacts by id; those that are not in the store are left out."""
+    artifacts = reader.artifacts(ids)
+    producers = reader.producers(artifacts)
+    origins = reader.origins(producers.values())
+    runs = reader.runs(artifacts)
+    return {
+        id: ArtifactRecord(
+            id=id,
+            type=artifact.type,
+            state=_State.Name(artifact.state).lower(),
+            uri=artifact.uri,
+            created=from_milliseconds(artifact.create_time_since_epoch),
+            origin=origins.get(producers[id]) if id in producers else None,
+            runs=tuple(sorted(runs.get(id, ()))),
+            properties=_values(artifact),
+        )
+        for id, artifact in artifacts.items()
+    }
+
+
+def list_artifacts(
+    reader: StoreReader, type_name: str = MODEL, pipeline: str | None = None, limit: int | None = None
+) -> tuple[ArtifactRecord, ...]:
+    """Lists artifacts of a type, deleted ones too, the newest first.
+
+    Args:
+      reader: Of the store.
+      type_name: Name of the type, whole or its last part: 'Model' is TFX's 'Model' and Kubeflow's 'tfx.Model'.
+      pipeline: Name of the pipeline whose artifacts are listed; None for all.
+      limit: How many are listed at most, at least 1; None for all.
+
+    Raises:
+      StoreError: The store has no pipeline of that name.
+    """
+    types = [each.id for each in reader.store.get_artifact_types() if type_name in (each.name, last_part(each.name))]
+    conditions = [f"type_id IN ({', '.join(map(str, types))})"]
+    if pipeline is not None:
+        conditions.append(f"contexts_pipeline.id = {pipeline_context(reader, pipeline).id}")
+    if not types:
+        return ()
+    options = ListOptions(limit=limit, order_by=OrderByField.ID, is_asc=False, filter_query=" AND ".join(conditions))
+    found = reader.store.get_artifacts(list_options=options)
+    return tuple(records(reader, [artifact.id for artifact in found]).values())
+
+
+def type_names(reader: StoreReader) -> list[str]:
+    """Names of the types that the store has artifacts of, sorted."""
+    types = reader.store.get_artifact_types()
+    return sorted(each.name for each in types if _has_any(reader, f"type_id = {each.id}"))
+
+
+def pipeline_context(reader: StoreReader, name: str) -> metadata_store_pb2.Context:
+    """The context of a pipeline.
+
+    Raises:
+      StoreError: The store has no pipeline of that name.
+    """
+    pipelines = [context for type_name in PIPELINE_TYPES for context in reader.store.get_contexts_by_type(type_name)]
+    for context in pipelines:
+        if context.name == name:
+            return context
+    names = ", ".join(sorted(repr(context.name) for context in pipelines))
+    raise StoreError(f"there is no pipeline {name!r}; the store has {names or 'none'}.")
+
+
+def refuse_unknown(reader: StoreReader, artifact_id: int) -> None:
+    """Raises a StoreError that names the nearest ids if an artifact is not in the store."""
+    if reader.artifacts([artifact_id]):
+        return
+    near = [
+        artifact.id
+        for query, ascending in ((f"id < {artifact_id}", False), (f"id > {artifact_id}", True))
+        for artifact in reader.store.get_artifacts(
+            ListOptions(limit=2, order_by=OrderByField.ID, is_asc=ascending, filter_query=query)
+        )
+    ]
+    if not near:
+        raise StoreError(f"there is no artifact {artifact_id}: the store holds no artifacts.")
+    raise StoreError(f"there is no artifact {artifact_id}; the nearest ids are {', '.join(map(str, sorted(near)))}.")
+
+
+def _has_any(reader: StoreReader, query: str) -> bool:
+    return bool(reader.store.get_artifacts(ListOptions(limit=1, filter_query=query)))
+
+
+def _values(artifact: metadata_store_pb2.Artifact) -> dict[str, Any]:
+    both = (*artifact.properties.items(), *artifact.custom_properties.items())
+    return {name: _value(value) for name, value in sorted(both, key=lambda item: item[0])}
+
+
+def _value(value: metadata_store_pb2.Value) -> Any:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    found = getattr(value, kind)
+    return found if isinstance(found, (bool, int, float, str)) else json_format.MessageToDict(found)

@@ -1,0 +1,238 @@
+"""Answers: what a signature gives for its inputs, and in what two answers differ."""
+
+import dataclasses
+import math
+import numbers
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
+Answer = Mapping[str, Any]  # outputs by name: tensors or composite tensors
+
+_NODE = re.compile(r"\{\{.*?\}\}")
+# What an operation, or the tracing of a shape, raises on an input that the model does not take.
+REFUSALS = (tf.errors.OpError, ValueError, TypeError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """That a model does not take an input.
+
+    Attributes:
+      reason: The line of the error that says why.
+    """
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """In what two answers to one batch of examples differ.
+
+    Attributes:
+      differing: Whether an example's answers differ in any bit; bool [examples].
+      exceeding: Whether they differ by more than is tolerated; bool [examples].
+      distance: The largest absolute difference of an example's numbers; float64 [examples]. Infinite where a number
+        became NaN or the shapes differ. NaNs, zeros and strings that differ have none, and stay at 0.
+    """
+
+    differing: np.ndarray
+    exceeding: np.ndarray
+    distance: np.ndarray
+
+    def __or__(self, other: "Difference") -> "Difference":
+        return Difference(
+            self.differing | other.differing,
+            self.exceeding | other.exceeding,
+            np.maximum(self.distance, other.distance),
+        )
+
+    @classmethod
+    def none(cls, examples: int) -> "Difference":
+        """That of equal answers."""
+        return cls(np.zeros(examples, bool), np.zeros(examples, bool), np.zeros(examples))
+
+    @classmethod
+    def total(cls, examples: int) -> "Difference":
+        """That of answers which cannot be compared."""
+        return cls(np.ones(examples, bool), np.ones(examples, bool), np.full(examples, np.inf))
+
+    def of_every(self, examples: int) -> "Difference":
+        """Of a difference of a whole answer, that of each of its examples."""
+        return Difference(*(np.repeat(each, examples) for each in (self.differing, self.exceeding, self.distance)))
+
+
+def checked_tolerance(value: float) -> float:
+    """A tolerance as a float.
+
+    Args:
+      value: By how much floating-point numbers may differ.
+
+    Raises:
+      TypeError: It is not a number.
+      ValueError: It is negative, infinite or NaN.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"tolerance is {value!r} of type {type(value).__name__}, expected a number such as 1e-6.")
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"tolerance is {value}, expected a finite number of at least 0.0, where 0.0 compares bits.")
+    return float(value)
+
+
+def ask(signature: Signature, inputs: Mapping[str, tf.Tensor]) -> Answer | Refusal:
+    """Calls a signature."""
+    try:
+        return signature(**inputs)
+    except REFUSALS as error:
+        return Refusal(reason(error))
+
+
+def reason(error: Exception) -> str:
+    """The line of an error that says what is wrong; TensorFlow puts the traceback of the graph before it."""
+    if isinstance(error, UnicodeDecodeError):
+        # TensorFlow quotes a record that it cannot parse, and then cannot make an error of that message.
+        message = error.object.decode(errors="backslashreplace")
+    else:
+        message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    lines = [_NODE.sub("", line).strip() for line in message.partition("[[{{")[0].splitlines()]
+    return next((line.rstrip(".") for line in reversed(lines) if line), type(error).__name__)
+
+
+def output_differences(
+    before: Answer, after: Answer, examples: int | None = None, tolerance: float = 0.0
+) -> dict[str, Difference]:
+    """Compares two answers output by output.
+
+    Bits are compared, so that NaN equals itself and 0.0 differs from -0.0. An output whose first dimension is not that
+    of the examples is compared as a whole: a difference in it is one of every example.
+
+    Args:
+      before: Outputs by name, tensors or composite tensors.
+      after: Outputs of the same names and dtypes.
+      examples: How many examples the answers are to; None to compare every output as a whole, as if it were one.
+      tolerance: By how much a floating-point number may differ. Above 0.0, a NaN may become any other NaN, and a zero
+        change its sign. Integers, booleans and strings may not differ.
+
+    Returns:
+      The differences by output, of outputs that differ in any bit.
+    """
+    found = {}
+    for name in sorted(before):
+        difference = _value_difference(before[name], after[name], examples, tolerance)
+        if difference.differing.any():
+            found[name] = difference
+    return found
+
+
+def in_words(before: Any, after: Any, example: int | None = None) -> str:
+    """Says what an output became, values cut short.
+
+    Args:
+      before: A tensor or composite tensor.
+      after: Likewise.
+      example: Which of its examples; None for a word on the whole.
+    """
+    if example is not None and _has_examples(before, example + 1) and _has_examples(after, example + 1):
+        before, after = _example(before, example), _example(after, example)
+    return f"{_short(before)} became {_short(after)}"
+
+
+def _value_difference(before: Any, after: Any, examples: int | None, tolerance: float) -> Difference:
+    old, new = _components(before), _components(after)
+    aligned = examples is not None and all(_counts(value) == examples for value in (before, after))
+    if not aligned:
+        return _whole_difference(old, new, tolerance).of_every(examples or 1)
+    if isinstance(before, tf.Tensor):
+        return _difference(old[0], new[0], examples, tolerance)
+    if not _whole_difference(old, new, tolerance).differing.any():
+        return Difference.none(examples)
+    each = [
+        _whole_difference(_components(_example(before, i)), _components(_example(after, i)), tolerance)
+        for i in range(examples)
+    ]
+    return Difference(
+        *(np.concatenate([getattr(one, field.name) for one in each]) for field in dataclasses.fields(Difference))
+    )
+
+
+def _whole_difference(before: Sequence[np.ndarray], after: Sequence[np.ndarray], tolerance: float) -> Difference:
+    found = Difference.none(1)
+    for old, new in zip(before, after, strict=True):
+        found |= _difference(old, new, 1, tolerance)
+    return found
+
+
+def _difference(before: np.ndarray, after: np.ndarray, rows: int, tolerance: float) -> Difference:
+    """Compares arrays row by row, each a part of `rows` equal ones."""
+    if before.dtype != after.dtype or before.shape != after.shape:
+        return Difference.total(rows)
+    old, new = (np.ascontiguousarray(each).reshape(rows, before.size // rows) for each in (before, after))
+    if before.dtype == object:
+        differing = (old != new).any(axis=1)
+        return Difference(differing, differing, np.zeros(rows))
+    differing = (old.view(np.uint8) != new.view(np.uint8)).any(axis=1) if before.size else np.zeros(rows, bool)
+    distance = np.zeros(rows)
+    if differing.any():
+        distance[differing] = _distance(old[differing], new[differing])
+    inexact = tf.as_dtype(before.dtype).is_floating or tf.as_dtype(before.dtype).is_complex
+    exceeding = distance > tolerance if tolerance and inexact else differing
+    return Difference(differing, exceeding, distance)
+
+
+def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The largest absolute difference in each row."""
+    kind = np.complex128 if np.iscomplexobj(before) else np.float64
+    old, new = before.astype(kind), after.astype(kind)
+    with np.errstate(invalid="ignore"):  # infinity less itself
+        distance = np.abs(new - old)
+    distance[(old == new) | (np.isnan(old) & np.isnan(new))] = 0.0
+    return np.nan_to_num(distance, nan=np.inf, posinf=np.inf).max(axis=1)
+
+
+def _components(value: Any) -> list[np.ndarray]:
+    return [_array(each) for each in tf.nest.flatten(value, expand_composites=True)]
+
+
+def _array(value: tf.Tensor | np.ndarray) -> np.ndarray:
+    if not tf.is_tensor(value):
+        return value
+    # A string tensor of rank 0 gives bytes, which numpy would make an array that loses trailing zeros.
+    return np.asarray(value.numpy(), dtype=object if value.dtype == tf.string else None)
+
+
+def _counts(value: Any) -> int | None:
+    """The first dimension of a tensor, if it has one that can be split along it."""
+    if isinstance(value, tf.RaggedTensor):
+        return int(value.nrows())
+    if isinstance(value, tf.SparseTensor):
+        return int(value.dense_shape[0])
+    return value.shape[0] if isinstance(value, tf.Tensor) and value.shape.rank else None
+
+
+def _has_examples(value: Any, least: int) -> bool:
+    count = _counts(value)
+    return count is not None and count >= least
+
+
+def _example(value: Any, index: int) -> Any:
+    if isinstance(value, tf.SparseTensor):
+        rank = value.dense_shape.shape[0]
+        return tf.sparse.slice(value, [index] + [0] * (rank - 1), tf.concat([[1], value.dense_shape[1:]], axis=0))
+    return value[index]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tf.RaggedTensor):
+        return f"{value.to_list()!r:.100}"
+    if isinstance(value, tf.SparseTensor):
+        return f"{value.values.numpy().tolist()!r:.80} at {value.indices.numpy().tolist()!r:.80}"
+    return f"{tf.nest.map_structure(_plain, value)!r:.100}"
+
+
+def _plain(tensor: tf.Tensor) -> Any:
+    value = tensor.numpy()
+    return value if isinstance(value, bytes) else value.tolist()

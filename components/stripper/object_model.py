@@ -1,0 +1,209 @@
+"""Strips a SavedModel of TensorFlow 2: objects, and functions that capture them."""
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
+
+from . import loading, staging, verify
+from .checks import Checks
+from .folded_weights import FoldedWeight, folded_weights
+from .function_library import drop_uncalled_functions
+from .graph_rewrite import fold_masks
+from .meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph, read_saved_model
+from .object_graph import ObjectGraph, Path, keep_only
+
+
+class ObjectModel:
+    """What a stripped SavedModel of TensorFlow 2 keeps of its source.
+
+    Attributes:
+      removed: Keys of the variables that go, sorted.
+      kept: Keys of the variables that stay, sorted; known once the model is written.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Reads the source and decides.
+
+        Raises:
+          ValueError: It cannot be stripped: it is of another kind, or has no signatures; a signature changes pruning
+            variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of a
+            weight.
+        """
+        self._source = source
+        self._meta_graph = read_meta_graph(source)
+        self._graph = ObjectGraph(self._meta_graph)
+        if not self._graph.signatures:
+            raise ValueError(
+                f"The SavedModel at {source!r} has no signatures, so nothing says what to keep. Save it with "
+                "tf.saved_model.save(model, path, signatures=...) or model.export."
+            )
+        self._rewritten: meta_graph_pb2.MetaGraphDef | None = None
+        self._weights: tuple[FoldedWeight, ...] = ()
+        self._kept = self._graph.kept()
+        if any(map(self._graph.is_pruning_variable, self._kept)):
+            self._rewrite()
+        else:
+            self._places = self._graph.places(self._kept)
+        graph = self._graph
+        self.removed = tuple(sorted(graph.key(node) for node in graph.variables if node not in self._kept))
+        self.kept: tuple[str, ...] = ()
+
+    def write(self, folder: str, checks: Checks) -> tuple[str, ...]:
+        """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.
+
+        Source and stripped model are in memory one after the other, with the kept variables only.
+
+        Raises:
+          OSError: The folder cannot be written.
+          ValueError: The source cannot be loaded.
+          VerificationError: A signature does not answer as before, or that could not be checked.
+        """
+        with self._loaded(self._reduced()) as model:
+            if self._rewritten is None:
+                self._save(model, self._objects_at(model), folder)
+            answers = verify.answers_of(self._source, model, self._meta_graph, checks.records)
+            del model
+        if self._rewritten is None:
+            checked = self._check(answers, folder, checks)
+        else:
+            checked = self._save_folded(answers, folder, checks)
+        stripped = ObjectGraph(read_meta_graph(folder))
+        self.kept = tuple(sorted(stripped.key(node) for node in stripped.variables))
+        return checked
+
+    def _rewrite(self) -> None:
+        self._rewritten = meta_graph_pb2.MetaGraphDef()
+        self._rewritten.CopyFrom(self._meta_graph)
+        rewrite = fold_masks(self._source, self._rewritten, self._graph)
+        self._weights = tuple(folded_weights(self._source, self._graph, rewrite))
+        rewritten_graph = ObjectGraph(self._rewritten)
+        self._kept = rewritten_graph.kept()
+        self._places: dict[int, Path] = rewritten_graph.places(self._kept)
+        keep_only(self._rewritten, self._kept, self._places.values())
+
+    def _reduced(self) -> meta_graph_pb2.MetaGraphDef:
+        """The source's MetaGraph with those objects only that signatures need, masks included."""
+        reduced = meta_graph_pb2.MetaGraphDef()
+        reduced.CopyFrom(self._meta_graph)
+        needed = self._graph.kept()
+        placed = {node for node in needed if not self._graph.is_pruning_variable(node)}
+        keep_only(reduced, needed, self._graph.places(placed).values())
+        return reduced
+
+    @contextlib.contextmanager
+    def _loaded(self, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
+        """The source, loaded as if it had another MetaGraph; its memory is free when the block ends."""
+        with loading.loaded_as(self._source, self._graph, meta_graph) as model:
+            yield model
+        del model
+        # Functions hold their variables in cycles.
+        gc.collect()
+
+    def _save_folded(self, answers: Sequence[verify.SourceAnswers], folder: str, checks: Checks) -> tuple[str, ...]:
+        """Saves the model with weights that take in their masks, and checks it; returns the signatures' names.
+
+        Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
+        """
+
+        def save_and_check(values: Mapping[int, np.ndarray]) -> tuple[str, ...]:
+            with self._loaded(self._rewritten) as model:
+                objects = self._objects_at(model)
+                for node, value in values.items():
+                    objects[self._places[node]].assign(value)
+                self._save(model, objects, folder)
+                del model, objects
+            return self._check(answers, folder, checks)
+
+        try:
+            return save_and_check({weight.node: weight.positive for weight in self._weights})
+        except verify.VerificationError as error:
+            if not any(weight.sign_differs for weight in self._weights):
+                raise
+            logging.info("Saving the signs of pruned weights, too: %s", error)
+        return save_and_check({weight.node: weight.product for weight in self._weights})
+
+    def _check(self, answers: Sequence[verify.SourceAnswers], folder: str, checks: Checks) -> tuple[str, ...]:
+        """Sees that the stripped model in `folder` answers as its source did; returns the signatures' names."""
+        meta_graph = read_meta_graph(folder)
+        stripped = ObjectGraph(meta_graph)
+        if len(stripped.variables) != sum(node in self._kept for node in self._graph.variables):
+            raise verify.VerificationError(
+                f"The stripped model of {self._source!r} has the variables "
+                f"{list(map(stripped.key, stripped.variables))}, expected those that its signatures reach. Nothing was "
+                "published; please report this model."
+            )
+
+        def again() -> Any:
+            return loading.load(self._source, self._graph)
+
+        signatures = verify.verify(
+            answers, self._meta_graph, tf.saved_model.load(folder), meta_graph, again, checks.tolerance
+        )
+        checks.run_further(folder)
+        return signatures
+
+    def _objects_at(self, model: Any) -> dict[Path, Any]:
+        """The objects of a loaded model that stay, by their paths."""
+        objects = {}
+        for path in self._places.values():
+            found = model
+            for name in path:
+                found = found._lookup_dependency(name)
+            if isinstance(found, tf.Variable) and not found.is_initialized():
+                raise ValueError(
+                    f"The SavedModel at {self._source!r} has no value for its variable {found.name!r}; save the model "
+                    "again."
+                )
+            objects[path] = found
+        return objects
+
+    def _save(self, model: Any, objects: Mapping[Path, Any], folder: str) -> None:
+        """Saves the signatures of `model`, `objects` at their paths and the source's extra assets, and nothing else."""
+        holders = {(): tf.Module()}
+        for path, found in objects.items():
+            for depth in range(1, len(path)):
+                if path[:depth] not in holders:
+                    holders[path[:depth]] = _hang(holders[path[: depth - 1]], path[depth - 1], tf.Module())
+            _hang(holders[path[:-1]], path[-1], found)
+        options = tf.saved_model.SaveOptions(
+            namespace_whitelist=sorted(_operation_namespaces(self._meta_graph)),
+            experimental_custom_gradients=False,
+            save_debug_info=tf.io.gfile.exists(os.path.join(self._source, loading.DEBUG_INFO)),
+        )
+        with staging.write_failure_explained(folder):
+            tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
+            _tidy(self._meta_graph, folder)
+            staging.copy_folder(os.path.join(self._source, EXTRA_ASSETS), os.path.join(folder, EXTRA_ASSETS))
+
+
+def _tidy(meta_graph: meta_graph_pb2.MetaGraphDef, folder: str) -> None:
+    """Mends what loading and saving again gets wrong: uncalled functions, and defaults of signature inputs lost."""
+    saved_model = read_saved_model(folder)
+    stripped = saved_model.meta_graphs[0]
+    drop_uncalled_functions(stripped)
+    for name, signature in meta_graph.signature_def.items():
+        for key, value in signature.defaults.items():
+            stripped.signature_def[name].defaults[key].CopyFrom(value)
+    with tf.io.gfile.GFile(os.path.join(folder, FILENAME), "wb") as stream:
+        stream.write(saved_model.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(folder)
+
+
+def _hang(holder: tf.Module, name: str, child: Any) -> Any:
+    # Not setattr: a tf.Module has properties, such as `variables`, of the names that objects of a Keras export have.
+    holder._track_trackable(child, name)
+    return child
+
+
+def _operation_namespaces(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """Namespaces of custom operations, as in 'Addons>Gelu', which TensorFlow saves only when told so."""
+    nodes = [meta_graph.graph_def.node, *(each.node_def for each in meta_graph.graph_def.library.function)]
+    return {node.op.partition(">")[0] for each in nodes for node in each if ">" in node.op}

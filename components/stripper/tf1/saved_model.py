@@ -1,0 +1,167 @@
+"""Strips a SavedModel of TensorFlow 1: a graph, or several, without objects."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
+
+from .. import staging, verify
+from ..checks import Checks
+from ..loading import DEBUG_INFO
+from ..meta_graph import EXTRA_ASSETS, FILENAME
+from ..parsed_features import parsed_features_of
+from ..signature_inputs import vocabulary_in
+from . import collection_defs
+from .checkpoint import Checkpoint
+from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE
+from .graph import Graph
+from .saver import Entry
+from .session_model import session_signatures
+from .stripped_meta_graph import FoldedWeight, StrippedMetaGraph
+
+TRAINING = tf.compat.v1.saved_model.tag_constants.TRAINING
+
+_COPIED = ("assets", EXTRA_ASSETS, os.path.dirname(DEBUG_INFO))
+
+
+class GraphModel:
+    """What a stripped SavedModel of TensorFlow 1 keeps of its source.
+
+    MetaGraphs with the tag 'train' are for training alone and do not stay; all others do.
+
+    Attributes:
+      removed: Keys of the variables that go, sorted.
+      kept: Keys of the variables that stay, sorted.
+    """
+
+    def __init__(self, source: str, saved_model: saved_model_pb2.SavedModel) -> None:
+        """Reads the source and decides.
+
+        Args:
+          source: Folder of the SavedModel.
+          saved_model: Its `saved_model.pb`.
+
+        Raises:
+          ValueError: It cannot be stripped; see `StrippedMetaGraph`. No MetaGraph but those for training is there, or
+            one has no signatures; or one value cannot serve two MetaGraphs.
+        """
+        self._source = source
+        self._saved_model = saved_model
+        self._checkpoint = Checkpoint(source)
+        self._sources = [each for each in saved_model.meta_graphs if TRAINING not in each.meta_info_def.tags]
+        if not self._sources:
+            tags = [sorted(each.meta_info_def.tags) for each in saved_model.meta_graphs]
+            raise ValueError(
+                f"The SavedModel at {source!r} has MetaGraphs with the tags {tags}, expected one that is not for "
+                "training alone. Save the model with the tag 'serve'."
+            )
+        self._stripped: list[StrippedMetaGraph] = []
+        for meta_graph in self._sources:
+            tags = sorted(meta_graph.meta_info_def.tags)
+            if not meta_graph.signature_def.keys() - {INIT_SIGNATURE, TRAIN_SIGNATURE}:
+                raise ValueError(
+                    f"The MetaGraph with the tags {tags} of the SavedModel at {source!r} has no signatures, so nothing "
+                    "says what to keep. Save it with a signature_def_map."
+                )
+            try:
+                self._stripped.append(StrippedMetaGraph(meta_graph, self._checkpoint))
+            except ValueError as error:
+                raise ValueError(
+                    f"The MetaGraph with the tags {tags} of the SavedModel at {source!r} cannot be stripped: {error}."
+                ) from error
+        self._folded = self._folded_in_all()
+        self.kept = tuple(sorted({key for each in self._stripped for key in each.keys}))
+        self.removed = tuple(key for key in self._checkpoint.keys if key not in self.kept)
+
+    def write(self, folder: str, checks: Checks) -> tuple[str, ...]:
+        """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.
+
+        Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
+
+        Raises:
+          OSError: The folder cannot be written.
+          ValueError: The source or the stripped model cannot be loaded.
+          VerificationError: A signature does not answer as before, or that could not be checked.
+        """
+        self._write(folder, {entry: each.positive for entry, each in self._folded.items()})
+        try:
+            return self._check(folder, checks)
+        except verify.VerificationError as error:
+            if all(each.positive.tobytes() == each.product.tobytes() for each in self._folded.values()):
+                raise
+            logging.info("Saving the signs of pruned weights, too: %s", error)
+        self._write(folder, {entry: each.product for entry, each in self._folded.items()})
+        return self._check(folder, checks)
+
+    def _folded_in_all(self) -> dict[Entry, FoldedWeight]:
+        folded: dict[Entry, FoldedWeight] = {}
+        for meta_graph in self._stripped:
+            for entry, weight in meta_graph.folded.items():
+                if folded.setdefault(entry, weight).product.tobytes() != weight.product.tobytes():
+                    raise ValueError(
+                        f"The weight {entry.key!r} of {self._source!r} has other masks in one MetaGraph than in "
+                        "another, so that no one value serves both. Save each in a SavedModel of its own."
+                    )
+        for meta_graph in self._stripped:
+            for entry in folded.keys() & meta_graph.bare_uses.keys():
+                product = folded[entry].product
+                if product.tobytes() != self._checkpoint.value(entry).tobytes():
+                    raise ValueError(
+                        f"The weight {entry.key!r} of {self._source!r} is multiplied by its mask, and used without "
+                        f"its mask too: {meta_graph.bare_uses[entry]} in the MetaGraph with the tags "
+                        f"{list(meta_graph.tags)}. Save the model with signatures that use the masked weight only."
+                    )
+                folded[entry] = FoldedWeight(product, product)
+        return folded
+
+    def _write(self, folder: str, changed: Mapping[Entry, np.ndarray]) -> None:
+        saved_model = saved_model_pb2.SavedModel(
+            saved_model_schema_version=self._saved_model.saved_model_schema_version,
+            meta_graphs=[each.proto for each in self._stripped],
+        )
+        with staging.write_failure_explained(folder):
+            if self.kept:
+                self._checkpoint.write(folder, self.kept, changed)
+            with tf.io.gfile.GFile(os.path.join(folder, FILENAME), "wb") as stream:
+                stream.write(saved_model.SerializeToString(deterministic=True))
+            for name in _COPIED:
+                staging.copy_folder(os.path.join(self._source, name), os.path.join(folder, name))
+            if self.kept:
+                fingerprinting_utils.write_fingerprint(folder)
+
+    def _check(self, folder: str, checks: Checks) -> tuple[str, ...]:
+        checked: list[str] = []
+        for source, stripped in zip(self._sources, self._stripped, strict=True):
+            verify.compare_declarations(_without_operations(source), _without_operations(stripped.proto))
+            assets = collection_defs.assets_of(source)
+            nodes = [*source.graph_def.node]
+            for function in source.graph_def.library.function:
+                nodes.extend(function.node_def)
+            vocabulary = vocabulary_in([os.path.join(self._source, "assets", each.filename) for each in assets], nodes)
+            graph = Graph(source.graph_def)
+            with (
+                session_signatures(self._source, source) as before,
+                session_signatures(folder, stripped.proto) as after,
+            ):
+                for name, signature in before.items():
+                    infos = source.signature_def[name].outputs.values()
+                    roots = [node for info in infos for node in collection_defs.tensor_nodes(info)]
+                    parsed = parsed_features_of(source, [graph[each] for each in sorted(graph.reached(roots))])
+                    answers = verify.source_answers(name, signature, parsed, vocabulary, checks.records)
+                    answers.compare(after[name], lambda signature=signature: signature, checks.tolerance)
+            checked.extend(before)
+        checks.run_further(folder)
+        return tuple(dict.fromkeys(checked))
+
+
+def _without_operations(meta_graph: meta_graph_pb2.MetaGraphDef) -> meta_graph_pb2.MetaGraphDef:
+    """The signatures alone, without those that TensorFlow keeps operations in."""
+    found = meta_graph_pb2.MetaGraphDef()
+    for name, signature in meta_graph.signature_def.items():
+        if name not in (INIT_SIGNATURE, TRAIN_SIGNATURE):
+            found.signature_def[name].CopyFrom(signature)
+    return found

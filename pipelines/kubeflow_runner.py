@@ -1,0 +1,286 @@
+"""Compiles the Chicago taxi pipeline for Kubeflow: `python -m tfx_pruning.pipelines.kubeflow_runner --help`.
+
+What it writes is a pipeline of KFP v2, which `kfp.Client` and the console take. Nothing runs.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import kfp.compiler.pipeline_spec_builder as kfp_builder
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.data_types import RuntimeParameter
+
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.kubeflow_backend import Backend
+from tfx_pruning.pipelines.kubeflow_resources import TaskResources, cores, gigabytes
+from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
+from tfx_pruning.pipelines.pipeline import create_pipeline
+
+EXIT_FAILED = 1
+TAXI_MODULE = "tfx_pruning.pipelines.modules.taxi"
+TRAINING = ("Trainer", "PruningTrainer")
+
+_COMMAND = ["python", "-m", "tfx_pruning.pipelines.kubeflow_entrypoint"]
+_KUBERNETES = "kubernetes"
+_DESCRIPTION = "Train, prune, strip, evaluate and push a model."
+_DEFAULTS = {name: field.default for name, field in PipelineConfig.__dataclass_fields__.items()}
+_PIPELINE_NAME = "chicago-taxi-pruning"
+
+
+def compile_pipeline(
+    pipeline: tfx.dsl.Pipeline,
+    output: str,
+    image: str,
+    backend: Backend = Backend.KUBEFLOW,
+    resources: Mapping[str, TaskResources] | None = None,
+) -> None:
+    """Compiles any TFX pipeline to a YAML file of KFP v2.
+
+    TFX's KubeflowV2DagRunner does the most of it. What it leaves out is added: defaults of RuntimeParameters, resources
+    of file-based ExampleGens, node selectors. For the open-source backend, what only Vertex AI has is taken away: the
+    driver of ExampleGens, and with it their cache, which would miss that the data changed.
+
+    Args:
+        pipeline: The pipeline. Its name holds lower-case letters, digits and hyphens only.
+        output: Path of the file, ending in .yaml. What was there is replaced once the compilation is complete.
+        image: Container image of every task; it must have this package.
+        backend: Who is to run it.
+        resources: Resources by component id; components that are not named have none.
+
+    Raises:
+        ValueError: `output` ends otherwise, a component id is not in the pipeline, or the backend
+            has no such thing: Resolvers on KUBEFLOW, node selectors on VERTEX.
+        OSError: `output` cannot be written.
+    """
+    resources = resources or {}
+    components = {node.id: node for node in pipeline.components}
+    _refuse(pipeline, output, image, backend, resources)
+    for component_id, of_task in resources.items():
+        components[component_id].with_platform_config(_resource_spec(of_task))
+
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
+        tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
+            default_image=image, default_commands=_COMMAND, use_pipeline_spec_2_1=True
+        )
+    )
+    job = runner.run(pipeline, write_out=False)
+    spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+    spec.default_pipeline_root = str(pipeline.pipeline_info.pipeline_root)
+    _set_defaults(spec, pipeline)
+    _set_executors(spec, components, backend)
+    _write(spec, _platform_spec(spec, resources), output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compiles the taxi pipeline.
+
+    Args:
+        argv: Command line arguments; None for those of the process.
+
+    Returns:
+        0, or EXIT_FAILED after an error.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        every = TaskResources(
+            cpu_request=arguments.cpu_request,
+            cpu_limit=arguments.cpu_limit,
+            memory_request=arguments.memory_request,
+            memory_limit=arguments.memory_limit,
+        )
+        training = _training_resources(every, arguments)
+        pipeline = create_pipeline(_config(arguments), None, BEAM_PIPELINE_ARGS, runtime_parameters=True)
+        resources = {
+            node.id: training if node.id in TRAINING else every
+            for node in pipeline.components
+            if isinstance(node, BaseComponent)
+        }
+        compile_pipeline(pipeline, arguments.output, arguments.image, Backend.of(arguments.backend), resources)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(f"{arguments.pipeline_name}: {arguments.output}")
+    return 0
+
+
+def _refuse(
+    pipeline: tfx.dsl.Pipeline, output: str, image: str, backend: Backend, resources: Mapping[str, TaskResources]
+) -> None:
+    if not output.endswith((".yaml", ".yml")):
+        raise ValueError(f"The output must end in .yaml, which kfp loads, got {output!r}.")
+    if not image:
+        raise ValueError("image is empty: name the image that holds this package.")
+    ids = [node.id for node in pipeline.components]
+    for component_id, of_task in resources.items():
+        if component_id not in ids:
+            raise ValueError(f"resources: the pipeline has no component {component_id!r}, but {', '.join(ids)}.")
+        if backend is Backend.VERTEX and of_task.node_selector:
+            raise ValueError(f"{component_id}: Vertex AI has no node selector; name the accelerator's type instead.")
+    resolvers = [node.id for node in pipeline.components if isinstance(node, tfx.dsl.Resolver)]
+    if backend is Backend.KUBEFLOW and resolvers:
+        raise ValueError(
+            f"{', '.join(resolvers)}: the open-source backend has no Resolver. Leave it out (warm_start=False of "
+            "PipelineConfig), import the artifact by its URI, or compile for Vertex AI."
+        )
+
+
+def _resource_spec(
+    resources: TaskResources,
+) -> pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec:
+    """Quantities in both of the forms that KFP has; its own compiler writes both too."""
+    spec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec(
+        resource_cpu_request=resources.cpu_request,
+        resource_cpu_limit=resources.cpu_limit,
+        resource_memory_request=resources.memory_request,
+        resource_memory_limit=resources.memory_limit,
+        cpu_request=cores("cpu_request", resources.cpu_request),
+        cpu_limit=cores("cpu_limit", resources.cpu_limit),
+        memory_request=gigabytes("memory_request", resources.memory_request),
+        memory_limit=gigabytes("memory_limit", resources.memory_limit),
+    )
+    if resources.accelerator_count:
+        spec.accelerator.type = spec.accelerator.resource_type = resources.accelerator_type
+        spec.accelerator.count = resources.accelerator_count
+        spec.accelerator.resource_count = str(resources.accelerator_count)
+    return spec
+
+
+def _set_defaults(spec: pipeline_spec_pb2.PipelineSpec, pipeline: tfx.dsl.Pipeline) -> None:
+    """Gives the pipeline's parameters the defaults of its RuntimeParameters, which TFX's compiler drops."""
+    for node in pipeline.components:
+        for value in node.exec_properties.values():
+            if isinstance(value, RuntimeParameter) and value.default is not None:
+                parameter = spec.root.input_definitions.parameters[value.name]
+                json_format.ParseDict(value.default, parameter.default_value)
+                parameter.is_optional = True
+                parameter.description = value.description or ""
+
+
+def _set_executors(spec: pipeline_spec_pb2.PipelineSpec, components: Mapping[str, BaseNode], backend: Backend) -> None:
+    deployment = json_format.ParseDict(
+        json_format.MessageToDict(spec.deployment_spec), pipeline_spec_pb2.PipelineDeploymentConfig()
+    )
+    for component_id, component in components.items():
+        executor = deployment.executors.get(f"{component_id}_executor")
+        if executor is None or not executor.HasField("container"):
+            continue
+        container = executor.container
+        if component.platform_config:
+            container.resources.CopyFrom(component.platform_config)
+        if backend is Backend.KUBEFLOW and container.HasField("lifecycle"):
+            container.ClearField("lifecycle")
+            spec.root.dag.tasks[component_id].ClearField("caching_options")
+    spec.deployment_spec.Clear()
+    spec.deployment_spec.update(json_format.MessageToDict(deployment))
+
+
+def _platform_spec(
+    spec: pipeline_spec_pb2.PipelineSpec, resources: Mapping[str, TaskResources]
+) -> pipeline_spec_pb2.PlatformSpec:
+    """The part of the file that is for Kubernetes alone: node selectors."""
+    platform = pipeline_spec_pb2.PlatformSpec()
+    for component_id, of_task in resources.items():
+        if of_task.node_selector:
+            label = spec.components[component_id].executor_label
+            executors = platform.platforms[_KUBERNETES].deployment_spec.executors
+            executors[label].update({"nodeSelector": {"labels": dict(of_task.node_selector)}})
+    return platform
+
+
+def _write(spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_spec_pb2.PlatformSpec, output: str) -> None:
+    path = pathlib.Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = pathlib.Path(folder) / "pipeline.yaml"
+        kfp_builder.write_pipeline_spec_to_file(spec, _DESCRIPTION, platform, str(whole))
+        whole.replace(path)
+
+
+def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> TaskResources:
+    """What training tasks have: what every task has, and the accelerator and node of their own."""
+    kind, _, count = arguments.accelerator.partition("=")
+    if arguments.accelerator and not (kind and count.isdigit()):
+        raise ValueError(f"--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got {arguments.accelerator!r}.")
+    selector = []
+    for pair in arguments.node_selector:
+        label, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--node-selector must be LABEL=VALUE, got {pair!r}.")
+        selector.append((label, value))
+    return TaskResources(
+        cpu_request=every.cpu_request,
+        cpu_limit=every.cpu_limit,
+        memory_request=every.memory_request,
+        memory_limit=every.memory_limit,
+        accelerator_type=kind,
+        accelerator_count=int(count or 0),
+        node_selector=tuple(selector),
+    )
+
+
+def _config(arguments: argparse.Namespace) -> PipelineConfig:
+    return PipelineConfig(
+        pipeline_root=arguments.pipeline_root,
+        data_root=arguments.data_root,
+        serving_dir=arguments.serving_dir or f"{arguments.pipeline_root.rstrip('/')}/serving",
+        pipeline_name=arguments.pipeline_name,
+        module_path=arguments.module,
+        train_steps=arguments.train_steps,
+        pruning_steps=arguments.pruning_steps,
+        prune_option=arguments.prune_option,
+        target_sparsity=arguments.target_sparsity,
+        min_auc=arguments.min_auc,
+        max_auc_drop=arguments.max_auc_drop,
+        warm_start=Backend.of(arguments.backend) is Backend.VERTEX,
+        enable_cache=not arguments.no_cache,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tfx_pruning.pipelines.kubeflow_runner",
+        description="Compiles the pipeline of Chicago taxi tips for Kubeflow Pipelines (KFP v2).",
+        epilog="Data, steps, hyperparameters, thresholds and the place to push to are defaults, which every run may "
+        "set anew by the parameters data_root, train_args, pruning_args, eval_args, hparams, eval_config and "
+        f"push_destination. Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--output", required=True, help="file to write, .yaml")
+    add("--image", required=True, help="image of every task, with this package in it")
+    add("--pipeline-root", required=True, help="where runs write their artifacts: a URI that tasks can write to")
+    add("--data-root", required=True, help="folder of the CSV files, as tasks see it")
+    add("--serving-dir", help="where models are pushed to (default: PIPELINE_ROOT/serving)")
+    add(
+        "--backend",
+        choices=[one.value for one in Backend],
+        default=Backend.KUBEFLOW.value,
+        help="open-source Kubeflow Pipelines, or Vertex AI",
+    )
+    add("--pipeline-name", default=_PIPELINE_NAME, help="name of the pipeline")
+    add("--module", default=TAXI_MODULE, help="module in the image with preprocessing_fn and run_fn")
+    add("--train-steps", type=int, default=_DEFAULTS["train_steps"], help="steps of dense training")
+    add("--pruning-steps", type=int, default=_DEFAULTS["pruning_steps"], help="steps while pruning")
+    add("--prune-option", default=_DEFAULTS["prune_option"], help="criterion")
+    add("--target-sparsity", type=float, default=_DEFAULTS["target_sparsity"], help="fraction of weights to prune")
+    add("--min-auc", type=float, default=_DEFAULTS["min_auc"], help="least AUC to be pushed with")
+    add("--max-auc-drop", type=float, default=_DEFAULTS["max_auc_drop"], help="most that AUC may be below dense")
+    add("--cpu-request", default="", help="cores that each task is promised, such as 2 or 500m")
+    add("--cpu-limit", default="", help="cores that each task may take")
+    add("--memory-request", default="", help="memory that each task is promised, such as 4Gi")
+    add("--memory-limit", default="", help="memory that each task may take")
+    add("--accelerator", default="", help="of the two training tasks, TYPE=COUNT such as nvidia.com/gpu=1")
+    add("--node-selector", action="append", default=[], help="of the two training tasks, LABEL=VALUE; repeatable")
+    add("--no-cache", action="store_true", help="run tasks whose inputs have not changed too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
