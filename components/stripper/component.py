@@ -8,6 +8,7 @@ from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils
 
+from ..pruning_report import PruningReport
 from . import executor
 from .answers import checked_tolerance
 from .formats import chosen_formats, refuse_tolerance
@@ -42,6 +43,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
      - `model`: Channel of type `standard_artifacts.Model`, the stripped model, with the exports in its folder
        `exports`. Its custom properties are those that PruningTrainer wrote on the input, and sizes, variables removed,
        signatures checked, what was proven and what was exported.
+     - `report`: Channel of type `PruningReport`, a page of HTML and its figures as JSON: sparsity of the stripped
+       model's weights, sizes, variables removed, signatures checked.
     """
 
     SPEC_CLASS = StripperSpec
@@ -114,5 +117,6 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 export_signature=export_signature,
                 export_tolerance=float(export_tolerance) if isinstance(export_tolerance, int) else export_tolerance,
                 model=types.Channel(type=standard_artifacts.Model),
+                report=types.Channel(type=PruningReport),
             )
         )

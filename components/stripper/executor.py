@@ -10,6 +10,8 @@ from tfx.types import artifact_utils
 from tfx.utils import json_utils, path_utils
 
 from .. import properties
+from ..pruning_report import lineage
+from ..report.files import write_report
 from .answers import checked_tolerance
 from .data_proof import DataProof, ProofReport
 from .example_feed import ExampleFeed
@@ -23,6 +25,7 @@ from .spec import (
     EXPORT_TOLERANCE_KEY,
     MODEL_KEY,
     NUM_EXAMPLES_KEY,
+    REPORT_KEY,
     SIGNATURE_NAME_KEY,
     SPLITS_KEY,
     TOLERANCE_KEY,
@@ -34,6 +37,7 @@ from .spec import (
 )
 from .strip import StripReport
 from .strip_and_export import strip_and_export
+from .strip_document import strip_document
 
 # Beside the serving model, where Pusher and Evaluator do not look.
 _EXPORTS_FOLDER = "exports"
@@ -57,6 +61,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             - examples: Optional Examples artifacts, TFRecords of tf.Examples, tf.SequenceExamples or other protos.
           output_dict: Artifacts by output.
             - model: One Model artifact; the stripped model goes to its serving model folder, its exports to `exports`.
+            - report: One PruningReport artifact.
           exec_properties: Execution properties.
             - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
             - signature_name: Which signature is proven.
@@ -79,10 +84,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = _examples(input_dict.get(EXAMPLES_KEY), exec_properties)
         proof = _proof(source, examples, exec_properties) if examples else None
         proven: list[ProofReport] = []
+        destination = path_utils.serving_model_dir(stripped.uri)
 
         report, exported = strip_and_export(
             source,
-            path_utils.serving_model_dir(stripped.uri),
+            destination,
             decode_formats(exec_properties[EXPORT_KEY]),
             export_destination=os.path.join(stripped.uri, _EXPORTS_FOLDER),
             export_signature=exec_properties.get(EXPORT_SIGNATURE_KEY) or None,
@@ -97,6 +103,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _set_export_properties(stripped, exported)
         if proof:
             _set_proof_properties(stripped, examples, proof, proven[-1])
+        hparams = trained.get_custom_property(properties.HPARAMS)
+        document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
+        write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         logging.info("Stripped model written to %s.", stripped.uri)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from ..pruning_report import PruningReport
 from .formats import chosen_formats
 
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
@@ -19,13 +20,14 @@ EXPORT_KEY = "export"
 EXPORT_SIGNATURE_KEY = "export_signature"
 EXPORT_TOLERANCE_KEY = "export_tolerance"
 MODEL_KEY = "model"
+REPORT_KEY = "report"
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 DEFAULT_NUM_EXAMPLES = 256
 
 
 class StripperSpec(ComponentSpec):
-    """Spec of Stripper: a trained Model and optional Examples in, a Model out."""
+    """Spec of Stripper: a trained Model and optional Examples in, a Model and its PruningReport out."""
 
     PARAMETERS = {  # noqa: RUF012
         # JSON: a list of names, or null.
@@ -44,6 +46,7 @@ class StripperSpec(ComponentSpec):
     }
     OUTPUTS = {  # noqa: RUF012
         MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+        REPORT_KEY: ChannelParameter(type=PruningReport),
     }
 
 

@@ -6,7 +6,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
-from tfx_pruning import Stripper
+from tfx_pruning import PruningReport, Stripper
 from tfx_pruning.stripper.spec import StripperSpec
 
 _DEFAULTS = {
@@ -25,9 +25,10 @@ def model():
     return types.Channel(type=standard_artifacts.Model)
 
 
-def test_stripper_outputs_a_model(model):
+def test_stripper_outputs_a_model_and_a_report(model):
     stripper = Stripper(model=model)
-    assert list(stripper.outputs) == ["model"]
+    assert list(stripper.outputs) == ["model", "report"]
+    assert stripper.outputs["report"].type is PruningReport
     assert stripper.outputs["model"].type is standard_artifacts.Model
     assert stripper.inputs["trained_model"] is model
     assert stripper.exec_properties == _DEFAULTS
@@ -68,7 +69,7 @@ def test_stripper_takes_beam_pipeline_args_of_its_own(model):
 
 def test_stripper_artifacts_have_no_typed_properties_which_kubeflow_would_refuse():
     for channel in (*StripperSpec.INPUTS.values(), *StripperSpec.OUTPUTS.values()):
-        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples)
+        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples, PruningReport)
 
 
 @pytest.mark.parametrize(

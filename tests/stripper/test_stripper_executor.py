@@ -12,7 +12,9 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_pruning import apply_mask, properties
+from tfx_pruning import PruningReport, apply_mask, properties
+from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.files import read_report
 from tfx_pruning.stripper.executor import Executor
 from tfx_pruning.stripper.proof_report import ProofReport
 from tfx_pruning.stripper.strip import StripReport
@@ -109,12 +111,20 @@ def given(monkeypatch):
 
     monkeypatch.setattr("tfx_pruning.stripper.executor.strip_and_export", strip)
     monkeypatch.setattr("tfx_pruning.stripper.executor.DataProof.prove", prove)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_document", lambda *_: ReportDocument("Stripped", ()))
     return seen
+
+
+def _report(output):
+    """The report's artifact beside the model's."""
+    artifact = PruningReport()
+    artifact.uri = f"{output.uri}_report"
+    return artifact
 
 
 def _do(model, output, examples=None, context=None, **exec_properties):
     inputs = {"trained_model": [model]} | ({"examples": examples} if examples is not None else {})
-    Executor(context).Do(inputs, {"model": [output]}, _DEFAULTS | exec_properties)
+    Executor(context).Do(inputs, {"model": [output], "report": [_report(output)]}, _DEFAULTS | exec_properties)
 
 
 def _custom_properties(artifact):
@@ -148,6 +158,16 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
         properties.MAX_ABSOLUTE_DIFFERENCE: "0.0",
         properties.TOLERANCE: "0.0",
     }
+    report = read_report(_report(output).uri)
+    assert report.sizes == {
+        "SavedModel before stripping": written[properties.TRAINED_BYTES],
+        "SavedModel stripped": written[properties.STRIPPED_BYTES],
+        "SavedModel stripped and gzipped": gzipped,
+    }
+    assert list(report.stripping.variables_kept) == variable_keys(os.path.join(output.uri, "Format-Serving"))
+    assert report.stripping.signatures_checked == ("serving_default", "transform_features")
+    assert report.hparams == "target_sparsity=0.9"
+    assert report.lineage["input trained_model"] == f"Model: {model.uri}"
     assert snapshot(taxi_model.path) == before
 
 
