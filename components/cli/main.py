@@ -11,6 +11,7 @@ from ..version import __version__
 _COMMANDS = {
     "inspect": ".inspect_command",
     "metadata": ".metadata_command",
+    "report": ".report_command",
     "strip": ".strip_command",
 }
 

@@ -37,7 +37,7 @@ def test_a_stripped_model_is_told_which_weights_were_pruned(trained, tmp_path):
     source, stripped = tmp_path / "source", tmp_path / "stripped"
     tf.saved_model.save(trained.model, str(source), signatures={"serving_default": serve(trained.model, 12)})
     report = strip_saved_model(source, stripped)
-    document = strip_document(source, stripped, report, "target_sparsity=0.75", {"input": "somewhere"})
+    document = strip_document(source, stripped, report, hparams="target_sparsity=0.75", lineage={"input": "somewhere"})
     assert nonzero(document) == counted(trained.model)
     assert document.sparsity == pytest.approx(0.75)
     assert len(document.weights) == 4
