@@ -197,8 +197,8 @@ def _run(config: PipelineConfig, root: pathlib.Path, stdout: TextIO) -> "RunRepo
 
     from tfx_pruning.pipelines.pipeline import create_pipeline
     from tfx_pruning.pipelines.run_report import RunReport, run_document
-    from tfx_pruning.report.files import write_whole
     from tfx_pruning.report.page import page
+    from tfx_pruning.staging import write_file
 
     metadata = str(metadata_path(root))
     absl.logging.set_verbosity(absl.logging.INFO)
@@ -217,7 +217,7 @@ def _run(config: PipelineConfig, root: pathlib.Path, stdout: TextIO) -> "RunRepo
         raise _ComponentFailedError(f"{progress.component} failed: {error}") from error
     finally:
         absl.logging.get_absl_logger().removeHandler(progress)
-    write_whole(str(report_path(root)), page(run_document(metadata, config.pipeline_name)))
+    write_file(str(report_path(root)), page(run_document(metadata, config.pipeline_name)).encode())
     return RunReport.read(metadata, config.pipeline_name)
 
 

@@ -48,11 +48,11 @@ def command(output: Output, model: str, output_file: str, db: str | None) -> Non
     JSON: {"report", "title", "sparsity", "prunable_parameters", "nonzero_parameters", "total_parameters", "sizes"}
     """
     with output.working(f"Reading {model}"):
-        from ..report.files import write_whole
         from ..report.page import page
+        from ..staging import write_file
 
         document = _document(_folder(model, db))
-        write_whole(output_file, page(document))
+        write_file(output_file, page(document).encode())
     found = {
         "report": os.path.abspath(output_file),
         "title": document.title,

@@ -62,7 +62,7 @@ def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, fil
     constant, mask * weight, and writes the graph, cut back to the output nodes, as a binary GraphDef.
     """
     # Here, so that --help and wrong usage need no TensorFlow.
-    from ..stripper import staging
+    from .. import staging
     from ..stripper.tf1.frozen_checkpoint import freeze_checkpoint
 
     path = os.path.join(output_dir, filename)

@@ -4,6 +4,7 @@ import os
 
 import tensorflow as tf
 
+from ..staging import write_file
 from .document import ReportDocument
 from .page import page
 
@@ -19,12 +20,11 @@ def write_report(document: ReportDocument, directory: str | os.PathLike[str]) ->
         directory: A folder of any file system that `tf.io.gfile` writes to.
 
     Raises:
-        tf.errors.OpError: The folder cannot be written.
+        OSError: The folder cannot be written.
     """
     directory = os.fspath(directory)
-    tf.io.gfile.makedirs(directory)
-    write_whole(os.path.join(directory, JSON_NAME), document.to_json())
-    write_whole(os.path.join(directory, HTML_NAME), page(document))
+    write_file(os.path.join(directory, JSON_NAME), document.to_json().encode())
+    write_file(os.path.join(directory, HTML_NAME), page(document).encode())
 
 
 def read_report(directory: str | os.PathLike[str]) -> ReportDocument:
@@ -47,16 +47,3 @@ def read_text(path: str) -> str:
     """Reads a text file of any file system that `tf.io.gfile` reads."""
     with tf.io.gfile.GFile(path, "r") as file:
         return file.read()
-
-
-def write_whole(path: str, text: str) -> None:
-    """Writes a text file, in place of one that is there, so that no reader ever sees half of it."""
-    part = f"{path}.part"
-    try:
-        with tf.io.gfile.GFile(part, "w") as file:
-            file.write(text)
-        tf.io.gfile.rename(part, path, overwrite=True)
-    except BaseException:
-        if tf.io.gfile.exists(part):
-            tf.io.gfile.remove(part)
-        raise

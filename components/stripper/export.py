@@ -8,8 +8,9 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from .. import staging
 from ..engine import sizes
-from . import loading, staging
+from . import loading
 from .answer_difference import AnswerDifference
 from .export_inputs import ExportInputs, chosen_signature, inputs_of
 from .formats import FROZEN_GRAPH, KERAS_WEIGHTS, Format, chosen_formats, refuse_tolerance

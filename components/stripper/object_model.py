@@ -12,7 +12,8 @@ from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from . import loading, staging, verify
+from .. import staging
+from . import loading, verify
 from .checks import Checks
 from .folded_weights import FoldedWeight, folded_weights
 from .function_library import drop_uncalled_functions

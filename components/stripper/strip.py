@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from absl import logging
 
+from .. import staging
 from ..engine import sizes
-from . import staging
 from .answers import checked_tolerance
 from .checks import Checks
 from .meta_graph import has_objects, read_saved_model

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from . import staging
+from .. import staging
 from .export import ExportedFile, export_model
 from .formats import chosen_formats, refuse_tolerance
 from .records import checked_records

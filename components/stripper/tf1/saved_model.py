@@ -9,7 +9,8 @@ from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from .. import staging, verify
+from ... import staging
+from .. import verify
 from ..checks import Checks
 from ..loading import DEBUG_INFO
 from ..meta_graph import EXTRA_ASSETS, FILENAME

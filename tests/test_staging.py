@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.stripper.staging import staged, write_file
+from tfx_pruning.staging import staged, write_file
 
 
 def test_staged_folder_appears_when_the_block_ends(tmp_path):
@@ -106,6 +106,19 @@ def test_file_appears_whole_and_replaces_another(tmp_path):
     write_file(str(tmp_path / "new" / "file"), b"second")
     assert (tmp_path / "new" / "file").read_bytes() == b"second"
     assert os.listdir(tmp_path / "new") == ["file"]
+
+
+def test_file_stays_as_it_was_if_writing_fails(tmp_path, monkeypatch):
+    write_file(str(tmp_path / "file"), b"first")
+
+    def fail(*unused, **unused_too):
+        raise tf.errors.ResourceExhaustedError(None, None, "disk full")
+
+    monkeypatch.setattr(tf.io.gfile, "rename", fail)
+    with pytest.raises(OSError, match=r"file' cannot be written \(disk full\)"):
+        write_file(str(tmp_path / "file"), b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_file_that_cannot_take_its_place_leaves_what_was_there(tmp_path):

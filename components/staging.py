@@ -62,13 +62,13 @@ def write_file(path: str, content: bytes) -> None:
 
     Args:
       path: A path where nothing or a file is. Missing parents are made.
-      content: What is written, to the hidden `.NAME.HEX.stripping` beside the file first.
+      content: What is written, to the hidden `.NAME.HEX.writing` beside the file first.
 
     Raises:
       OSError: The file cannot be written; what was there is as it was.
     """
     place = _place(path)
-    (hidden,) = _hidden(place, "stripping")
+    (hidden,) = _hidden(place, "writing")
     try:
         tf.io.gfile.makedirs(os.path.dirname(place))
         try:
