@@ -13,7 +13,7 @@ from .answers import checked_tolerance
 from .data_proof import DataProof, ProofReport
 from .example_feed import ExampleFeed
 from .examples_input import ExamplesInput
-from .meta_graph import read_meta_graph
+from .served_model import ServedModel
 from .spec import (
     EXAMPLES_KEY,
     MODEL_KEY,
@@ -94,7 +94,7 @@ def _examples(artifacts: list[types.Artifact] | None, exec_properties: dict[str,
 def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]) -> DataProof:
     signature = exec_properties[SIGNATURE_NAME_KEY]
     refuse_signature_name(signature)
-    feed = ExampleFeed.choose(source, read_meta_graph(source), signature, examples.features)
+    feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
     return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
 
 
