@@ -18,5 +18,5 @@ def _packages() -> list[str]:
 setuptools.setup(
     package_dir=PACKAGE_DIR,
     packages=_packages(),
-    package_data={"tfx_pruning": ["py.typed"]},
+    package_data={"tfx_pruning": ["py.typed"], "tfx_pruning.report": ["templates/*"]},
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .engine.keras_training import pruning_scope
     from .engine.pruning import Pruning, apply_mask
     from .engine.warm_start import warm_start
+    from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .stripper.component import Stripper
     from .stripper.strip import strip_saved_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Pruning": ".engine.pruning",
     "PruningHParams": ".engine.hparams",
+    "PruningReport": ".pruning_report",
     "PruningTrainer": ".pruning_trainer.component",
     "Stripper": ".stripper.component",
     "apply_mask": ".engine.pruning",
@@ -32,6 +34,7 @@ _HOME = {
 __all__ = [
     "Pruning",
     "PruningHParams",
+    "PruningReport",
     "PruningTrainer",
     "Stripper",
     "__version__",

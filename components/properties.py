@@ -37,3 +37,18 @@ PRUNING = (
     HPARAMS,
     TRAINED_BYTES,
 )
+
+
+def export_bytes(name: str) -> str:
+    """Key of an int: the length of the export in the format `name`, such as 'tflite', in bytes."""
+    return f"{name}_bytes"
+
+
+def export_gzipped_bytes(name: str) -> str:
+    """Key of an int: the length of that file gzipped, in bytes."""
+    return f"{name}_gzipped_bytes"
+
+
+def export_max_abs_difference(name: str) -> str:
+    """Key of a float: the largest absolute difference of a number in that file's answers from the model's."""
+    return f"{name}_max_abs_difference"

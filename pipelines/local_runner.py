@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _make_root(root)
         with _output_in(log_path) as stdout:
             print(f"Running {config.pipeline_name} in {root}; details in {log_path}", file=stdout)
-            report = _run(config, metadata_path(root), stdout)
+            report = _run(config, root, stdout)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(f"\n{report.table()}")
+    print(f"report        {report_path(root)}")
     print(f"\n{time.monotonic() - started:.0f} s, at most {usage.ru_maxrss / 2**20:.1f} GB of memory")
     if report.pushed_to is None:
         print(f"Nothing was pushed: the Evaluator refused the model: {'; '.join(report.refusals)}.", file=sys.stderr)
@@ -70,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def metadata_path(root: pathlib.Path) -> pathlib.Path:
     """Where the ML Metadata of runs under `root` is."""
     return root / "metadata.sqlite"
+
+
+def report_path(root: pathlib.Path) -> pathlib.Path:
+    """Where the page on the latest run under `root` is."""
+    return root / "report.html"
 
 
 class _ComponentFailedError(Exception):
@@ -184,20 +190,23 @@ def _output_in(log_path: pathlib.Path) -> Iterator[TextIO]:
             os.close(stderr)
 
 
-def _run(config: PipelineConfig, metadata: pathlib.Path, stdout: TextIO) -> "RunReport":
+def _run(config: PipelineConfig, root: pathlib.Path, stdout: TextIO) -> "RunReport":
     # Here, after the output has its place: importing these prints.
     import absl.logging
     from tfx import v1 as tfx
 
     from tfx_pruning.pipelines.pipeline import create_pipeline
-    from tfx_pruning.pipelines.run_report import RunReport
+    from tfx_pruning.pipelines.run_report import RunReport, run_document
+    from tfx_pruning.report.files import write_whole
+    from tfx_pruning.report.page import page
 
+    metadata = str(metadata_path(root))
     absl.logging.set_verbosity(absl.logging.INFO)
     progress = _Progress(stdout)
     absl.logging.get_absl_logger().addHandler(progress)
     try:
         pipeline = create_pipeline(
-            config, tfx.orchestration.metadata.sqlite_metadata_connection_config(str(metadata)), BEAM_PIPELINE_ARGS
+            config, tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata), BEAM_PIPELINE_ARGS
         )
         tfx.orchestration.LocalDagRunner().run(pipeline)
     except Exception as error:
@@ -208,7 +217,8 @@ def _run(config: PipelineConfig, metadata: pathlib.Path, stdout: TextIO) -> "Run
         raise _ComponentFailedError(f"{progress.component} failed: {error}") from error
     finally:
         absl.logging.get_absl_logger().removeHandler(progress)
-    return RunReport.read(str(metadata), config.pipeline_name)
+    write_whole(str(report_path(root)), page(run_document(metadata, config.pipeline_name)))
+    return RunReport.read(metadata, config.pipeline_name)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ from tfx.utils import path_utils
 
 from tfx_pruning import properties
 from tfx_pruning.engine.sizes import directory_bytes
+from tfx_pruning.report.document import Evaluation, ReportDocument
+from tfx_pruning.report.files import read_report
 
 _AUC = "auc"
 _ACCURACY = "binary_accuracy"
+_EXAMPLE_COUNT = "example_count"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +110,40 @@ class RunReport:
         return "\n".join(lines)
 
 
+def run_document(metadata_path: str, pipeline_name: str) -> ReportDocument:
+    """One document of the latest run's reports and of what the Evaluator found.
+
+    Args:
+        metadata_path: The SQLite file of ML Metadata.
+        pipeline_name: Name of the pipeline.
+
+    Returns:
+        The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
+        the lineage of both reports.
+
+    Raises:
+        ValueError: No run of the pipeline is recorded, or it did not come to its end.
+        FileNotFoundError: A report is gone.
+    """
+    run = _Run(metadata_path, pipeline_name)
+    trained, stripped = (read_report(run.output(node, "report").uri) for node in ("PruningTrainer", "Stripper"))
+    evaluation = run.output("Evaluator", "evaluation").uri
+    dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
+    return dataclasses.replace(
+        stripped,
+        title=f"Pruned model of {pipeline_name}",
+        total_parameters=trained.total_parameters,
+        training=trained.training,
+        sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
+        evaluation=Evaluation(*(_all_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
+        lineage={
+            "pipeline run": run.name,
+            **{f"PruningTrainer: {name}": value for name, value in trained.lineage.items()},
+            **{f"Stripper: {name}": value for name, value in stripped.lineage.items()},
+        },
+    )
+
+
 class _Run:
     """The latest run of a pipeline in ML Metadata."""
 
@@ -122,6 +159,11 @@ class _Run:
         if not runs:
             raise ValueError(f"{metadata_path} records no run of the pipeline {pipeline_name!r}.")
         self._run = max(runs, key=lambda context: context.id)
+
+    @property
+    def name(self) -> str:
+        """Its name in ML Metadata."""
+        return self._run.name
 
     def output(self, node: str, key: str) -> metadata_store_pb2.Artifact:
         """The artifact that a node of this run put out under `key`."""
@@ -139,6 +181,15 @@ class _Run:
 def _metrics(evaluation_uri: str, model_name: str) -> ModelMetrics:
     values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
     return ModelMetrics(auc=values[_AUC]["doubleValue"], accuracy=values[_ACCURACY]["doubleValue"])
+
+
+def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
+    values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
+    return {
+        name: value["doubleValue"]
+        for name, value in values.items()
+        if "doubleValue" in value and name != _EXAMPLE_COUNT
+    }
 
 
 def _refusals(evaluation_uri: str) -> Iterator[str]:

@@ -60,6 +60,10 @@ def test_wheel_holds_every_module_and_nothing_else(site: pathlib.Path) -> None:
     modules = sorted(str(file.relative_to(site)) for file in site.rglob("*.py"))
     assert modules == _modules()
     assert (site / "tfx_pruning" / "py.typed").is_file()
+    templates = sorted((ROOT / "components" / "report" / "templates").iterdir())
+    assert templates
+    for file in templates:
+        assert (site / "tfx_pruning" / "report" / "templates" / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.e2e

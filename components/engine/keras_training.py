@@ -18,6 +18,7 @@ from .pruning import Pruning
 from .saved_training import SavedTraining
 from .schedule import ExternalSparsity, SparsitySource
 from .training import Training
+from .training_history import TrainingHistory
 
 _active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
 
@@ -33,11 +34,16 @@ class PruningScope:
     """
 
     def __init__(
-        self, hparams: PruningHParams, log_dir: str | os.PathLike[str] | None, sparsity: SparsitySource | None
+        self,
+        hparams: PruningHParams,
+        log_dir: str | os.PathLike[str] | None,
+        sparsity: SparsitySource | None,
+        record: bool,
     ) -> None:
         self.hparams = hparams
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self._record = record
         self._trainings: dict[int, Training] = {}
         self._saved: weakref.WeakKeyDictionary[Model, SavedTraining] = weakref.WeakKeyDictionary()
 
@@ -51,6 +57,12 @@ class PruningScope:
         """Each fitted model with its pruning and the optimizer steps it took."""
         return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
 
+    @property
+    def histories(self) -> list[TrainingHistory]:
+        """The course of each of `trainings`, and its weights as they are now; empty unless the scope records."""
+        trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
+        return [training.recorder.history(training.pruning) for training in trainings]
+
     def _log_dir_of(self, training: Training) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
@@ -59,7 +71,8 @@ class PruningScope:
 
     def _training(self, model: Model) -> Training:
         if id(model) not in self._trainings:
-            self._trainings[id(model)] = Training(model, self.hparams, self.sparsity, self._saved_training(model))
+            saved = self._saved_training(model)
+            self._trainings[id(model)] = Training(model, self.hparams, self.sparsity, saved, self._record)
         return self._trainings[id(model)]
 
     def _saved_training(self, model: Model) -> SavedTraining:
@@ -78,6 +91,7 @@ def pruning_scope(
     *,
     log_dir: str | os.PathLike[str] | None = None,
     sparsity: SparsitySource | None = None,
+    record: bool = False,
 ) -> Iterator[PruningScope]:
     """Inside this scope a Keras model's `fit` is pruned, Keras 3 or tf_keras, with no change to the model or the call.
 
@@ -102,9 +116,12 @@ def pruning_scope(
     Args:
         hparams: The hyperparameters.
         log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
-            `pruning_frequency` steps. A second model's go to a folder of its name in there.
+            `pruning_frequency` steps; histograms of weights and scores before the first step and after every epoch.
+            A second model's go to a folder of its name in there.
         sparsity: Takes the place of the schedule: a floating scalar variable, read at every mask update, or a callable
             of the step; in [0, 1). See `Pruning`.
+        record: Whether the course of each training is gathered, for `PruningScope.histories`: loss, metrics and
+            sparsity over the steps, mask updates, histograms. Bounded in size.
 
     Yields:
         The scope, whose `prunings` hold the masks of each fitted model.
@@ -125,7 +142,7 @@ def pruning_scope(
         ExternalSparsity(sparsity)  # refuses it here, before anything is trained
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
-    scope = PruningScope(hparams, log_dir, sparsity)
+    scope = PruningScope(hparams, log_dir, sparsity, record)
     token = _active.set(scope)
     try:
         with _patched_models():

@@ -71,6 +71,21 @@ class MaskUpdate:
         """How many units the sparsity of a step keeps, for each of `parts`."""
         return [int(kept) for kept in self._allocation.kept(step)]
 
+    def sparsity_at(self, step: int) -> float:
+        """Fraction of zeros, in all weights together, that the sparsity of a step asks for.
+
+        Where units are of different sizes, as blocks at an edge are, they count as if they were equal within a part.
+        """
+        kept = 0.0
+        for part, units_kept in zip(self.parts, self.kept_units_at(step), strict=True):
+            units = sum(self._granularities[index].units for index in part)
+            kept += sum(self._states[index].size for index in part) * units_kept / units
+        return 1.0 - kept / sum(state.size for state in self._states)
+
+    def scores(self, index: int) -> tf.Tensor:
+        """Scores of the units of one weight as they are now, float32; pruned ones without `apply_mask` have zero."""
+        return self._scores(self._states[index], self._granularities[index])
+
     def update(self, step: tf.Tensor, regrow: bool = True) -> None:
         """Gives every weight the mask, and the threshold, of `step`.
 

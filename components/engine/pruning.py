@@ -261,6 +261,31 @@ class Pruning(Trackable):
         """Fraction of zeros in each weight's mask, by the weight's path."""
         return {state.path: float(state.sparsity()) for state in self._states}
 
+    def sparsity_asked(self, step: int) -> float:
+        """Fraction of zeros, in all weights together, that the masks should have at `step`.
+
+        That of the schedule; 0 before `begin_pruning_step`, and from `end_pruning_step` on what was asked for there.
+        """
+        if step < self.hparams.begin_pruning_step:
+            return 0.0
+        if self.hparams.end_pruning_step != -1:
+            step = min(step, self.hparams.end_pruning_step)
+        return self._masks.sparsity_at(step)
+
+    def scores(self, index: int) -> tf.Tensor:
+        """What the criterion gives the units (weights, blocks, channels) of one of `weights` as they are now.
+
+        A unit that is pruned is zero and scores zero, unless its weight is under `apply_mask`.
+
+        Args:
+            index: Index of the weight.
+
+        Returns:
+            float32 scores, not negative, of the weight's shape or, for blocks and channels, the smaller one of its
+            units.
+        """
+        return self._masks.scores(index)
+
     @property
     def parts(self) -> list[list[int]]:
         """Indices of the weights whose sparsity holds for their sum: each by itself, groups, or all together."""
@@ -277,8 +302,9 @@ class Pruning(Trackable):
     def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
         """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.
 
-        The sparsity over all weights, the last mask update step, and for each weight its sparsity, threshold and, for
-        the gradient options, the norm, sparsity and histogram of its gradient state.
+        The sparsity over all weights, the last mask update step, and for each weight its sparsity, threshold and the
+        histograms of its values and scores; for the gradient options also the norm, sparsity and histogram of its
+        gradient state.
 
         Args:
             step: Step to write at, integer scalar.

@@ -1,6 +1,8 @@
 """What a pruned training delivered: each weight's sparsity, counted in the SavedModel it wrote."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 from .keras_training import PruningScope
 from .pruning import Pruning
 from .saved_variables import SavedVariable, SavedVariables
+from .training_history import TrainingHistory
 from .weight_state import WeightState
 
 
@@ -18,22 +21,29 @@ class SparsityError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class WeightReport:
-    """One pruned weight as it was saved.
+    """One weight as it was saved.
 
     Attributes:
         path: Its path in the model.
-        size: Number of its parameters.
-        nonzero: How many of them are not zero.
+        shape: Its shape.
+        nonzero: How many of its parameters are not zero.
+        pruned: Whether it was pruned.
     """
 
     path: str
-    size: int
+    shape: tuple[int, ...]
     nonzero: int
+    pruned: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of its parameters."""
+        return math.prod(self.shape)
 
     @property
     def sparsity(self) -> float:
-        """Fraction of zeros."""
-        return 1.0 - self.nonzero / self.size
+        """Fraction of zeros; 0 if it has no parameters."""
+        return 1.0 - self.nonzero / self.size if self.size else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +53,12 @@ class SparsityReport:
     Attributes:
         weights: One report a weight.
         total_parameters: Parameters of the whole model, unpruned ones too; no pruning or optimizer variables.
+        history: The course of its training; None if it was not recorded.
     """
 
     weights: tuple[WeightReport, ...]
     total_parameters: int
+    history: TrainingHistory | None = None
 
     @property
     def prunable_parameters(self) -> int:
@@ -81,7 +93,8 @@ def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
     """
     saved = SavedVariables(saved_model)
     reports, lacking = [], []
-    for model, pruning, steps in scope.trainings:
+    histories = scope.histories or itertools.repeat(None)
+    for (model, pruning, steps), history in zip(scope.trainings, histories, strict=False):
         found = _saved_weights(pruning, saved)
         missing = [path for path in pruning.paths if path not in found]
         if missing:
@@ -89,7 +102,7 @@ def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
             continue
         weights = tuple(_weight_report(state, found[state.path], saved) for state in pruning.states)
         _check(pruning, weights, steps)
-        reports.append(SparsityReport(weights, total_parameters=model.count_params()))
+        reports.append(SparsityReport(weights, model.count_params(), history))
     if not reports:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
@@ -118,7 +131,7 @@ def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVari
     value = saved.value(variable)
     if state.masked_forward:
         value = value * state.mask.numpy()
-    return WeightReport(state.path, state.size, int(np.count_nonzero(value)))
+    return WeightReport(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
 
 
 def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> None:

@@ -55,6 +55,14 @@ def gzipped_bytes(path: str | os.PathLike[str]) -> int:
     return counter.count
 
 
+def gzipped_length(content: bytes) -> int:
+    """Bytes that `content` takes gzipped, at gzip's default level (6)."""
+    counter = _ByteCounter()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=counter, mtime=0) as compressed:
+        compressed.write(content)
+    return counter.count
+
+
 class _ByteCounter(io.RawIOBase):
     """A sink that only counts what is written to it."""
 

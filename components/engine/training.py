@@ -17,6 +17,7 @@ from .pruning import Pruning
 from .saved_training import SavedTraining
 from .schedule import SparsitySource
 from .training_callback import callback_class
+from .training_recorder import TrainingRecorder
 from .weight_choice import prunable_weights
 from .weight_state import Weight, WeightState
 
@@ -28,10 +29,16 @@ class Training:
         model: The model.
         optimizer: Its optimizer; None before the first `fit`.
         pruning: Its pruning; None before the first step.
+        recorder: What gathers its history; None for nothing.
     """
 
     def __init__(
-        self, model: Model, hparams: PruningHParams, sparsity: SparsitySource | None, saved: SavedTraining
+        self,
+        model: Model,
+        hparams: PruningHParams,
+        sparsity: SparsitySource | None,
+        saved: SavedTraining,
+        record: bool = False,
     ) -> None:
         """Begins with no weights chosen.
 
@@ -40,10 +47,12 @@ class Training:
             hparams: The hyperparameters.
             sparsity: Takes the place of the schedule; see `Pruning`.
             saved: Where the training stands.
+            record: Whether its history is gathered.
         """
         self.model = model
         self.optimizer: PrunedOptimizer | None = None
         self.pruning: Pruning | None = None
+        self.recorder = TrainingRecorder() if record else None
         self._hparams = hparams
         self._sparsity = sparsity
         self._saved = saved

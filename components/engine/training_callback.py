@@ -18,7 +18,7 @@ _BATCHES_WITHOUT_STEP = 100
 
 
 class PruningCallback:
-    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes TensorBoard summaries.
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes and records what happens.
 
     What `callback_class` makes of it is a callback of the one or the other Keras.
     """
@@ -40,6 +40,7 @@ class PruningCallback:
         self._sparsity_holds_for: float = 0
         self._batches = 0
         self._updates = 0
+        self._begun = False
         self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -48,15 +49,24 @@ class PruningCallback:
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._training.take_up_loaded()
+        if not self._begun and self._training.pruning is not None:
+            self._begun = True
+            self._record_begin(self._training.step())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not self._checked:
             self._training.check_trained()
             self._checked = True
+            if not self._begun:
+                self._begun = True
+                self._record_begin(self._training.step() - steps_per_execution(self.model))
         sparsity = self._sparsity_after_batch()
         if logs is not None:
             logs.setdefault("sparsity", sparsity)
         self._check_progress()
+        recorder = self._training.recorder
+        if recorder is not None and recorder.wants_metrics():
+            recorder.add_metrics(self._training.step(), logs)
         if self._writer is not None:
             step = self._training.step()
             if step >= self._next_step:
@@ -64,13 +74,27 @@ class PruningCallback:
                 self._write(step, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._checked and logs is not None:
+        if not self._checked:
+            return
+        if logs is not None:
             logs.setdefault("sparsity", self._training.pruning.sparsity())
+        if self._training.recorder is not None:
+            self._training.recorder.add_epoch(self._training.step(), logs)
+        self._write_histograms(self._training.step())
 
     def on_train_end(self, logs: Any = None) -> None:
+        recorder, pruning = self._training.recorder, self._training.pruning
+        if self._checked and recorder is not None:
+            recorder.end_steps(pruning)
         self._training.finish()
-        if self._checked and self._writer is not None:
-            self._write(self._training.step(), logs)
+        if not self._checked:
+            return
+        step = self._training.step()
+        if recorder is not None:
+            recorder.end(pruning, step, logs)
+        if self._writer is not None:
+            self._write(step, logs)
+            self._write_histograms(step)
 
     def close(self) -> None:
         """Closes the summaries' file."""
@@ -97,6 +121,8 @@ class PruningCallback:
         if self._sparsity_holds_for <= 0:
             step, due = self._training.step(), self._training.next_mask_update()
             self._sparsity = self._training.pruning.sparsity()
+            if self._training.recorder is not None:
+                self._training.recorder.add_mask_updates(self._training.pruning)
             self._training.check_finite()
             # A batch takes one step, or none if it is skipped.
             self._sparsity_holds_for = due - step
@@ -105,7 +131,17 @@ class PruningCallback:
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
-            self._training.pruning.add_pruning_summaries(step)
+            summaries.write_pruning(self._training.pruning, step, histograms=False)
+
+    def _write_histograms(self, step: int) -> None:
+        if self._writer is not None:
+            with self._writer.as_default(step):
+                summaries.write_pruning(self._training.pruning, step, scalars=False)
+
+    def _record_begin(self, step: int) -> None:
+        if self._training.recorder is not None:
+            self._training.recorder.begin(self._training.pruning, step)
+        self._write_histograms(step)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
 from ..engine.hparams import PruningHParams
+from ..pruning_report import PruningReport
 from .executor import Executor
 from .spec import PruningTrainerSpec
 
@@ -39,7 +40,9 @@ class PruningTrainer(base_component.BaseComponent):
 
      - `model`: `standard_artifacts.Model`, as trained: with masks, gradients and optimizer variables, which Stripper
        removes. Its custom properties (`tfx_pruning.properties`) tell what was asked for and what came.
-     - `model_run`: `standard_artifacts.ModelRun`, TensorBoard summaries: loss, sparsity, per-layer sparsity.
+     - `model_run`: `standard_artifacts.ModelRun`, TensorBoard summaries: loss, sparsity by layer, histograms.
+     - `report`: `PruningReport`, a page of HTML and its figures as JSON: sparsity by layer, the course of the training,
+       weights and scores, sizes.
     """
 
     SPEC_CLASS = PruningTrainerSpec
@@ -115,6 +118,7 @@ class PruningTrainer(base_component.BaseComponent):
             ),
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
+            report=types.Channel(type=PruningReport),
         )
         super().__init__(spec=spec, custom_executor_spec=custom_executor_spec)
         if udf_utils.should_package_user_modules():

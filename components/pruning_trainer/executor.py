@@ -16,7 +16,10 @@ from ..engine.hparams import PruningHParams
 from ..engine.keras_training import pruning_scope
 from ..engine.report import SparsityReport, report_of
 from ..engine.sizes import directory_bytes
-from .spec import HPARAMS_KEY
+from ..pruning_report import lineage
+from ..report.document import ReportDocument
+from ..report.files import write_report
+from .spec import HPARAMS_KEY, REPORT_KEY
 
 
 class Executor(trainer_executor.GenericExecutor):
@@ -32,8 +35,8 @@ class Executor(trainer_executor.GenericExecutor):
 
         Args:
             input_dict: As tfx Trainer's executor takes it.
-            output_dict: `model` and `model_run`, as tfx Trainer's executor takes them. Custom properties are set on
-                the model.
+            output_dict: `model` and `model_run`, as tfx Trainer's executor takes them, and `report`. Custom properties
+                are set on the model.
             exec_properties: As tfx Trainer's executor takes them, and `hparams`, the hyperparameters' string.
 
         Raises:
@@ -51,16 +54,27 @@ class Executor(trainer_executor.GenericExecutor):
 
         logging.info("Training and pruning with %s", hparams)
         try:
-            with pruning_scope(hparams, log_dir=fn_args.model_run_dir) as scope:
+            with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True) as scope:
                 run_fn(fn_args)
             report = report_of(scope, _saved_model(fn_args))
+            size = directory_bytes(fn_args.serving_model_dir)
+            document = ReportDocument(
+                title="Pruned model",
+                weights=report.weights,
+                total_parameters=report.total_parameters,
+                sizes={"SavedModel as trained": size},
+                hparams=hparams.to_string(),
+                training=report.history,
+                lineage=lineage(input_dict, output_dict),
+            )
+            write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
             # No model that was not checked is left for others to find.
             if tf.io.gfile.exists(fn_args.serving_model_dir):
                 tf.io.gfile.rmtree(fn_args.serving_model_dir)
             raise
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
-        _set_properties(model, hparams, report, directory_bytes(fn_args.serving_model_dir))
+        _set_properties(model, hparams, report, size)
         for weight in report.weights:
             logging.info("%s: sparsity %.4f, %d of %d left", weight.path, weight.sparsity, weight.nonzero, weight.size)
         logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)

@@ -1,18 +1,24 @@
 """Keys and specification of PruningTrainer, shared by its component and executor."""
 
 from tfx.types import standard_component_specs
-from tfx.types.component_spec import ComponentSpec, ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from ..pruning_report import PruningReport
 
 HPARAMS_KEY = "hparams"
+REPORT_KEY = "report"
 
 
 class PruningTrainerSpec(ComponentSpec):
-    """tfx Trainer's specification and `hparams`, the pruning hyperparameters as one string."""
+    """tfx Trainer's specification; `hparams`, the pruning hyperparameters as one string; and the report."""
 
     PARAMETERS = {  # noqa: RUF012
         **standard_component_specs.TrainerSpec.PARAMETERS,
         HPARAMS_KEY: ExecutionParameter(type=str),
     }
     INPUTS = standard_component_specs.TrainerSpec.INPUTS
-    OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
+    OUTPUTS = {  # noqa: RUF012
+        **standard_component_specs.TrainerSpec.OUTPUTS,
+        REPORT_KEY: ChannelParameter(type=PruningReport),
+    }
     TYPE_ANNOTATION = standard_component_specs.TrainerSpec.TYPE_ANNOTATION

@@ -8,12 +8,15 @@ from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils
 
+from ..pruning_report import PruningReport
 from . import executor
 from .answers import checked_tolerance
+from .formats import chosen_formats, refuse_tolerance
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,
     StripperSpec,
+    encode_formats,
     refuse_num_examples,
     refuse_signature_name,
     refuse_splits,
@@ -37,8 +40,11 @@ class Stripper(base_beam_component.BaseBeamComponent):
       ```
 
     Component `outputs` contains:
-     - `model`: Channel of type `standard_artifacts.Model`, the stripped model. Its custom properties are those that
-       PruningTrainer wrote on the input, and sizes, variables removed, signatures checked and what was proven.
+     - `model`: Channel of type `standard_artifacts.Model`, the stripped model, with the exports in its folder
+       `exports`. Its custom properties are those that PruningTrainer wrote on the input, and sizes, variables removed,
+       signatures checked, what was proven and what was exported.
+     - `report`: Channel of type `PruningReport`, a page of HTML and its figures as JSON: sparsity of the stripped
+       model's weights, sizes, variables removed, signatures checked.
     """
 
     SPEC_CLASS = StripperSpec
@@ -52,6 +58,9 @@ class Stripper(base_beam_component.BaseBeamComponent):
         signature_name: str | data_types.RuntimeParameter = DEFAULT_SIGNATURE_NAME,
         tolerance: float | data_types.RuntimeParameter = 0.0,
         num_examples: int | data_types.RuntimeParameter = DEFAULT_NUM_EXAMPLES,
+        export: Sequence[str] | data_types.RuntimeParameter = (),
+        export_signature: str | data_types.RuntimeParameter | None = None,
+        export_tolerance: float | data_types.RuntimeParameter | None = None,
     ) -> None:
         """Constructs a Stripper component.
 
@@ -67,8 +76,17 @@ class Stripper(base_beam_component.BaseBeamComponent):
           num_examples: On how many of the first split's examples every signature that parses such records is checked
             before that, in the component's own process; at least 1.
 
+          export: Names of the formats that the stripped model is exported in besides, keys of
+            `tfx_pruning.stripper.formats.FORMATS`; those with int8 activations need `examples`. A RuntimeParameter is a
+            JSON list of them.
+          export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
+            numbers, else the first signature, by name, whose inputs are.
+          export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest answer;
+            by default the format's own.
+
         Raises:
-          ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits` empty.
+          ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits` empty,
+            a format unknown or in need of examples, or `export_tolerance` not above 0.
           TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
@@ -78,6 +96,15 @@ class Stripper(base_beam_component.BaseBeamComponent):
         if not isinstance(signature_name, data_types.RuntimeParameter):
             refuse_signature_name(signature_name)
         refuse_splits(splits)
+        if not isinstance(export_tolerance, data_types.RuntimeParameter):
+            refuse_tolerance(export_tolerance)
+        if not isinstance(export, data_types.RuntimeParameter):
+            if examples is None and (needing := [each.name for each in chosen_formats(export) if each.needs_examples]):
+                raise ValueError(
+                    f"export has {', '.join(needing)}, which need examples for the range of activations; give Stripper "
+                    "examples."
+                )
+            export = encode_formats(export)
         super().__init__(
             spec=StripperSpec(
                 trained_model=model,
@@ -86,6 +113,10 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 signature_name=signature_name,
                 tolerance=tolerance,
                 num_examples=num_examples,
+                export=export,
+                export_signature=export_signature,
+                export_tolerance=float(export_tolerance) if isinstance(export_tolerance, int) else export_tolerance,
                 model=types.Channel(type=standard_artifacts.Model),
+                report=types.Channel(type=PruningReport),
             )
         )

@@ -1,5 +1,6 @@
 """The executor of Stripper."""
 
+import os
 from typing import Any
 
 from absl import logging
@@ -9,25 +10,37 @@ from tfx.types import artifact_utils
 from tfx.utils import json_utils, path_utils
 
 from .. import properties
+from ..pruning_report import lineage
+from ..report.files import write_report
 from .answers import checked_tolerance
 from .data_proof import DataProof, ProofReport
 from .example_feed import ExampleFeed
 from .examples_input import ExamplesInput
+from .export import ExportedFile
 from .served_model import ServedModel
 from .spec import (
     EXAMPLES_KEY,
+    EXPORT_KEY,
+    EXPORT_SIGNATURE_KEY,
+    EXPORT_TOLERANCE_KEY,
     MODEL_KEY,
     NUM_EXAMPLES_KEY,
+    REPORT_KEY,
     SIGNATURE_NAME_KEY,
     SPLITS_KEY,
     TOLERANCE_KEY,
     TRAINED_MODEL_KEY,
+    decode_formats,
     refuse_num_examples,
     refuse_signature_name,
     refuse_splits,
 )
-from .strip import StripReport, strip_saved_model
+from .strip import StripReport
+from .strip_and_export import strip_and_export
+from .strip_document import strip_document
 
+# Beside the serving model, where Pusher and Evaluator do not look.
+_EXPORTS_FOLDER = "exports"
 _FRACTIONS = (properties.TARGET_SPARSITY, properties.SPARSITY)
 
 
@@ -47,16 +60,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             - trained_model: One Model artifact, whose serving model is stripped.
             - examples: Optional Examples artifacts, TFRecords of tf.Examples, tf.SequenceExamples or other protos.
           output_dict: Artifacts by output.
-            - model: One Model artifact; the stripped model goes to its serving model folder.
+            - model: One Model artifact; the stripped model goes to its serving model folder, its exports to `exports`.
+            - report: One PruningReport artifact.
           exec_properties: Execution properties.
             - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
             - signature_name: Which signature is proven.
             - tolerance: By how much a floating-point number of an answer may differ.
-            - num_examples: How many examples the check of all signatures reads, at most.
+            - num_examples: How many examples the check of all signatures, and the exports, read at most.
+            - export: JSON list of the names of the formats to export.
+            - export_signature: Optional name of the signature to export.
+            - export_tolerance: Optional tolerance for TFLite files.
 
         Raises:
           ValueError: The examples are stored otherwise, a split is not there or empty, or the signature is not there or
-            does not take the examples; and as `strip_saved_model`, which says what else is raised.
+            does not take the examples; and as `strip_saved_model` and `export_model`, which say what else is raised. No
+            model is left then.
           VerificationError: An answer differs by more than the tolerance.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -66,10 +84,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = _examples(input_dict.get(EXAMPLES_KEY), exec_properties)
         proof = _proof(source, examples, exec_properties) if examples else None
         proven: list[ProofReport] = []
+        destination = path_utils.serving_model_dir(stripped.uri)
 
-        report = strip_saved_model(
+        report, exported = strip_and_export(
             source,
-            path_utils.serving_model_dir(stripped.uri),
+            destination,
+            decode_formats(exec_properties[EXPORT_KEY]),
+            export_destination=os.path.join(stripped.uri, _EXPORTS_FOLDER),
+            export_signature=exec_properties.get(EXPORT_SIGNATURE_KEY) or None,
+            export_tolerance=exec_properties.get(EXPORT_TOLERANCE_KEY),
             examples=examples.records(exec_properties[NUM_EXAMPLES_KEY]) if examples else None,
             tolerance=exec_properties[TOLERANCE_KEY],
             check=(lambda folder: proven.append(proof.prove(folder, self._make_beam_pipeline))) if proof else None,
@@ -77,8 +100,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         _copy_properties(trained, stripped)
         _set_properties(stripped, report)
+        _set_export_properties(stripped, exported)
         if proof:
             _set_proof_properties(stripped, examples, proof, proven[-1])
+        hparams = trained.get_custom_property(properties.HPARAMS)
+        document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
+        write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         logging.info("Stripped model written to %s.", stripped.uri)
 
 
@@ -131,3 +158,12 @@ def _set_proof_properties(
     # Not floats, of which ML Metadata keeps six decimals in SQLite.
     stripped.set_string_custom_property(properties.MAX_ABSOLUTE_DIFFERENCE, repr(report.max_absolute_difference))
     stripped.set_string_custom_property(properties.TOLERANCE, repr(proof.tolerance))
+
+
+def _set_export_properties(stripped: types.Artifact, exported: tuple[ExportedFile, ...]) -> None:
+    for file in exported:
+        stripped.set_int_custom_property(properties.export_bytes(file.format), file.bytes)
+        stripped.set_int_custom_property(properties.export_gzipped_bytes(file.format), file.gzipped_bytes)
+        stripped.set_string_custom_property(
+            properties.export_max_abs_difference(file.format), repr(file.max_abs_difference)
+        )

@@ -50,6 +50,20 @@ class ObjectGraph:
         """
         return checkpoint_key(self._paths[node])
 
+    def path(self, node: int) -> Path:
+        """An object's shortest path from the root; of a slot variable, its key's parts."""
+        return self._paths[node]
+
+    def at(self, path: Path) -> int | None:
+        """The object at a path from the root, or None if there is none."""
+        node = _ROOT
+        for name in path:
+            children = {child.local_name: child.node_id for child in self._nodes[node].children}
+            if name not in children:
+                return None
+            node = children[name]
+        return node
+
     def is_pruning_variable(self, node: int) -> bool:
         """Whether an object is a mask, threshold, gradient, old-weight, last-update or pruning-step variable."""
         return self.kind(node) == "variable" and any(map(pruning_names.is_pruning_variable, self._names(node)))

@@ -1,9 +1,13 @@
 """Keys and spec that Stripper and its executor share."""
 
+import json
 from collections.abc import Sequence
 
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from ..pruning_report import PruningReport
+from .formats import chosen_formats
 
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
 TRAINED_MODEL_KEY = "trained_model"
@@ -12,14 +16,18 @@ SPLITS_KEY = "splits"
 SIGNATURE_NAME_KEY = "signature_name"
 TOLERANCE_KEY = "tolerance"
 NUM_EXAMPLES_KEY = "num_examples"
+EXPORT_KEY = "export"
+EXPORT_SIGNATURE_KEY = "export_signature"
+EXPORT_TOLERANCE_KEY = "export_tolerance"
 MODEL_KEY = "model"
+REPORT_KEY = "report"
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 DEFAULT_NUM_EXAMPLES = 256
 
 
 class StripperSpec(ComponentSpec):
-    """Spec of Stripper: a trained Model and optional Examples in, a Model out."""
+    """Spec of Stripper: a trained Model and optional Examples in, a Model and its PruningReport out."""
 
     PARAMETERS = {  # noqa: RUF012
         # JSON: a list of names, or null.
@@ -27,6 +35,10 @@ class StripperSpec(ComponentSpec):
         SIGNATURE_NAME_KEY: ExecutionParameter(type=str),
         TOLERANCE_KEY: ExecutionParameter(type=float),
         NUM_EXAMPLES_KEY: ExecutionParameter(type=int),
+        # The names of the formats as a JSON list.
+        EXPORT_KEY: ExecutionParameter(type=str),
+        EXPORT_SIGNATURE_KEY: ExecutionParameter(type=str, optional=True),
+        EXPORT_TOLERANCE_KEY: ExecutionParameter(type=float, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         TRAINED_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
@@ -34,6 +46,7 @@ class StripperSpec(ComponentSpec):
     }
     OUTPUTS = {  # noqa: RUF012
         MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+        REPORT_KEY: ChannelParameter(type=PruningReport),
     }
 
 
@@ -64,3 +77,23 @@ def refuse_signature_name(value: str) -> None:
         raise TypeError(f"signature_name is {value!r}, expected the name of a signature such as 'serving_default'.")
     if not value:
         raise ValueError("signature_name is empty, expected the name of a signature such as 'serving_default'.")
+
+
+def encode_formats(names: Sequence[str]) -> str:
+    """The names of formats as the execution property that holds them; refuses unknown ones."""
+    return json.dumps([each.name for each in chosen_formats(names)])
+
+
+def decode_formats(value: str) -> tuple[str, ...]:
+    """The names of the formats in an execution property.
+
+    Raises:
+      ValueError: It is no JSON list of names of formats.
+    """
+    try:
+        names = json.loads(value)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"export is {value!r}, expected a JSON list of format names, such as '[\"tflite\"]'.")
+    return tuple(each.name for each in chosen_formats(names))

@@ -1,6 +1,7 @@
 """Removes all that only training needs from a SavedModel."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable
 
@@ -12,6 +13,7 @@ from .answers import checked_tolerance
 from .checks import Checks
 from .meta_graph import has_objects, read_saved_model
 from .object_model import ObjectModel
+from .records import checked_records
 from .tf1.saved_model import GraphModel
 
 
@@ -26,7 +28,7 @@ class StripReport:
       signatures_checked: Names of the signatures, all of which answered as the source's.
       source_bytes: All files of the source, in bytes.
       stripped_bytes: All files of the stripped model, in bytes.
-      gzipped_bytes: The stripped model as one .tar.gz, in bytes.
+      destination: Folder of the stripped model.
     """
 
     variables_removed: tuple[str, ...]
@@ -34,7 +36,16 @@ class StripReport:
     signatures_checked: tuple[str, ...]
     source_bytes: int
     stripped_bytes: int
-    gzipped_bytes: int
+    destination: str
+
+    @functools.cached_property
+    def gzipped_bytes(self) -> int:
+        """The stripped model as one .tar.gz, in bytes; found when first asked for, which takes 40 s a GB.
+
+        Raises:
+          NotADirectoryError: It is no longer there.
+        """
+        return sizes.gzipped_bytes(self.destination)
 
 
 def strip_saved_model(
@@ -87,9 +98,9 @@ def strip_saved_model(
         is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    checks = Checks(_records(examples), checked_tolerance(tolerance), check)
+    checks = Checks(checked_records(examples), checked_tolerance(tolerance), check)
     saved_model = read_saved_model(source)
-    _refuse_overlap(source, destination)
+    refuse_overlap(source, destination)
     staging.refuse_occupied(destination, overwrite)
     model = ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
     with staging.staged(destination, overwrite) as folder:
@@ -100,7 +111,7 @@ def strip_saved_model(
             signatures_checked=checked,
             source_bytes=sizes.directory_bytes(source),
             stripped_bytes=sizes.directory_bytes(folder),
-            gzipped_bytes=sizes.gzipped_bytes(folder),
+            destination=destination,
         )
     logging.info(
         "Stripped %s to %s: %d of %d variables removed, %d bytes became %d, signatures checked: %s.",
@@ -115,28 +126,8 @@ def strip_saved_model(
     return report
 
 
-def _records(examples: Iterable[bytes] | None) -> list[bytes] | None:
-    if examples is None:
-        return None
-    if isinstance(examples, (str, bytes)):
-        raise TypeError(
-            f"examples is {type(examples).__name__}, expected an iterable of serialized records (bytes); "
-            "put a single record in a list, and read files with tf.data.TFRecordDataset."
-        )
-    records = list(examples)
-    for index, record in enumerate(records):
-        if not isinstance(record, bytes):
-            raise TypeError(
-                f"examples[{index}] is {type(record).__name__}, expected a serialized record (bytes); "
-                "call SerializeToString() on a tf.train.Example, numpy() on a tensor."
-            )
-    if not records:
-        raise ValueError("examples is empty; give at least one serialized record, or None to check on drawn inputs.")
-    return records
-
-
-def _refuse_overlap(source: str, destination: str) -> None:
-    """Refuses a destination that would change the source, or be lost with it."""
+def refuse_overlap(source: str, destination: str) -> None:
+    """Raises a ValueError if a destination would change the source, or be lost with it."""
     outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
     if inner.startswith(outer):
         where = "is the source" if inner == outer else f"lies within the source {source!r}"

@@ -304,9 +304,18 @@ def test_summaries_hold_loss_and_sparsity(tmp_path):
     seen = {}
     for event in tf.compat.v1.train.summary_iterator(str(file)):
         for value in event.summary.value:
-            seen.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+            seen.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
     assert seen["model_pruning/sparsity"][1] == 0
     assert seen["model_pruning/sparsity"][12] == pytest.approx(scope.prunings[0].sparsity())
     assert sorted(seen["loss"]) == [1, 3, 5, 7, 9, 11, 12]
     for path, sparsity in scope.prunings[0].sparsity_by_variable().items():
         assert seen[f"model_pruning/{path}/sparsity"][12] == pytest.approx(sparsity)
+    for state in scope.prunings[0].states:
+        for kind in ("weights", "scores"):
+            histograms = seen[f"model_pruning/{state.path}/{kind}"]
+            assert sorted(histograms) == [0, 6, 12]
+            assert {histogram[:, 2].sum() for histogram in histograms.values()} == {state.size}
+        left, right, counts = seen[f"model_pruning/{state.path}/weights"][12].T
+        np.testing.assert_array_equal(counts, np.histogram(state.weight, [*left, right[-1]])[0])
+        zeros = state.size - np.count_nonzero(state.weight)
+        assert counts[(left <= 0) & (right > 0)].sum() >= zeros > 0

@@ -305,8 +305,17 @@ def test_summaries_are_written(tmp_path):
     assert seen["run/dense/kernel/threshold"][1] == pytest.approx(float(pruning.states[0].threshold))
     assert set(seen) == {"run/sparsity", "run/last_mask_update_step"} | {
         f"run/dense/kernel/{name}"
-        for name in ("sparsity", "threshold", "gradient", "gradient_sparsity", "abs_gradient")
+        for name in ("sparsity", "threshold", "gradient", "gradient_sparsity", "abs_gradient", "weights", "scores")
     }
+    scores = np.abs(weight.numpy()) * pruning.states[0].gradient.numpy()
+    for name, values in (("weights", weight.numpy()), ("scores", scores), ("abs_gradient", pruning.states[0].gradient)):
+        step, buckets = seen[f"run/dense/kernel/{name}"]
+        left, right, counts = buckets.T
+        assert step == 7
+        assert (left[0], right[-1]) == pytest.approx((np.min(values), np.max(values)), rel=1e-5)
+        assert counts.sum() == 100
+        if name != "abs_gradient":  # which is the same everywhere
+            np.testing.assert_array_equal(counts, np.histogram(values, [*left, right[-1]])[0])
 
 
 def test_default_choice_is_kernels_without_biases_norms_and_embeddings():

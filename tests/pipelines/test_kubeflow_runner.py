@@ -9,8 +9,9 @@ import pytest
 import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
+from tfx.utils import import_utils
 
-from tfx_pruning import PruningHParams, PruningTrainer, Stripper
+from tfx_pruning import PruningHParams, PruningReport, PruningTrainer, Stripper
 from tfx_pruning.pipelines import kubeflow_runner
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.kubeflow_backend import Backend
@@ -207,15 +208,17 @@ def test_vertex_gets_resolver_and_driver(vertex: Compiled) -> None:
     kfp.components.load_component_from_file(str(vertex.path))
 
 
-def test_artifact_types_are_tfx_own(compiled: Compiled) -> None:
+def test_artifact_types_are_tfx_own_or_reports(compiled: Compiled) -> None:
     schemas = [
         yaml.safe_load(artifact["artifactType"]["instanceSchema"])
         for component in compiled.spec["components"].values()
         for direction in ("inputDefinitions", "outputDefinitions")
         for artifact in component.get(direction, {}).get("artifacts", {}).values()
     ]
-    assert schemas
-    assert all(schema["title"].startswith("tfx.") for schema in schemas)
+    others = [schema["title"] for schema in schemas if not schema["title"].startswith("tfx.")]
+    assert len(schemas) > len(others)
+    assert others == ["tfx_pruning.PruningReport"] * 2
+    assert import_utils.import_class_by_path(others[0]) is PruningReport
 
 
 def test_no_cache_is_for_every_task(tmp_path: pathlib.Path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
+from page_text import PageText
 
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.engine import naming
+from tfx_pruning.engine.saved_variables import SavedVariables
 from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.lineage import lineage
 from tfx_pruning.metadata.runs import list_runs
@@ -190,6 +192,20 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
     assert first.cells("SavedModel stripped and gzipped, bytes") == [f"{_value(stripped[properties.GZIPPED_BYTES]):,}"]
     assert first.cells("pushed model") == [str(first.root / "serving" / first.pushed[0])]
     assert first.cells("metadata") == [str(first.root / "metadata.sqlite")]
+    assert first.cells("report") == [str(first.root / "report.html")]
+
+
+@pytest.mark.e2e
+def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushed_model: pathlib.Path) -> None:
+    page = PageText((first.root / "report.html").read_text(encoding="utf-8"))
+    saved = SavedVariables(pushed_model)
+    kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("kernel")}
+    pruned = {row[0]: (row[2], row[3]) for row in page.tables["layers"][1:] if row[-1] == "yes"}
+    assert pruned == {name: (f"{k.size:,}", f"{np.count_nonzero(k):,}") for name, k in kernels.items()}
+    metrics = {row[0]: row[1:3] for row in page.tables["evaluation"][1:]}
+    assert (metrics["auc"], metrics["binary_accuracy"]) == (first.cells("AUC"), first.cells("accuracy"))
+    assert {"course", "sizes", "weights", "hparams", "lineage"} <= set(page.tables)
+    assert page.tiles["Optimizer steps"] == "800"
 
 
 @pytest.mark.e2e

@@ -7,7 +7,7 @@ from tfx.orchestration import data_types
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 
-from tfx_pruning import PruningHParams, PruningTrainer
+from tfx_pruning import PruningHParams, PruningReport, PruningTrainer
 
 EXAMPLES = types.Channel(type=standard_artifacts.Examples)
 HPARAMS = PruningHParams(prune_option="first_order_gradient", target_sparsity=0.9)
@@ -27,6 +27,7 @@ def test_outputs_and_execution_properties():
     pruned = component(train_args=trainer_pb2.TrainArgs(num_steps=7), custom_config={"a": 1})
     assert pruned.outputs["model"].type is standard_artifacts.Model
     assert pruned.outputs["model_run"].type is standard_artifacts.ModelRun
+    assert pruned.outputs["report"].type is PruningReport
     assert PruningHParams.parse(pruned.exec_properties["hparams"]) == HPARAMS
     assert pruned.exec_properties["run_fn"] == "module.run_fn"
     assert pruned.exec_properties["custom_config"] == '{"a": 1}'

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_pruning import PruningHParams, properties
+from tfx_pruning import PruningHParams, PruningReport, properties
 from tfx_pruning.engine.report import SparsityError
 from tfx_pruning.engine.saved_variables import SavedVariables
 from tfx_pruning.pruning_trainer.executor import Executor
+from tfx_pruning.report.files import HTML_NAME, read_report
 
 # An ordinary TFX module: it knows nothing of pruning.
 MODULE = """
@@ -45,6 +46,8 @@ class Run:
     def __init__(self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None):
         self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
         self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
+        self.report = PruningReport()
+        self.report.uri = str(root / "report")
         examples = standard_artifacts.Examples()
         examples.uri = str(root / "examples")
         examples.split_names = artifact_utils.encode_split_names(["train", "eval"])
@@ -64,7 +67,8 @@ class Run:
         }
 
     def do(self):
-        Executor().Do(self._inputs, {"model": [self.model], "model_run": [self.model_run]}, self._properties)
+        outputs = {"model": [self.model], "model_run": [self.model_run], "report": [self.report]}
+        Executor().Do(self._inputs, outputs, self._properties)
         return self
 
     @property
@@ -90,6 +94,16 @@ def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
         "hparams": HPARAMS.to_string(),
         "trained_bytes": size,
     }
+    report = read_report(run.report.uri)
+    assert {weight.shape: weight.nonzero for weight in report.weights} == counts
+    assert (report.sparsity, report.total_parameters) == (pytest.approx(1 - 33 / 220), 241)
+    assert report.sizes == {"SavedModel as trained": size}
+    assert report.hparams == HPARAMS.to_string()
+    assert [step for each in report.training.mask_updates for step in each.steps()] == list(range(2, 11))
+    assert [weight.after.total - weight.after.zeros for weight in report.training.weights] == [30, 3]
+    assert report.lineage["input examples"] == f"Examples: {tmp_path / 'examples'}"
+    assert report.lineage["output model"] == f"Model: {run.model.uri}"
+    assert "hidden/kernel" in (pathlib.Path(run.report.uri) / HTML_NAME).read_text()
 
 
 @pytest.mark.slow
@@ -151,6 +165,8 @@ def fails(run, kind, *words):
         assert word in str(caught.value)
     assert not run.model.has_custom_property(properties.SPARSITY)
     assert not pathlib.Path(run.saved).exists()
+    report = pathlib.Path(run.report.uri)
+    assert not report.exists() or list(report.iterdir()) == []
     assert keras.Model.fit is original
 
 

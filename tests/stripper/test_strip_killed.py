@@ -11,6 +11,41 @@ import tensorflow as tf
 
 from tfx_pruning import strip_saved_model
 
+_KILL = """
+import os, pathlib, random, shutil, signal, sys, time
+from tfx_pruning.stripper.strip import strip_saved_model
+
+source, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+
+
+def child(destination):
+    # Forked before TensorFlow has run anything, which spares each child the import.
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        try:
+            strip_saved_model(source, destination)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return pid
+
+
+start = time.monotonic()
+assert os.waitpid(child(folder / "whole"), 0)[1] == 0
+seconds = time.monotonic() - start
+moments = random.Random(7)
+for number in range(50):
+    pid = child(folder / f"out{number}")
+    time.sleep(moments.uniform(0.2, 1.1) * seconds)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    status = os.waitpid(pid, 0)[1]
+    print(number, "killed" if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+"""
+
 _STRIP = """
 import json, sys, time
 from tfx_pruning.stripper import strip, verify
@@ -54,3 +89,30 @@ def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeate
 
     assert not {name.partition(".")[0] for name in loaded} & {"tfx", "keras", "ml_metadata", "apache_beam"}
     assert "tfx_pruning.pruning_trainer" not in loaded
+
+
+@pytest.mark.slow
+def test_strip_killed_at_random_moments_leaves_a_whole_model_or_none(dense_model, tmp_path, snapshot):
+    before = snapshot(dense_model)
+    command = [sys.executable, "-c", _KILL, str(dense_model), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert run.returncode == 0, run.stderr[-2000:]
+    ends = [line.split()[1] for line in run.stdout.splitlines() if line[:1].isdigit()]
+    assert len(ends) == 50
+    assert set(ends) <= {"0", "killed"}
+    assert ends.count("killed") >= 25
+    assert snapshot(dense_model) == before
+    whole = snapshot(tmp_path / "whole")
+    for number, end in enumerate(ends):
+        stripped = tmp_path / f"out{number}"
+        assert stripped.exists() or end == "killed"
+        if stripped.exists():
+            assert snapshot(stripped).keys() == whole.keys()
+            assert (
+                snapshot(stripped)["variables/variables.data-00000-of-00001"]
+                == whole["variables/variables.data-00000-of-00001"]
+            )
+            tf.saved_model.load(stripped)
+    for left in set(os.listdir(tmp_path)) - {"whole", *(f"out{number}" for number in range(50))}:
+        assert left.startswith(".out")
+        assert left.endswith(".stripping")

@@ -6,10 +6,18 @@ from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
-from tfx_pruning import Stripper
+from tfx_pruning import PruningReport, Stripper
 from tfx_pruning.stripper.spec import StripperSpec
 
-_DEFAULTS = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 256}
+_DEFAULTS = {
+    "splits": "null",
+    "signature_name": "serving_default",
+    "tolerance": 0.0,
+    "num_examples": 256,
+    "export": "[]",
+    "export_signature": None,
+    "export_tolerance": None,
+}
 
 
 @pytest.fixture
@@ -17,9 +25,10 @@ def model():
     return types.Channel(type=standard_artifacts.Model)
 
 
-def test_stripper_outputs_a_model(model):
+def test_stripper_outputs_a_model_and_a_report(model):
     stripper = Stripper(model=model)
-    assert list(stripper.outputs) == ["model"]
+    assert list(stripper.outputs) == ["model", "report"]
+    assert stripper.outputs["report"].type is PruningReport
     assert stripper.outputs["model"].type is standard_artifacts.Model
     assert stripper.inputs["trained_model"] is model
     assert stripper.exec_properties == _DEFAULTS
@@ -31,7 +40,7 @@ def test_stripper_takes_examples(model):
         model=model, examples=examples, splits=("eval", "test"), signature_name="f", tolerance=1, num_examples=10
     )
     assert stripper.inputs["examples"] is examples
-    assert stripper.exec_properties == {
+    assert stripper.exec_properties == _DEFAULTS | {
         "splits": '["eval", "test"]',
         "signature_name": "f",
         "tolerance": 1.0,
@@ -60,7 +69,7 @@ def test_stripper_takes_beam_pipeline_args_of_its_own(model):
 
 def test_stripper_artifacts_have_no_typed_properties_which_kubeflow_would_refuse():
     for channel in (*StripperSpec.INPUTS.values(), *StripperSpec.OUTPUTS.values()):
-        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples)
+        assert channel.type in (standard_artifacts.Model, standard_artifacts.Examples, PruningReport)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +107,38 @@ def test_stripper_refuses_types(name, value, message, model):
 def test_stripper_refuses_a_channel_of_another_type():
     with pytest.raises(TypeError, match="Model"):
         Stripper(model=types.Channel(type=standard_artifacts.Examples))
+
+
+def test_stripper_takes_formats_to_export(model):
+    stripper = Stripper(model=model, export=("tflite", "frozen_graph"), export_signature="scores", export_tolerance=1)
+    assert stripper.exec_properties == {
+        "num_examples": 256,
+        "export": '["tflite", "frozen_graph"]',
+        "export_signature": "scores",
+        "export_tolerance": 1.0,
+    }
+
+
+def test_stripper_takes_formats_as_a_runtime_parameter(model):
+    parameter = data_types.RuntimeParameter(name="export", ptype=str, default='["tflite"]')
+    assert Stripper(model=model, export=parameter).exec_properties["export"] is parameter
+
+
+@pytest.mark.parametrize(
+    ("export", "error", "message"),
+    [
+        (["tflight"], ValueError, "unknown format 'tflight', expected some of frozen_graph, keras_weights, tflite, "),
+        (["tflite", "tflite"], ValueError, "the format 'tflite' twice"),
+        ("tflite", TypeError, r"expected a sequence of format names, such as \['tflite'\]"),
+        (["tflite_sparse_int8"], ValueError, "tflite_sparse_int8, which need examples"),
+    ],
+)
+def test_stripper_refuses_formats_that_cannot_be_had(export, error, message, model):
+    with pytest.raises(error, match=message):
+        Stripper(model=model, export=export)
+
+
+@pytest.mark.parametrize("tolerance", [0, -0.5, float("nan")])
+def test_stripper_refuses_a_tolerance_that_nothing_meets(tolerance, model):
+    with pytest.raises(ValueError, match="expected a number above 0"):
+        Stripper(model=model, export=["tflite"], export_tolerance=tolerance)

@@ -1,5 +1,6 @@
 """Stripper's executor on real artifacts."""
 
+import gzip
 import json
 import os
 
@@ -12,13 +13,21 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from tfx_pruning import apply_mask, properties
+from tfx_pruning import PruningReport, apply_mask, properties
+from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.files import read_report
 from tfx_pruning.stripper.executor import Executor
 from tfx_pruning.stripper.proof_report import ProofReport
 from tfx_pruning.stripper.strip import StripReport
 from tfx_pruning.stripper.verify import VerificationError
 
-_DEFAULTS = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 256}
+_DEFAULTS = {
+    "splits": "null",
+    "signature_name": "serving_default",
+    "tolerance": 0.0,
+    "num_examples": 256,
+    "export": "[]",
+}
 
 
 @pytest.fixture
@@ -90,24 +99,33 @@ def given(monkeypatch):
     """Has nothing stripped or proven; the records that strip_saved_model is given, and the files of the proofs."""
     seen = {"records": [], "files": []}
 
-    def strip(source, destination, *, examples, tolerance, check):
+    def strip(source, destination, formats, *, examples, check, **unused):
         seen["records"].append(examples)
         if check:
             check(destination)
-        return StripReport((), (), ("serving_default",), source_bytes=30, stripped_bytes=20, gzipped_bytes=10)
+        os.makedirs(destination)
+        return StripReport((), (), ("serving_default",), 30, 20, destination), ()
 
     def prove(proof, stripped, make_pipeline):
         seen["files"].append([f"{file.split}/{os.path.basename(file.path)}" for file in proof.files])
         return ProofReport(examples=1)
 
-    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_saved_model", strip)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_and_export", strip)
     monkeypatch.setattr("tfx_pruning.stripper.executor.DataProof.prove", prove)
+    monkeypatch.setattr("tfx_pruning.stripper.executor.strip_document", lambda *_: ReportDocument("Stripped", ()))
     return seen
+
+
+def _report(output):
+    """The report's artifact beside the model's."""
+    artifact = PruningReport()
+    artifact.uri = f"{output.uri}_report"
+    return artifact
 
 
 def _do(model, output, examples=None, context=None, **exec_properties):
     inputs = {"trained_model": [model]} | ({"examples": examples} if examples is not None else {})
-    Executor(context).Do(inputs, {"model": [output]}, _DEFAULTS | exec_properties)
+    Executor(context).Do(inputs, {"model": [output], "report": [_report(output)]}, _DEFAULTS | exec_properties)
 
 
 def _custom_properties(artifact):
@@ -141,6 +159,16 @@ def test_do_writes_a_serving_model_and_its_properties(model, output, examples, t
         properties.MAX_ABSOLUTE_DIFFERENCE: "0.0",
         properties.TOLERANCE: "0.0",
     }
+    report = read_report(_report(output).uri)
+    assert report.sizes == {
+        "SavedModel before stripping": written[properties.TRAINED_BYTES],
+        "SavedModel stripped": written[properties.STRIPPED_BYTES],
+        "SavedModel stripped and gzipped": gzipped,
+    }
+    assert list(report.stripping.variables_kept) == variable_keys(os.path.join(output.uri, "Format-Serving"))
+    assert report.stripping.signatures_checked == ("serving_default", "transform_features")
+    assert report.hparams == "target_sparsity=0.9"
+    assert report.lineage["input trained_model"] == f"Model: {model.uri}"
     assert snapshot(taxi_model.path) == before
 
 
@@ -436,3 +464,42 @@ def test_do_honours_beam_pipeline_args(model, output, examples, monkeypatch):
     _do(model, output, [examples], context=context)
     assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 4
     assert os.listdir(output.uri) == ["Format-Serving"]
+
+
+@pytest.fixture
+def dense(dense_model, tmp_path):
+    """A Model artifact whose signature takes numbers."""
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(tmp_path / "dense")
+    os.makedirs(artifact.uri)
+    os.symlink(dense_model, tmp_path / "dense" / "Format-Serving")
+    return artifact
+
+
+def test_do_exports_beside_the_serving_model(dense, output):
+    _do(dense, output, export='["tflite", "keras_weights"]')
+    assert sorted(os.listdir(output.uri)) == ["Format-Serving", "exports"]
+    assert sorted(os.listdir(os.path.join(output.uri, "exports"))) == ["keras_weights.h5", "model.tflite"]
+    assert "exports" not in os.listdir(os.path.join(output.uri, "Format-Serving"))
+    with open(os.path.join(output.uri, "exports", "model.tflite"), "rb") as stream:
+        content = stream.read()
+    written = _custom_properties(output)
+    assert written["tflite_bytes"] == len(content)
+    assert abs(written["tflite_gzipped_bytes"] - len(gzip.compress(content, 6))) < 20
+    assert 0 <= float(written["tflite_max_abs_difference"]) < 1e-4
+    assert written["keras_weights_max_abs_difference"] == "0.0"
+    assert written["keras_weights_bytes"] == os.path.getsize(os.path.join(output.uri, "exports", "keras_weights.h5"))
+
+
+def test_do_leaves_no_model_if_an_export_fails(model, output):
+    with pytest.raises(ValueError, match=r"TFLite has no kernels for .*ParseExampleV2"):
+        _do(model, output, export='["tflite"]')
+    assert os.listdir(output.uri) == []
+    assert _custom_properties(output) == {}
+
+
+@pytest.mark.parametrize("value", ["tflite", '{"tflite": 1}', "[1]"])
+def test_do_refuses_formats_that_are_no_json_list(value, dense, output):
+    with pytest.raises(ValueError, match="expected a JSON list of format names"):
+        _do(dense, output, export=value)
+    assert os.listdir(output.uri) == []

@@ -1,0 +1,106 @@
+"""`tfx-pruning strip`."""
+
+import dataclasses
+import os
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..stripper.formats import FORMATS
+from .console import Output, reporting, table
+
+
+@click.command("strip", short_help="Remove all that only training needs from a SavedModel.")
+@click.argument("source")
+@click.argument("dest")
+@click.option(
+    "--export",
+    "formats",
+    multiple=True,
+    type=click.Choice(list(FORMATS)),
+    metavar="FORMAT",
+    help=f"Write this format, too; may be given several times. One of {', '.join(FORMATS)}.",
+)
+@click.option("--export-dir", help="Folder that the exports go to.  [default: DEST_exports]")
+@click.option(
+    "--signature", help="Signature to export.  [default: serving_default, or the first that takes numbers only]"
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest difference of a TFLite file's answers, over the largest answer.  [default: the format's own]",
+)
+@click.option(
+    "--verify",
+    "data",
+    multiple=True,
+    help="TFRecord file with examples to check on, gzipped or not, or a pattern of such; may be given several times.",
+)
+@click.option("--num-examples", type=click.IntRange(1), default=256, show_default=True, help="Examples read at most.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at DEST and in the folder of the exports.")
+@reporting
+def command(
+    output: Output,
+    source: str,
+    dest: str,
+    formats: tuple[str, ...],
+    export_dir: str | None,
+    signature: str | None,
+    tolerance: float | None,
+    data: tuple[str, ...],
+    num_examples: int,
+    overwrite: bool,
+) -> None:
+    """Writes a copy of the SavedModel in SOURCE to DEST, without masks, thresholds, gradients, optimizer and all other
+    variables that no signature reaches.
+
+    Nothing appears at DEST before every signature has answered bit for bit as in SOURCE, on the examples of --verify
+    and on drawn inputs, and before every export has been run.
+
+    \b
+    Examples:
+      tfx-pruning strip trained/model stripped/model
+      tfx-pruning strip trained/model stripped/model --verify 'examples/Split-eval/*.gz'
+      tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
+      tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
+    """
+    for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
+        if value is not None and not formats:
+            raise click.UsageError(f"{option} needs --export.")
+    if not data and (needing := [name for name in formats if FORMATS[name].needs_examples]):
+        raise click.UsageError(f"--export {needing[0]} needs examples for the range of activations: give --verify.")
+    with output.working(f"Stripping {source}"):
+        from ..stripper.strip_and_export import strip_and_export
+        from ..stripper.tfrecords import read_records
+
+        report, exported = strip_and_export(
+            source,
+            dest,
+            tuple(dict.fromkeys(formats)),
+            export_destination=export_dir,
+            export_signature=signature,
+            export_tolerance=tolerance,
+            examples=read_records(data, num_examples) if data else None,
+            overwrite=overwrite,
+        )
+        sizes = {"gzipped_bytes": report.gzipped_bytes}
+    found = {**dataclasses.asdict(report), **sizes, "exports": [dataclasses.asdict(each) for each in exported]}
+    output.result(found, lambda console: _show(console, source, dest, found))
+
+
+def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> None:
+    removed, kept = len(found["variables_removed"]), len(found["variables_kept"])
+    console.print(f"{removed} of {removed + kept} variables removed; checked: {', '.join(found['signatures_checked'])}")
+    sizes = table("", "bytes", "gzipped", "largest difference", "checked on ")
+    sizes.add_row(source, f"{found['source_bytes']:,}", "", "", "")
+    sizes.add_row(dest, f"{found['stripped_bytes']:,}", f"{found['gzipped_bytes']:,}", "0", "")
+    for each in found["exports"]:
+        sizes.add_row(
+            os.path.relpath(each["path"]) if "://" not in each["path"] else each["path"],
+            f"{each['bytes']:,}",
+            f"{each['gzipped_bytes']:,}",
+            f"{each['max_abs_difference']:.3g}",
+            each["checked_on"],
+        )
+    console.print(sizes)

@@ -1,0 +1,72 @@
+"""Histogram: how a tensor's values are spread, in few numbers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+BINS = 60
+
+# XLA may take what is smaller for zero.
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Counts of values in bins of equal width, zeros apart.
+
+    Attributes:
+        low: Left edge of the first bin.
+        high: Right edge of the last bin.
+        logarithmic: Whether the bins are equally wide on a logarithmic scale.
+        counts: Values in each bin; empty if there are none but zeros.
+        zeros: How many values are zero; they are in no bin.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool
+    counts: tuple[int, ...]
+    zeros: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Histogram":
+        """The histogram of weights: real numbers of any shape, those that are not finite left out."""
+        values = np.asarray(values, np.float32).reshape(-1)
+        return cls._of(values[(values != 0) & np.isfinite(values)], int(np.count_nonzero(values == 0)), False)
+
+    @classmethod
+    def of_scores(cls, scores: np.ndarray) -> "Histogram":
+        """The histogram of scores, on a logarithmic scale: non-negative numbers of any shape.
+
+        What the criteria give a live weight whose score is zero, the smallest normal float32, counts as zero.
+        """
+        scores = np.asarray(scores, np.float32).reshape(-1)
+        positive = scores[(scores > _SMALLEST) & np.isfinite(scores)]
+        return cls._of(positive, int(np.count_nonzero(scores <= _SMALLEST)), True)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Histogram":
+        """Of what `dataclasses.asdict` and JSON made of one."""
+        return cls(**{**fields, "counts": tuple(fields["counts"])})
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Edges of the bins, ascending, float64, one more than there are bins."""
+        spaced = np.geomspace if self.logarithmic else np.linspace
+        return spaced(self.low, self.high, len(self.counts) + 1)
+
+    @property
+    def total(self) -> int:
+        """How many values there are, zeros included."""
+        return sum(self.counts) + self.zeros
+
+    @classmethod
+    def _of(cls, values: np.ndarray, zeros: int, logarithmic: bool) -> "Histogram":
+        if not values.size:
+            return cls(0.0, 0.0, logarithmic, (), zeros)
+        placed = np.log10(values) if logarithmic else values
+        counts, edges = np.histogram(placed, BINS)
+        low, high = (float(10**edge) if logarithmic else float(edge) for edge in (edges[0], edges[-1]))
+        return cls(low, high, logarithmic, tuple(counts.tolist()), zeros)

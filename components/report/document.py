@@ -1,0 +1,130 @@
+"""ReportDocument: what a report says, before it is shown."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..engine.report import WeightReport
+from ..engine.training_history import TrainingHistory
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Stripping:
+    """What Stripper did.
+
+    Attributes:
+        variables_removed: Keys of the variables that went, sorted.
+        variables_kept: Keys of those that stayed, sorted.
+        signatures_checked: Names of the signatures that answered as before.
+    """
+
+    variables_removed: tuple[str, ...]
+    variables_kept: tuple[str, ...]
+    signatures_checked: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Metrics of two models on the same data; each by its name.
+
+    Attributes:
+        baseline: Of the model that was not pruned.
+        pruned: Of the pruned model.
+    """
+
+    baseline: Mapping[str, float]
+    pruned: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportDocument:
+    """All that a report says.
+
+    Attributes:
+        title: What the report is on.
+        weights: Weights of the saved model; at least those that were pruned.
+        total_parameters: Parameters of the model; None if it is not known which variables are the model's.
+        sizes: Bytes, by what takes them.
+        hparams: The pruning hyperparameters, as `PruningHParams.parse` reads them; None if unknown.
+        training: The course of the training; None if it was not recorded.
+        stripping: What Stripper did; None if it did nothing.
+        evaluation: Metrics against a baseline; None if there are none.
+        lineage: What the model was made of and by: names and URIs.
+    """
+
+    title: str
+    weights: tuple[WeightReport, ...]
+    total_parameters: int | None = None
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    hparams: str | None = None
+    training: TrainingHistory | None = None
+    stripping: Stripping | None = None
+    evaluation: Evaluation | None = None
+    lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def pruned_weights(self) -> tuple[WeightReport, ...]:
+        """The weights that were pruned."""
+        return tuple(weight for weight in self.weights if weight.pruned)
+
+    @property
+    def prunable_parameters(self) -> int:
+        """Parameters of the pruned weights."""
+        return sum(weight.size for weight in self.pruned_weights)
+
+    @property
+    def nonzero_parameters(self) -> int:
+        """Parameters of the pruned weights that are not zero."""
+        return sum(weight.nonzero for weight in self.pruned_weights)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros in the pruned weights together; 0 if there are none."""
+        return 1.0 - self.nonzero_parameters / self.prunable_parameters if self.prunable_parameters else 0.0
+
+    def to_json(self) -> str:
+        """The document as JSON; `from_json` reads it."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str | os.PathLike[str] = "the text") -> "ReportDocument":
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: The JSON.
+            source: Where it is from, for messages.
+
+        Raises:
+            ValueError: It is no report, or one of another format.
+        """
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(source)} is no JSON ({error}); expected the JSON of a report.") from error
+        found = fields.pop("format", None) if isinstance(fields, dict) else None
+        if found != FORMAT:
+            raise ValueError(
+                f"{os.fspath(source)} has format {found!r}, expected {FORMAT}; make the report again with this version."
+            )
+        try:
+            return cls(**{**fields, **_parts(fields)})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{os.fspath(source)} is no report: {error}. Make it again.") from error
+
+
+def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    training, stripping, evaluation = (fields[key] for key in ("training", "stripping", "evaluation"))
+    return {
+        "weights": tuple(WeightReport(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
+        "training": None if training is None else TrainingHistory.from_dict(training),
+        "stripping": None if stripping is None else Stripping(**_tuples(stripping)),
+        "evaluation": None if evaluation is None else Evaluation(**evaluation),
+    }
+
+
+def _tuples(fields: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(value) for key, value in fields.items()}

@@ -1,0 +1,90 @@
+"""The page: a report as one file of HTML that needs nothing else."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jinja2
+from markupsafe import Markup
+
+from ..engine.hparams import PruningHParams
+from . import figures
+from .document import ReportDocument
+from .figures import ReportFigure, byte_count, percent
+
+_TEMPLATE = "page.html.j2"
+
+
+def page(document: ReportDocument) -> str:
+    """The report as HTML.
+
+    Everything is in the one file: styles, and plots as SVG, in light or dark as the reader's device is. It runs no
+    script and loads nothing. Names from the model are shown as text, whatever is in them.
+
+    Args:
+        document: What the report says.
+
+    Returns:
+        The HTML, UTF-8 without a byte order mark when encoded.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    history = document.training
+    return environment.get_template(_TEMPLATE).render(
+        document=document,
+        tiles=list(_tiles(document)),
+        layers=figures.layers(document),
+        schedule=None if history is None else figures.schedule(history),
+        metrics=[] if history is None else list(figures.metrics(history)),
+        sizes=figures.sizes(document),
+        weights=[] if history is None else list(figures.weights(history)),
+        hparams=None if document.hparams is None else list(_hparams(document.hparams)),
+        svg=_svg,
+        percent=percent,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tile:
+    """A figure that stands at the top."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def _tiles(document: ReportDocument) -> Iterator[_Tile]:
+    if document.pruned_weights:
+        count = len(document.pruned_weights)
+        yield _Tile("Sparsity", percent(document.sparsity), f"of {count:,} pruned weight{'s' if count > 1 else ''}")
+        yield _Tile("Parameters left", f"{document.nonzero_parameters:,}", f"of {document.prunable_parameters:,}")
+    if document.total_parameters is not None:
+        yield _Tile("Parameters in all", f"{document.total_parameters:,}")
+    if document.training is not None:
+        history = document.training
+        begin = f"from step {history.first_step:,} on" if history.first_step else ""
+        yield _Tile("Optimizer steps", f"{history.last_step - history.first_step:,}", begin)
+        yield _Tile("Mask updates", f"{history.mask_update_count:,}")
+    if document.sizes:
+        name, size = list(document.sizes.items())[-1]
+        yield _Tile("Size", byte_count(size), name)
+    if document.stripping is not None:
+        yield _Tile("Variables removed", f"{len(document.stripping.variables_removed):,}")
+
+
+def _hparams(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Name, value and whether it is another than the default, of each hyperparameter."""
+    hparams = PruningHParams.parse(text)
+    defaults = PruningHParams()
+    for field in dataclasses.fields(hparams):
+        value = getattr(hparams, field.name)
+        shown = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        yield field.name, shown, value != getattr(defaults, field.name)
+
+
+def _svg(figure: ReportFigure) -> Markup:
+    return Markup(figure.svg)

@@ -1,0 +1,29 @@
+"""Serialized records that a caller gives."""
+
+from collections.abc import Iterable
+
+
+def checked_records(examples: Iterable[bytes] | None) -> list[bytes] | None:
+    """The records as a list, or None for None.
+
+    Raises:
+      TypeError: `examples` is not an iterable of bytes.
+      ValueError: `examples` is empty.
+    """
+    if examples is None:
+        return None
+    if isinstance(examples, (str, bytes)):
+        raise TypeError(
+            f"examples is {type(examples).__name__}, expected an iterable of serialized records (bytes); "
+            "put a single record in a list, and read files with tf.data.TFRecordDataset."
+        )
+    records = list(examples)
+    for index, record in enumerate(records):
+        if not isinstance(record, bytes):
+            raise TypeError(
+                f"examples[{index}] is {type(record).__name__}, expected a serialized record (bytes); "
+                "call SerializeToString() on a tf.train.Example, numpy() on a tensor."
+            )
+    if not records:
+        raise ValueError("examples is empty; give at least one serialized record, or None to check on drawn inputs.")
+    return records

@@ -1,0 +1,81 @@
+"""Strips a model and exports it, or does neither."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from . import staging
+from .export import ExportedFile, export_model
+from .formats import chosen_formats, refuse_tolerance
+from .records import checked_records
+from .strip import StripReport, refuse_overlap, strip_saved_model
+
+
+def strip_and_export(
+    source: str,
+    destination: str,
+    formats: Sequence[str] = (),
+    *,
+    export_destination: str | None = None,
+    export_signature: str | None = None,
+    export_tolerance: float | None = None,
+    examples: Iterable[bytes] | None = None,
+    overwrite: bool = False,
+    tolerance: float = 0.0,
+    check: Callable[[str], object] | None = None,
+) -> tuple[StripReport, tuple[ExportedFile, ...]]:
+    """Strips a SavedModel and exports the stripped model; nothing appears unless both succeed.
+
+    Args:
+      source: Folder of the SavedModel.
+      destination: Where the stripped SavedModel goes.
+      formats: Names of formats, as `export_model` takes them; there may be none.
+      export_destination: The folder that the exports go to; None for `destination` with '_exports' behind it.
+      export_signature: Name of the signature that is exported, as for `export_model`.
+      export_tolerance: The tolerance of `export_model`.
+      examples: Serialized records, as for `strip_saved_model` and `export_model`.
+      overwrite: Whether folders at both places are replaced.
+      tolerance: As for `strip_saved_model`.
+      check: As for `strip_saved_model`.
+
+    Returns:
+      What was stripped and what was exported.
+
+    Raises:
+      ValueError: The places of the stripped model and of the exports lie one within the other; and as
+        `strip_saved_model` and `export_model`, which say what else is raised.
+    """
+    records = checked_records(examples)
+    if not chosen_formats(formats):
+        report = strip_saved_model(
+            source, destination, examples=records, overwrite=overwrite, tolerance=tolerance, check=check
+        )
+        return report, ()
+    refuse_tolerance(export_tolerance)
+    exports = f"{destination.rstrip('/')}_exports" if export_destination is None else export_destination
+    refuse_overlap(source, destination)
+    refuse_overlap(source, exports)
+    _refuse_nested(destination, exports)
+    staging.refuse_occupied(exports, overwrite)
+    with staging.staged(destination, overwrite) as folder:
+        report = strip_saved_model(source, folder, examples=records, tolerance=tolerance, check=check)
+        exported = export_model(
+            folder,
+            exports,
+            formats,
+            signature=export_signature,
+            examples=records,
+            tolerance=export_tolerance,
+            source=source,
+            overwrite=overwrite,
+        )
+    return dataclasses.replace(report, destination=destination), exported
+
+
+def _refuse_nested(destination: str, exports: str) -> None:
+    one, other = (os.path.join(os.path.realpath(path), "") for path in (destination, exports))
+    if one.startswith(other) or other.startswith(one):
+        raise ValueError(
+            f"The folder of the exports, {exports!r}, and the destination {destination!r} lie one within the other; "
+            "give two folders side by side."
+        )

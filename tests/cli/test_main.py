@@ -1,0 +1,73 @@
+"""The entry point, and what all commands share."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tfx_pruning import __version__
+from tfx_pruning.cli import main
+
+_SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
+
+
+def _script(*arguments, **environment):
+    return subprocess.run(
+        [_SCRIPT, *arguments], capture_output=True, text=True, timeout=240, env={**os.environ, **environment}
+    )
+
+
+def test_help_lists_every_command():
+    result = CliRunner().invoke(main.cli, ["--help"])
+    assert result.exit_code == 0
+    listed = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "] == sorted(main._COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(main._COMMANDS))
+def test_every_command_has_help_with_examples(name):
+    result = CliRunner().invoke(main.cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"Examples:\n    tfx-pruning {name} " in result.stdout
+
+
+def test_an_unknown_command_exits_with_2():
+    result = CliRunner().invoke(main.cli, ["squeeze"])
+    assert result.exit_code == 2
+    assert "No such command 'squeeze'" in result.stderr
+
+
+def test_help_loads_no_tensorflow():
+    names = [["--help"], *([name, "--help"] for name in sorted(main._COMMANDS))]
+    program = (
+        "import json, sys\nfrom click.testing import CliRunner\nfrom tfx_pruning.cli.main import cli\n"
+        f"assert all(CliRunner().invoke(cli, each).exit_code == 0 for each in {names})\n"
+        "print(json.dumps(sorted(name.partition('.')[0] for name in sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert set(json.loads(run.stdout)).isdisjoint({"keras", "numpy", "tensorflow", "tfx"})
+
+
+def test_version():
+    assert CliRunner().invoke(main.cli, ["--version"]).stdout.split()[-1] == __version__
+
+
+def test_the_installed_script_completes_commands_and_formats():
+    done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning in", COMP_CWORD="1")
+    assert done.stdout == "plain,inspect\n"
+    words = "tfx-pruning strip --export tflite_sparse_f"
+    done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="3")
+    assert done.stdout == "plain,tflite_sparse_float16\n"
+
+
+@pytest.mark.slow
+def test_the_installed_script_fails_in_one_line_of_stderr(tmp_path):
+    done = _script("inspect", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: There is no SavedModel at ")
+    assert done.stderr.count("\n") == 1

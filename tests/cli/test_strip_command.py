@@ -1,0 +1,151 @@
+"""`tfx-pruning strip`, called as a user calls it."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+from tfx_pruning.cli.main import cli
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A model with a variable that no signature uses."""
+    module = tf.Module()
+    module.weight = tf.Variable(np.eye(4, dtype=np.float32), name="weight")
+    module.unused = tf.Variable(tf.zeros([100]), name="unused")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        return {"y": x @ module.weight}
+
+    path = tmp_path_factory.mktemp("source") / "model"
+    tf.saved_model.save(module, path, signatures={"serving_default": serve})
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(cli, ["strip", *map(str, arguments)])
+
+    return invoke
+
+
+def _write(path, count, compression=""):
+    with tf.io.TFRecordWriter(str(path), compression) as writer:
+        for index in range(count):
+            example = tf.train.Example()
+            example.features.feature["x"].float_list.value.extend([float(index), 1.0, -1.0, 0.5])
+            writer.write(example.SerializeToString())
+
+
+def test_strip_writes_a_stripped_model(source, run):
+    result = run(source, "out")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("1 of 2 variables removed; checked: serving_default\n")
+    assert result.stderr == ""
+    assert os.listdir() == ["out"]
+    answer = tf.saved_model.load("out").signatures["serving_default"](x=tf.ones([1, 4]))
+    assert answer["y"].numpy().tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_strip_prints_json_for_machines(source, run):
+    result = run(source, "out", "--json", "--export", "frozen_graph", "--export", "tflite")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["variables_removed"] == ["unused"]
+    assert found["variables_kept"] == ["weight"]
+    assert found["source_bytes"] > found["stripped_bytes"] > found["gzipped_bytes"] > 0
+    assert [each["format"] for each in found["exports"]] == ["frozen_graph", "tflite"]
+    for each in found["exports"]:
+        assert each["path"].startswith("out_exports/")
+        assert each["bytes"] == os.path.getsize(each["path"])
+        assert each["checked_on"] == "drawn inputs"
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_strip_verifies_on_files_of_examples(compression, source, run, tmp_path):
+    for name in ("a.tfrecord", "b.tfrecord"):
+        _write(tmp_path / name, 20, compression)
+    result = run(source, "out", "--export", "tflite_int8", "--export-dir", "lite", "--verify", "*.tfrecord")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if "model_int8.tflite" in line]
+    assert line.startswith("lite/model_int8.tflite")
+    assert line.rstrip().endswith(" examples")
+    assert sorted(os.listdir()) == ["a.tfrecord", "b.tfrecord", "lite", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--export", "tflight"], "'tflight' is not one of 'frozen_graph'"),
+        (["--export-dir", "x"], "--export-dir needs --export"),
+        (["--export", "tflite_int8"], "--export tflite_int8 needs examples"),
+        (["--export", "tflite", "--tolerance", "0"], "0.0 is not in the range x>0"),
+        (["--num-examples", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_strip_called_wrongly_exits_with_2(arguments, message, source, run):
+    result = run(source, "out", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert os.listdir() == []
+
+
+def test_an_error_is_one_line_and_status_1(run):
+    result = run("nowhere", "out")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "Error: There is no SavedModel at 'nowhere': no such folder.\n"
+
+
+def test_debug_shows_the_error_itself(run):
+    result = run("nowhere", "out", "--debug")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_nothing_appears_if_an_export_fails(source, run):
+    result = run(source, "out", "--export", "frozen_graph", "--export", "keras_weights")
+    assert result.exit_code == 1
+    assert "is not that of a Keras model" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert os.listdir() == []
+
+
+def test_strip_replaces_nothing_unless_told_to(source, run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("keep")
+    result = run(source, "out", "--export", "frozen_graph")
+    assert (result.exit_code, os.listdir("out")) == (1, ["mine"])
+    result = run(source, "out", "--export", "frozen_graph", "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert "saved_model.pb" in os.listdir("out")
+    assert os.listdir("out_exports") == ["frozen_graph.pb"]
+
+
+@pytest.mark.parametrize("place", ["out/exports", ".", "out"])
+def test_strip_refuses_exports_inside_of_the_model(place, source, run):
+    result = run(source, "out", "--export", "frozen_graph", "--export-dir", place)
+    assert result.exit_code == 1
+    assert "lie one within the other" in result.stderr
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "There is no file 'data'"), (b"this is text, not records", "no file of TFRecords"), (b"", "hold no")],
+)
+def test_strip_refuses_data_without_examples(content, message, source, run, tmp_path):
+    if content is not None:
+        (tmp_path / "data").write_bytes(content)
+    result = run(source, "out", "--verify", "data")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not os.path.exists("out")
