@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-Signature = Any  # a loaded signature: keyword tensors in, a dict of tensors out, with a structured_input_signature
-Answer = Mapping[str, Any]  # outputs by name: tensors or composite tensors
+Signature = Any  # a loaded signature: keyword tensors in, an Answer out, with a structured_input_signature
+# Outputs by name: tensors and composite tensors; of a session numpy arrays, SparseTensorValues and lists of parts.
+Answer = Mapping[str, Any]
 
+_DENSE = (tf.Tensor, np.ndarray)
 _NODE = re.compile(r"\{\{.*?\}\}")
 # What an operation, or the tracing of a shape, raises on an input that the model does not take.
 REFUSALS = (tf.errors.OpError, ValueError, TypeError)
@@ -111,7 +113,7 @@ def output_differences(
     of the examples is compared as a whole: a difference in it is one of every example.
 
     Args:
-      before: Outputs by name, tensors or composite tensors.
+      before: Outputs by name.
       after: Outputs of the same names and dtypes.
       examples: How many examples the answers are to; None to compare every output as a whole, as if it were one.
       tolerance: By how much a floating-point number may differ. Above 0.0, a NaN may become any other NaN, and a zero
@@ -132,21 +134,23 @@ def in_words(before: Any, after: Any, example: int | None = None) -> str:
     """Says what an output became, values cut short.
 
     Args:
-      before: A tensor or composite tensor.
-      after: Likewise.
+      before: An output.
+      after: The same of another answer.
       example: Which of its examples; None for a word on the whole.
     """
+    before, after = _tensor_like(before), _tensor_like(after)
     if example is not None and _has_examples(before, example + 1) and _has_examples(after, example + 1):
         before, after = _example(before, example), _example(after, example)
     return f"{_short(before)} became {_short(after)}"
 
 
 def _value_difference(before: Any, after: Any, examples: int | None, tolerance: float) -> Difference:
+    before, after = _tensor_like(before), _tensor_like(after)
     old, new = _components(before), _components(after)
     aligned = examples is not None and all(_counts(value) == examples for value in (before, after))
     if not aligned:
         return _whole_difference(old, new, tolerance).of_every(examples or 1)
-    if isinstance(before, tf.Tensor):
+    if isinstance(before, _DENSE):
         return _difference(old[0], new[0], examples, tolerance)
     if not _whole_difference(old, new, tolerance).differing.any():
         return Difference.none(examples)
@@ -193,6 +197,11 @@ def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.nan_to_num(distance, nan=np.inf, posinf=np.inf).max(axis=1)
 
 
+def _tensor_like(value: Any) -> Any:
+    """The sparse tensor of a session's sparse value; all else as it is."""
+    return tf.SparseTensor.from_value(value) if isinstance(value, tf.compat.v1.SparseTensorValue) else value
+
+
 def _components(value: Any) -> list[np.ndarray]:
     return [_array(each) for each in tf.nest.flatten(value, expand_composites=True)]
 
@@ -210,7 +219,7 @@ def _counts(value: Any) -> int | None:
         return int(value.nrows())
     if isinstance(value, tf.SparseTensor):
         return int(value.dense_shape[0])
-    return value.shape[0] if isinstance(value, tf.Tensor) and value.shape.rank else None
+    return value.shape[0] if isinstance(value, _DENSE) and len(value.shape) else None
 
 
 def _has_examples(value: Any, least: int) -> bool:
@@ -233,6 +242,6 @@ def _short(value: Any) -> str:
     return f"{tf.nest.map_structure(_plain, value)!r:.100}"
 
 
-def _plain(tensor: tf.Tensor) -> Any:
-    value = tensor.numpy()
+def _plain(tensor: tf.Tensor | np.ndarray | np.generic | bytes) -> Any:
+    value = tensor.numpy() if tf.is_tensor(tensor) else tensor
     return value if isinstance(value, bytes) else value.tolist()

@@ -5,11 +5,9 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from .object_graph import ObjectGraph
-from .parsed_features import parsed_features
-from .signature_inputs import Inputs, specs_in_words, takes_records
+from .served_model import ServedModel
+from .signature_inputs import Inputs, Spec, specs_in_words, takes_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,38 +22,31 @@ class ExampleFeed:
     """
 
     signature: str
-    specs: Mapping[str, tf.TensorSpec]
+    specs: Mapping[str, Spec]
     whole: bool
 
     @classmethod
-    def choose(
-        cls, source: str, meta_graph: meta_graph_pb2.MetaGraphDef, signature: str, features: Collection[str] | None
-    ) -> "ExampleFeed":
+    def choose(cls, model: ServedModel, signature: str, features: Collection[str] | None) -> "ExampleFeed":
         """Decides what a signature gets.
 
         A signature whose only input is a batch of strings gets whole records, unless it parses none and the examples
         have a feature of that input's name. Every other signature gets the features that have its inputs' names.
 
         Args:
-          source: Folder of the SavedModel, to be named in errors.
-          meta_graph: Its MetaGraph.
+          model: The model.
           signature: The signature's name.
           features: Names of the features that the examples have; None if the records are no tf.Examples.
 
         Raises:
           ValueError: There is no such signature, or it takes what the examples do not hold.
         """
-        graph = ObjectGraph(meta_graph)
-        if signature not in graph.signatures:
+        if signature not in model.signatures:
             raise ValueError(
-                f"The model at {source!r} has no signature {signature!r} to prove on the examples, it has "
-                f"{sorted(graph.signatures)}. Give Stripper one of these as signature_name, or leave `examples` out."
+                f"The model at {model.path!r} has no signature {signature!r} to prove on the examples, it has "
+                f"{sorted(model.signatures)}. Give Stripper one of these as signature_name, or leave `examples` out."
             )
-        specs = {
-            name: tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype), name)
-            for name, tensor in sorted(meta_graph.signature_def[signature].inputs.items())
-        }
-        if takes_records(specs, parsed_features(meta_graph, graph, graph.signatures[signature])):
+        specs = model.specs(signature)
+        if takes_records(specs, model.parsed(signature)):
             return cls(signature, specs, whole=True)
         held = frozenset(features or ())
         if _is_batch_of_strings(specs) and not held.issuperset(specs):
@@ -64,10 +55,10 @@ class ExampleFeed:
         if not held.issuperset(specs) or not all(map(_can_be_parsed, specs.values())) or len(batch_sizes) != 1:
             what = "are no tf.Examples" if features is None else f"hold the features {sorted(held)}"
             raise ValueError(
-                f"The signature {signature!r} of the model at {source!r} takes {specs_in_words(specs)}, which cannot "
-                f"be made of the examples: they {what}. Give Stripper examples that hold these inputs as features of "
-                "fixed length, such as Transform's transformed_examples; or another signature_name; or leave "
-                "`examples` out."
+                f"The signature {signature!r} of the model at {model.path!r} takes {specs_in_words(specs)}, which "
+                f"cannot be made of the examples: they {what}. Give Stripper examples that hold these inputs as "
+                "features of fixed length (of any length for a sparse input), such as Transform's "
+                "transformed_examples; or another signature_name; or leave `examples` out."
             )
         return cls(signature, specs, whole=False)
 
@@ -95,18 +86,27 @@ class ExampleFeed:
         return {name: tf.cast(parsed[name], spec.dtype) for name, spec in self.specs.items()}
 
 
-def _is_batch_of_strings(specs: Mapping[str, tf.TensorSpec]) -> bool:
-    return len(specs) == 1 and all(spec.dtype == tf.string and spec.shape.rank == 1 for spec in specs.values())
+def _is_batch_of_strings(specs: Mapping[str, Spec]) -> bool:
+    if len(specs) != 1:
+        return False
+    (spec,) = specs.values()
+    return isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string and spec.shape.rank == 1
 
 
-def _can_be_parsed(spec: tf.TensorSpec) -> bool:
+def _can_be_parsed(spec: Spec) -> bool:
     """Whether a feature of flat values tells the shape: it may leave open how many examples and steps there are."""
-    return bool(spec.shape.rank) and not spec.dtype.is_complex and None not in spec.shape.as_list()[2:]
+    if not spec.shape.rank or spec.dtype.is_complex:
+        return False
+    if isinstance(spec, tf.SparseTensorSpec):
+        return spec.shape.as_list()[1:] == [None]
+    return None not in spec.shape.as_list()[2:]
 
 
-def _parsing(spec: tf.TensorSpec) -> tf.io.FixedLenFeature | tf.io.FixedLenSequenceFeature:
+def _parsing(spec: Spec) -> tf.io.FixedLenFeature | tf.io.FixedLenSequenceFeature | tf.io.VarLenFeature:
     # A tf.Example has numbers of two dtypes.
     dtype = spec.dtype if spec.dtype == tf.string else tf.float32 if spec.dtype.is_floating else tf.int64
+    if isinstance(spec, tf.SparseTensorSpec):
+        return tf.io.VarLenFeature(dtype)
     shape = spec.shape.as_list()[1:]
     if None in shape:
         return tf.io.FixedLenSequenceFeature(shape[1:], dtype, allow_missing=True)

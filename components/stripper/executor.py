@@ -17,7 +17,7 @@ from .data_proof import DataProof, ProofReport
 from .example_feed import ExampleFeed
 from .examples_input import ExamplesInput
 from .export import ExportedFile
-from .meta_graph import read_meta_graph
+from .served_model import ServedModel
 from .spec import (
     EXAMPLES_KEY,
     EXPORT_KEY,
@@ -121,7 +121,7 @@ def _examples(artifacts: list[types.Artifact] | None, exec_properties: dict[str,
 def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]) -> DataProof:
     signature = exec_properties[SIGNATURE_NAME_KEY]
     refuse_signature_name(signature)
-    feed = ExampleFeed.choose(source, read_meta_graph(source), signature, examples.features)
+    feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
     return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
 
 

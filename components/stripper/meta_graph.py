@@ -9,6 +9,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 FILENAME = "saved_model.pb"
 EXTRA_ASSETS = "assets.extra"  # where TensorFlow Serving looks for warm-up requests, and which TensorFlow leaves out
 _TAGS = frozenset((tf.saved_model.SERVING,))
+_TRAINING = tf.compat.v1.saved_model.tag_constants.TRAINING
 
 
 def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
@@ -43,6 +44,38 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
 def has_objects(saved_model: saved_model_pb2.SavedModel) -> bool:
     """Whether a SavedModel is one of objects, as TensorFlow 2 writes them, not of graphs alone, as TensorFlow 1 did."""
     return not saved_model.meta_graphs or any(each.object_graph_def.nodes for each in saved_model.meta_graphs)
+
+
+def is_for_training(meta_graph: meta_graph_pb2.MetaGraphDef) -> bool:
+    """Whether a MetaGraph of TensorFlow 1 is for training alone."""
+    return _TRAINING in meta_graph.meta_info_def.tags
+
+
+def served_meta_graph(path: str, saved_model: saved_model_pb2.SavedModel) -> meta_graph_pb2.MetaGraphDef:
+    """The MetaGraph that a server takes from a SavedModel of TensorFlow 1.
+
+    Args:
+      path: The SavedModel's folder, to be named in errors.
+      saved_model: Its `saved_model.pb`.
+
+    Returns:
+      The only one that is not for training; of several the one with no tag but 'serve', or else the one with 'serve'
+      among its tags.
+
+    Raises:
+      ValueError: There is none, or more than one.
+    """
+    found = [each for each in saved_model.meta_graphs if not is_for_training(each)]
+    if len(found) > 1:
+        found = [each for each in found if _TAGS.issubset(each.meta_info_def.tags)]
+        found = [each for each in found if _TAGS.issuperset(each.meta_info_def.tags)] or found
+    if len(found) != 1:
+        tags = [sorted(each.meta_info_def.tags) for each in saved_model.meta_graphs]
+        raise ValueError(
+            f"The SavedModel at {path!r} has MetaGraphs with the tags {tags}, expected one that is to be served: with "
+            "the tag 'serve', or the only one without the tag 'train'. Save the model with one that has 'serve' alone."
+        )
+    return found[0]
 
 
 def read_saved_model(path: str) -> saved_model_pb2.SavedModel:

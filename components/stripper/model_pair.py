@@ -5,15 +5,11 @@ import operator
 import threading
 from collections.abc import Sequence
 
-import tensorflow as tf
-
-from . import loading
 from .answers import REFUSALS, Answer, Difference, Refusal, ask, in_words, output_differences, reason
 from .example_feed import ExampleFeed
 from .example_records import RecordBatch
-from .meta_graph import read_meta_graph
-from .object_graph import ObjectGraph
 from .proof_report import Finding, ProofReport
+from .served_model import ServedModel
 
 
 class ModelPair:
@@ -29,13 +25,13 @@ class ModelPair:
           tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
         Raises:
-          ValueError: The source cannot be loaded.
+          FileNotFoundError: There is no SavedModel in one of the folders.
+          ValueError: One cannot be loaded.
         """
         self._feed = feed
         self._tolerance = tolerance
-        # Models, not signatures, which do not keep their variables alive.
-        self._source = loading.load(source, ObjectGraph(read_meta_graph(source)))
-        self._stripped = tf.saved_model.load(stripped)
+        self._source = ServedModel.read(source).load()
+        self._stripped = ServedModel.read(stripped).load()
         # A signature may count its calls: both models must see them in one order.
         self._lock = threading.Lock()
 

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from tfx_pruning.stripper.answers import checked_tolerance, in_words, output_differences
 
+_SPARSE = [[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]
+
 
 def _one(before, after, examples=None, tolerance=0.0):
     """The only difference, as lists."""
@@ -97,11 +99,51 @@ def test_ragged_outputs_are_compared_by_example():
 
 
 def test_sparse_outputs_are_compared_by_example():
-    before = tf.sparse.from_dense([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]])
+    before = tf.sparse.from_dense(_SPARSE)
     values = tf.sparse.from_dense([[0.0, 1.0], [2.5, 0.0], [0.0, 0.0]])
     places = tf.sparse.from_dense([[0.0, 1.0], [2.0, 0.0], [0.0, 4.0]])
     assert _one(before, values, 3) == ([False, True, False], [False, True, False], [0.0, 0.5, 0.0])
     assert _one(before, places, 3) == ([False, False, True], [False, False, True], [0.0, 0.0, np.inf])
+
+
+def _session_value(dense):
+    """What a session gives for a sparse tensor."""
+    sparse = tf.sparse.from_dense(dense)
+    return tf.compat.v1.SparseTensorValue(
+        *(np.array(each) for each in (sparse.indices, sparse.values, sparse.dense_shape))
+    )
+
+
+def test_arrays_of_a_session_are_compared_by_example():
+    before, after = np.zeros((3, 2), np.float32), np.array([[0, 0], [0.25, -0.5], [0, -0.0]], np.float32)
+    assert _one(before, after, 3) == ([False, True, True], [False, True, True], [0.0, 0.5, 0.0])
+    assert _one(before, after, 3, tolerance=0.5) == ([False, True, True], [False] * 3, [0.0, 0.5, 0.0])
+    assert output_differences({"y": before}, {"y": before.copy()}, 3) == {}
+
+
+def test_strings_and_scalars_of_a_session_are_compared():
+    before, after = np.array([b"a", b"a\0"], object), np.array([b"a", b"a"], object)
+    assert _one(before, after, 2) == ([False, True], [False, True], [0.0, 0.0])
+    assert _one(np.array(1.0), np.array(1.5), 3) == ([True] * 3, [True] * 3, [0.5] * 3)
+
+
+def test_sparse_values_of_a_session_are_compared_by_example():
+    before = _session_value(_SPARSE)
+    assert output_differences({"y": before}, {"y": _session_value(_SPARSE)}, 3) == {}
+    values = _session_value([[0.0, 1.0], [2.5, 0.0], [0.0, 0.0]])
+    places = _session_value([[0.0, 1.0], [2.0, 0.0], [0.0, 4.0]])
+    assert _one(before, values, 3) == ([False, True, False], [False, True, False], [0.0, 0.5, 0.0])
+    assert _one(before, places, 3) == ([False, False, True], [False, False, True], [0.0, 0.0, np.inf])
+    assert in_words(before, values, 1) == "[2.0] at [[0, 0]] became [2.5] at [[0, 0]]"
+
+
+def test_words_on_arrays_of_a_session_are_those_on_tensors():
+    assert in_words(np.array([1.0, 2.0]), np.array([1.0, 2.5]), 1) == "2.0 became 2.5"
+    assert in_words(np.array([[1], [2]]), np.array([[1], [3]]), 1) == "[2] became [3]"
+    assert in_words(np.array([b"a"], object), np.array([b"b\0"], object), 0) == r"b'a' became b'b\x00'"
+    assert in_words([np.array([1.0]), np.array([0, 1])], [np.array([2.0]), np.array([0, 1])], 0) == (
+        "[[1.0], [0, 1]] became [[2.0], [0, 1]]"
+    )
 
 
 def test_words_are_of_the_example_and_short():

@@ -16,8 +16,8 @@ from record_files import example, write_records
 from tfx_pruning.stripper.data_proof import DataProof
 from tfx_pruning.stripper.example_feed import ExampleFeed
 from tfx_pruning.stripper.example_records import ExampleFile, ExampleKey
-from tfx_pruning.stripper.meta_graph import read_meta_graph
 from tfx_pruning.stripper.proof_report import Finding, ProofReport
+from tfx_pruning.stripper.served_model import ServedModel
 from tfx_pruning.stripper.verify import VerificationError
 
 _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
@@ -43,8 +43,7 @@ def _score(examples, weights):
 
 
 def _proof(source, files, tolerance=0.0, features=frozenset({"x"})):
-    meta_graph = read_meta_graph(str(source))
-    feed = ExampleFeed.choose(str(source), meta_graph, "serving_default", features)
+    feed = ExampleFeed.choose(ServedModel.read(str(source)), "serving_default", features)
     return DataProof(str(source), feed, tuple(files), tolerance)
 
 

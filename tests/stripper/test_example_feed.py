@@ -6,7 +6,7 @@ import tensorflow as tf
 from record_files import example
 
 from tfx_pruning.stripper.example_feed import ExampleFeed
-from tfx_pruning.stripper.meta_graph import read_meta_graph
+from tfx_pruning.stripper.served_model import ServedModel
 
 _RECORDS = tf.TensorSpec([None], tf.string, name="examples")
 
@@ -18,7 +18,7 @@ def choose(tmp_path):
     def chosen(function, specs, features, signature="f"):
         path = str(tmp_path / "model")
         tf.saved_model.save(tf.Module(), path, signatures={"f": tf.function(function, input_signature=specs)})
-        return ExampleFeed.choose(path, read_meta_graph(path), signature, features)
+        return ExampleFeed.choose(ServedModel.read(path), signature, features)
 
     return chosen
 

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import tensorflow as tf
+from graph_models import graph, layer, save, tf1, trained
 from masked_weights import masked_weight
 from record_files import example, write_records
 from tfx.components.util import examples_utils
@@ -301,6 +302,60 @@ def test_do_gives_features_to_a_signature_that_takes_them(model_of, output, exam
     source = _save(tmp_path / "source", tf.Module(), lambda x: {"y": x * 2.0}, [tf.TensorSpec([None], name="x")])
     _do(model_of(source), output, [examples_of(_FILES)])
     assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 21
+
+
+@pytest.fixture
+def graph_model(tmp_path):
+    """A masked SavedModel of TensorFlow 1 that parses examples; one of 1e6 has a random answer if `noisy`."""
+
+    def saved(noisy=False):
+        with graph(), tf1.Session() as session:
+            serialized = tf1.placeholder(tf.string, [None], name="examples")
+            x = tf1.parse_example(serialized, {"x": tf1.FixedLenFeature([], tf.float32)})["x"]
+            y = layer(x[:, tf.newaxis], "only", units=4)
+            if noisy:
+                y = tf.where(x[:, tf.newaxis] > 1e5, y + _random(y), y)
+            trained(session)
+            save(tmp_path / "source", session, {"serving_default": ({"examples": serialized}, {"y": y})})
+        return tmp_path / "source"
+
+    return saved
+
+
+def test_do_proves_a_model_of_tensorflow_1(model_of, output, examples_of, graph_model, snapshot):
+    source = graph_model()
+    before = snapshot(source)
+    _do(model_of(source), output, [examples_of(_FILES)])
+    written = _custom_properties(output)
+    assert 0 < written.pop(properties.GZIPPED_BYTES) < written[properties.STRIPPED_BYTES]
+    assert written == {
+        properties.TRAINED_BYTES: sum(map(len, before.values())),
+        properties.STRIPPED_BYTES: sum(map(len, snapshot(os.path.join(output.uri, "Format-Serving")).values())),
+        # The mask, the threshold, the gradient, two old weights and the global step.
+        properties.VARIABLES_REMOVED: 6,
+        properties.SIGNATURES_CHECKED: "serving_default",
+        properties.SIGNATURE_PROVEN: "serving_default",
+        properties.SPLITS_PROVEN: "eval",
+        properties.EXAMPLES_PROVEN: 21,
+        properties.EXAMPLES_DIFFERING: 0,
+        properties.MAX_ABSOLUTE_DIFFERENCE: "0.0",
+        properties.TOLERANCE: "0.0",
+    }
+    assert snapshot(source) == before
+
+
+def test_do_publishes_nothing_of_tensorflow_1_if_one_example_is_answered_otherwise(
+    model_of, output, examples_of, graph_model
+):
+    with pytest.raises(VerificationError, match=r"on 1 of 21 examples, by up to 0\.\d+. The first is record 20 "):
+        _do(model_of(graph_model(noisy=True)), output, [examples_of(_FILES)], num_examples=20)
+    assert os.listdir(output.uri) == []
+
+
+def test_do_refuses_a_signature_that_a_model_of_tensorflow_1_lacks(model_of, output, examples_of, graph_model, given):
+    with pytest.raises(ValueError, match=r"no signature 'f' to prove on .*, it has \['serving_default'\]"):
+        _do(model_of(graph_model()), output, [examples_of(_FILES)], signature_name="f")
+    assert given == {"records": [], "files": []}
 
 
 @pytest.mark.parametrize("payload", ["FORMAT_TF_SEQUENCE_EXAMPLE", "FORMAT_PROTO"])

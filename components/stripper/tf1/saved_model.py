@@ -1,5 +1,6 @@
 """Strips a SavedModel of TensorFlow 1: a graph, or several, without objects."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 
@@ -13,18 +14,15 @@ from ... import staging
 from .. import verify
 from ..checks import Checks
 from ..loading import DEBUG_INFO
-from ..meta_graph import EXTRA_ASSETS, FILENAME
-from ..parsed_features import parsed_features_of
+from ..meta_graph import EXTRA_ASSETS, FILENAME, is_for_training
 from ..signature_inputs import vocabulary_in
 from . import collection_defs
 from .checkpoint import Checkpoint
-from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE
 from .graph import Graph
 from .saver import Entry
-from .session_model import session_signatures
+from .session_model import SessionModel
+from .signature_defs import parsed_by, signature_defs
 from .stripped_meta_graph import FoldedWeight, StrippedMetaGraph
-
-TRAINING = tf.compat.v1.saved_model.tag_constants.TRAINING
 
 _COPIED = ("assets", EXTRA_ASSETS, os.path.dirname(DEBUG_INFO))
 
@@ -53,7 +51,7 @@ class GraphModel:
         self._source = source
         self._saved_model = saved_model
         self._checkpoint = Checkpoint(source)
-        self._sources = [each for each in saved_model.meta_graphs if TRAINING not in each.meta_info_def.tags]
+        self._sources = [each for each in saved_model.meta_graphs if not is_for_training(each)]
         if not self._sources:
             tags = [sorted(each.meta_info_def.tags) for each in saved_model.meta_graphs]
             raise ValueError(
@@ -63,7 +61,7 @@ class GraphModel:
         self._stripped: list[StrippedMetaGraph] = []
         for meta_graph in self._sources:
             tags = sorted(meta_graph.meta_info_def.tags)
-            if not meta_graph.signature_def.keys() - {INIT_SIGNATURE, TRAIN_SIGNATURE}:
+            if not signature_defs(meta_graph):
                 raise ValueError(
                     f"The MetaGraph with the tags {tags} of the SavedModel at {source!r} has no signatures, so nothing "
                     "says what to keep. Save it with a signature_def_map."
@@ -145,16 +143,14 @@ class GraphModel:
             vocabulary = vocabulary_in([os.path.join(self._source, "assets", each.filename) for each in assets], nodes)
             graph = Graph(source.graph_def)
             with (
-                session_signatures(self._source, source) as before,
-                session_signatures(folder, stripped.proto) as after,
+                contextlib.closing(SessionModel(self._source, source)) as before,
+                contextlib.closing(SessionModel(folder, stripped.proto)) as after,
             ):
-                for name, signature in before.items():
-                    infos = source.signature_def[name].outputs.values()
-                    roots = [node for info in infos for node in collection_defs.tensor_nodes(info)]
-                    parsed = parsed_features_of(source, [graph[each] for each in sorted(graph.reached(roots))])
+                for name, signature in before.signatures.items():
+                    parsed = parsed_by(source.signature_def[name], source, graph)
                     answers = verify.source_answers(name, signature, parsed, vocabulary, checks.records)
-                    answers.compare(after[name], lambda signature=signature: signature, checks.tolerance)
-            checked.extend(before)
+                    answers.compare(after.signatures[name], lambda signature=signature: signature, checks.tolerance)
+            checked.extend(before.signatures)
         checks.run_further(folder)
         return tuple(dict.fromkeys(checked))
 
@@ -162,7 +158,6 @@ class GraphModel:
 def _without_operations(meta_graph: meta_graph_pb2.MetaGraphDef) -> meta_graph_pb2.MetaGraphDef:
     """The signatures alone, without those that TensorFlow keeps operations in."""
     found = meta_graph_pb2.MetaGraphDef()
-    for name, signature in meta_graph.signature_def.items():
-        if name not in (INIT_SIGNATURE, TRAIN_SIGNATURE):
-            found.signature_def[name].CopyFrom(signature)
+    for name, signature in signature_defs(meta_graph).items():
+        found.signature_def[name].CopyFrom(signature)
     return found

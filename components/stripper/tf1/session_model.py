@@ -1,8 +1,7 @@
 """A TensorFlow 1 SavedModel that is loaded into a session, as TensorFlow Serving loads it."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from ..loading import failure_explained
 from ..signature_inputs import Spec
 from . import collection_defs
-from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE, tensor_nodes
+from .collection_defs import tensor_nodes
 from .graph import Graph
+from .signature_defs import input_specs, output_nodes, signature_defs
 
 # Operations that change a variable have these names, except for those that only make a tensor.
 _CHANGING = ("Assign", "Scatter", "ResourceScatter", "Apply", "ResourceApply", "SparseApply", "ResourceSparseApply")
@@ -23,9 +23,8 @@ _NOT_CHANGING = ("ScatterNd",)
 class SessionSignature:
     """A signature, to be called with keyword tensors as those of `tf.saved_model.load` are.
 
-    Inputs that the graph computes of other inputs, as those of an EvalSavedModel, are left to it. Outputs that change
-    variables, as updates of metrics do, are computed after all others and one after the other, so that answers do not
-    depend on which comes first.
+    Outputs that change variables, as updates of metrics do, are computed after all others and one after the other, so
+    that answers do not depend on which comes first.
 
     Attributes:
       structured_input_signature: No positional arguments, and the specs of the keyword arguments.
@@ -38,18 +37,14 @@ class SessionSignature:
           ValueError: An input is neither a tensor nor a sparse one.
         """
         self._session = session
-        inputs = {name: signature.inputs[name] for name in _free_inputs(signature, graph)}
-        self._feeds = {name: _element(session.graph, info) for name, info in inputs.items()}
+        specs = input_specs(signature, graph)
+        self._feeds = {name: _element(session.graph, signature.inputs[name]) for name in specs}
         self._outputs = {name: _element(session.graph, info) for name, info in sorted(signature.outputs.items())}
-        if others := [name for name, fed in self._feeds.items() if not isinstance(fed, (tf.Tensor, tf.SparseTensor))]:
-            raise ValueError(
-                f"the input {others[0]!r} is neither a tensor nor a sparse tensor, so that no input can be drawn for it"
-            )
         changing = [name for name in self._outputs if changes_variables(graph, tensor_nodes(signature.outputs[name]))]
         self._steps = [[name for name in self._outputs if name not in changing], *([name] for name in changing)]
         self.structured_input_signature: tuple[tuple[()], Mapping[str, Spec]] = (
             (),
-            {name: _spec(self._feeds[name], info) for name, info in inputs.items()},
+            {name: _known(spec, self._feeds[name]) for name, spec in specs.items()},
         )
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
@@ -63,30 +58,31 @@ class SessionSignature:
         return found
 
 
-@contextlib.contextmanager
-def session_signatures(folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[dict[str, SessionSignature]]:
-    """Loads one MetaGraph of a SavedModel into a session, which ends with the block.
+class SessionModel:
+    """One MetaGraph of a SavedModel in a session, which lasts until `close`, or as long as the object.
 
-    Args:
-      folder: Of the SavedModel.
-      meta_graph: The MetaGraph.
-
-    Yields:
-      Its signatures, those apart that TensorFlow keeps operations in.
-
-    Raises:
-      ValueError: It cannot be loaded.
+    Attributes:
+      signatures: Its signatures by name, those apart that TensorFlow keeps operations in.
     """
-    signatures = {
-        name: each for name, each in meta_graph.signature_def.items() if name not in (INIT_SIGNATURE, TRAIN_SIGNATURE)
-    }
-    config = tf.compat.v1.ConfigProto()
-    graph = Graph(meta_graph.graph_def)
-    outputs = [info for each in signatures.values() for info in each.outputs.values()]
-    if changes_variables(graph, [node for info in outputs for node in tensor_nodes(info)]):
-        # The graph would be optimized anew for each of many outputs, which takes seconds each time.
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-    with contextlib.closing(tf.compat.v1.Session(graph=tf.Graph(), config=config)) as session:
+
+    def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+        """Loads the MetaGraph.
+
+        Args:
+          folder: Of the SavedModel.
+          meta_graph: The MetaGraph.
+
+        Raises:
+          ValueError: It cannot be loaded.
+        """
+        signatures = signature_defs(meta_graph)
+        config = tf.compat.v1.ConfigProto()
+        graph = Graph(meta_graph.graph_def)
+        if changes_variables(graph, [node for each in signatures.values() for node in output_nodes(each)]):
+            # The graph would be optimized anew for each of many outputs, which takes seconds each time.
+            config.graph_options.rewrite_options.disable_meta_optimizer = True
+        # TensorFlow closes a session that nobody holds.
+        self._session = session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         with failure_explained(folder), session.graph.as_default():
             tf.compat.v1.saved_model.load(session, list(meta_graph.meta_info_def.tags), folder)
             if not collection_defs.init_ops(meta_graph):
@@ -96,19 +92,11 @@ def session_signatures(folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> 
                     for each in collection_defs.assets_of(meta_graph)
                 }
                 session.run(tf.compat.v1.tables_initializer(), assets)
-            found = {name: SessionSignature(session, graph, each) for name, each in signatures.items()}
-        yield found
+            self.signatures = {name: SessionSignature(session, graph, each) for name, each in signatures.items()}
 
-
-def _free_inputs(signature: meta_graph_pb2.SignatureDef, graph: Graph) -> list[str]:
-    """The inputs that no other input is needed for."""
-    nodes = {name: set(tensor_nodes(info)) for name, info in signature.inputs.items()}
-    free = []
-    for name in sorted(nodes):
-        needed = graph.reached(nodes[name]) - nodes[name]
-        if not any(needed & nodes[other] for other in nodes if other != name):
-            free.append(name)
-    return free
+    def close(self) -> None:
+        """Ends the session, and frees its memory."""
+        self._session.close()
 
 
 def _element(graph: tf.Graph, info: meta_graph_pb2.TensorInfo) -> Any:
@@ -122,11 +110,11 @@ def _element(graph: tf.Graph, info: meta_graph_pb2.TensorInfo) -> Any:
     return [_element(graph, part) for part in info.composite_tensor.components]
 
 
-def _spec(fed: tf.Tensor | tf.SparseTensor, info: meta_graph_pb2.TensorInfo) -> Spec:
-    declared = tf.TensorShape(info.tensor_shape)
-    if isinstance(fed, tf.SparseTensor):
-        return tf.SparseTensorSpec(declared, fed.dtype)
-    return tf.TensorSpec(fed.shape if declared.rank is None else declared, fed.dtype)
+def _known(spec: Spec, fed: tf.Tensor | tf.SparseTensor) -> Spec:
+    """A spec with the shape that the graph knows, where none is declared."""
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank is None:
+        return tf.TensorSpec(fed.shape, spec.dtype)
+    return spec
 
 
 def _fed(value: tf.Tensor | tf.SparseTensor) -> Any:
