@@ -42,7 +42,7 @@ class SavedVariable:
 
 
 class SavedVariables:
-    """The object graph and the variables of a SavedModel."""
+    """The object graph and the variables of a SavedModel; one of TensorFlow 1 has the variables alone."""
 
     def __init__(self, saved_model: str | os.PathLike[str]) -> None:
         """Opens the SavedModel in a directory.
@@ -58,12 +58,9 @@ class SavedVariables:
             )
         try:
             self._reader = tf.train.load_checkpoint(os.path.join(self.path, "variables", "variables"))
-            graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
-                self._reader.get_tensor(_OBJECT_GRAPH_KEY)
-            )
+            self._nodes = self._object_graph().nodes
         except (tf.errors.OpError, ValueError) as error:
             raise ValueError(f"The variables of the SavedModel in {self.path} cannot be read: {error}") from error
-        self._nodes = graph.nodes
 
     def children(self, node: int) -> Mapping[str, int]:
         """The children of a node of the object graph: local name -> node."""
@@ -94,6 +91,18 @@ class SavedVariables:
     def value(self, variable: SavedVariable) -> np.ndarray:
         """The saved value of a variable."""
         return self._reader.get_tensor(variable.key)
+
+    def _object_graph(self) -> trackable_object_graph_pb2.TrackableObjectGraph:
+        if self._reader.has_tensor(_OBJECT_GRAPH_KEY):
+            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+                self._reader.get_tensor(_OBJECT_GRAPH_KEY)
+            )
+        # TensorFlow 1 saves no objects: each variable is one by itself.
+        graph = trackable_object_graph_pb2.TrackableObjectGraph()
+        graph.nodes.add()
+        for key in sorted(self._shapes):
+            graph.nodes.add().attributes.add(name=_VARIABLE_ATTRIBUTE, full_name=key, checkpoint_key=key)
+        return graph
 
     @functools.cached_property
     def _shapes(self) -> Mapping[str, list[int]]:

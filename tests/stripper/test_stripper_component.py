@@ -111,8 +111,7 @@ def test_stripper_refuses_a_channel_of_another_type():
 
 def test_stripper_takes_formats_to_export(model):
     stripper = Stripper(model=model, export=("tflite", "frozen_graph"), export_signature="scores", export_tolerance=1)
-    assert stripper.exec_properties == {
-        "num_examples": 256,
+    assert stripper.exec_properties == _DEFAULTS | {
         "export": '["tflite", "frozen_graph"]',
         "export_signature": "scores",
         "export_tolerance": 1.0,
