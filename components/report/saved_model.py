@@ -50,7 +50,7 @@ def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[
         value = saved.value(variable)
         identity = variable.name, variable.shape
         # Keras's `export` writes every variable twice.
-        if not _is_floating(value) or any(np.array_equal(value, other) for other in found.get(identity, ())):
+        if not is_floating(value) or any(np.array_equal(value, other) for other in found.get(identity, ())):
             continue
         found.setdefault(identity, []).append(value)
         mask = _mask(saved, variable)
@@ -82,6 +82,7 @@ def _descendant(saved: SavedVariables, node: int, *names: str) -> SavedVariable 
     return saved.variable(node)
 
 
-def _is_floating(value: np.ndarray) -> bool:
+def is_floating(value: np.ndarray) -> bool:
+    """Whether an array is of floating-point numbers, of whatever library."""
     # bfloat16 is no floating type to numpy.
     return np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"

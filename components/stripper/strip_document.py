@@ -3,11 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from ..engine.report import WeightReport
 from ..engine.saved_variables import SavedVariables
 from ..report.document import ReportDocument, Stripping
 from ..report.saved_model import masked_weights, saved_weights
 from .export import ExportedFile
+from .meta_graph import has_objects, read_saved_model
 from .strip import StripReport
+from .tf1.weight_reports import weight_reports
 
 
 def strip_document(
@@ -33,7 +36,7 @@ def strip_document(
     """
     return ReportDocument(
         title="Stripped model",
-        weights=saved_weights(SavedVariables(stripped), masked_weights(SavedVariables(source))),
+        weights=_weights(source, stripped),
         sizes={
             "SavedModel before stripping": report.source_bytes,
             "SavedModel stripped": report.stripped_bytes,
@@ -44,6 +47,13 @@ def strip_document(
         stripping=Stripping(report.variables_removed, report.variables_kept, report.signatures_checked),
         lineage=dict(lineage or {}),
     )
+
+
+def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -> tuple[WeightReport, ...]:
+    saved_model = read_saved_model(os.fspath(source))
+    if has_objects(saved_model):
+        return saved_weights(SavedVariables(stripped), masked_weights(SavedVariables(source)))
+    return weight_reports(source, saved_model, stripped)
 
 
 def _sizes(file: ExportedFile) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -4,9 +4,10 @@ import gzip
 import json
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
-from graph_models import graph, layer, save, tf1, trained
+from graph_models import graph, layer, save, tf1, trained, variables
 from masked_weights import masked_weight
 from record_files import example, write_records
 from tfx.components.util import examples_utils
@@ -341,6 +342,10 @@ def test_do_proves_a_model_of_tensorflow_1(model_of, output, examples_of, graph_
         properties.MAX_ABSOLUTE_DIFFERENCE: "0.0",
         properties.TOLERANCE: "0.0",
     }
+    (weight,) = read_report(_report(output).uri).weights
+    kept, masks = variables(os.path.join(output.uri, "Format-Serving")), variables(source)
+    assert (weight.path, weight.shape, weight.pruned) == ("only/weights", (1, 4), True)
+    assert weight.nonzero == np.count_nonzero(kept["only/weights"]) == np.count_nonzero(masks["only/mask"])
     assert snapshot(source) == before
 
 

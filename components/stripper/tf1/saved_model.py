@@ -35,6 +35,7 @@ class GraphModel:
     Attributes:
       removed: Keys of the variables that go, sorted.
       kept: Keys of the variables that stay, sorted.
+      masked: Keys of the weights that take in a mask, sorted.
     """
 
     def __init__(self, source: str, saved_model: saved_model_pb2.SavedModel) -> None:
@@ -73,6 +74,7 @@ class GraphModel:
                     f"The MetaGraph with the tags {tags} of the SavedModel at {source!r} cannot be stripped: {error}."
                 ) from error
         self._folded = self._folded_in_all()
+        self.masked = tuple(sorted({entry.key for entry in self._folded}))
         self.kept = tuple(sorted({key for each in self._stripped for key in each.keys}))
         self.removed = tuple(key for key in self._checkpoint.keys if key not in self.kept)
 

@@ -1,0 +1,35 @@
+"""The weights of a stripped SavedModel of TensorFlow 1, with their zeros."""
+
+import os
+
+import numpy as np
+from tensorflow.core.protobuf import saved_model_pb2
+
+from ...engine.report import WeightReport
+from ...report.saved_model import is_floating
+from .checkpoint import Checkpoint
+from .saved_model import GraphModel
+from .saver import Entry
+
+
+def weight_reports(
+    source: str | os.PathLike[str], saved_model: saved_model_pb2.SavedModel, stripped: str | os.PathLike[str]
+) -> tuple[WeightReport, ...]:
+    """The floating variables of a stripped model, biases too, by their keys.
+
+    Args:
+        source: Folder of the model that was stripped; weights that it masks are the pruned ones.
+        saved_model: Its `saved_model.pb`.
+        stripped: Folder of the stripped one, whose zeros are counted.
+
+    Raises:
+        ValueError: One of the two cannot be read.
+    """
+    masked = GraphModel(os.fspath(source), saved_model).masked
+    checkpoint = Checkpoint(os.fspath(stripped))
+    values = ((key, checkpoint.value(Entry(key, ""))) for key in checkpoint.keys)
+    return tuple(
+        WeightReport(key, value.shape, int(np.count_nonzero(value)), key in masked)
+        for key, value in values
+        if is_floating(value)
+    )
