@@ -72,7 +72,9 @@ def folded_weights(source: str, graph: ObjectGraph, rewrite: Rewrite) -> list[Fo
         product = _one_for_all_uses(source, graph, rewrite, folds, weight.numpy(), products)
         positive = product
         if not rewrite.bare_uses[node]:
-            positive = np.where(np.logical_or(masks[0], product != 0), product, np.zeros_like(product))
+            signed = np.logical_and(np.signbit(product), np.logical_and(product == 0, np.logical_not(masks[0])))
+            # No second array unless it is another.
+            positive = np.where(signed, np.zeros_like(product), product) if signed.any() else product
         found.append(FoldedWeight(node, product, positive))
     return found
 
