@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-STEPS = 100  # of an epoch
+STEPS = 100
+# Epochs of a turn; the first holds the tracing and is not counted.
+EPOCHS = 4
 
 
 def _mlp(layers: Any) -> list[Any]:

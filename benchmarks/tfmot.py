@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _models import STEPS
+from _models import EPOCHS, MODELS, STEPS, random_data
 from _process import Arrays, in_own_process, run_task
-from _turns import Turns, fit_by_turns
 
 
 def tfmot_seconds(weight: np.ndarray, sparsity: float, repeats: int) -> list[float]:
@@ -41,10 +40,10 @@ def tfmot_step_seconds(model: str, rounds: int) -> dict[str, list[float]]:
 
     Args:
         model: A name of `_models.MODELS`.
-        rounds: Counted epochs of each.
+        rounds: Number of turns of each.
 
     Returns:
-        For each of the two a value for each round.
+        For each of the two a value for each epoch that counts.
     """
     found = in_own_process(__file__, "step", {}, {"model": model, "rounds": rounds})
     return {which: found[which].tolist() for which in ("dense", "pruned")}
@@ -103,23 +102,35 @@ def _step(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
     import tf_keras
 
     del arrays
-    name, rounds = options["model"], options["rounds"]
-    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.9, 0, 10 * STEPS * rounds, frequency=STEPS)
-    turns = Turns(["dense", "pruned"])
+    layers, shape, batch_size = MODELS[options["model"]]
+    x, y = random_data(shape, batch_size)
 
-    def train(which: str) -> None:
-        if which == "dense":
-            fit_by_turns(tf_keras, name, rounds, turns, which)
-            return
+    class Clock(tf_keras.callbacks.Callback):
+        def __init__(self, seconds: list[float]) -> None:
+            super().__init__()
+            self.seconds = seconds
 
-        def wrap(model: tf_keras.Model) -> tf_keras.Model:
-            return tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
 
-        callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
-        fit_by_turns(tf_keras, name, rounds, turns, which, wrap=wrap, callbacks=callbacks)
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch:
+                self.seconds.append((time.perf_counter() - self.start) / STEPS)
 
-    turns.run(train)
-    return {which: np.array(seconds) for which, seconds in turns.seconds.items()}
+    times: dict[str, list[float]] = {"dense": [], "pruned": []}
+    for _ in range(options["rounds"]):
+        for which, seconds in times.items():
+            model = tf_keras.Sequential([tf_keras.layers.Input(shape), *layers(tf_keras.layers)])
+            callbacks: list[Any] = [Clock(seconds)]
+            if which == "pruned":
+                schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.9, 0, 10 * STEPS * EPOCHS, frequency=STEPS)
+                model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
+                callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
+            loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(tf_keras.optimizers.Adam(1e-4), loss)
+            model.fit(x, y, batch_size=batch_size, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+            tf_keras.backend.clear_session()
+    return {which: np.array(seconds) for which, seconds in times.items()}
 
 
 if __name__ == "__main__":
