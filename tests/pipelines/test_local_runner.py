@@ -83,6 +83,7 @@ class Run:
     stdout: str
     stderr: str
     pushed: list[str]
+    report: str
 
     def cells(self, row: str) -> list[str]:
         """The cells of a row of the table."""
@@ -123,7 +124,10 @@ def _run(root: pathlib.Path, *arguments: str) -> Run:
     result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     serving = root / "serving"
     pushed = sorted(os.listdir(serving)) if serving.exists() else []
-    return Run(root, result.returncode, result.stdout, result.stderr, pushed)
+    # The next run over this folder writes its own.
+    page = root / "report.html"
+    report = page.read_text(encoding="utf-8") if page.exists() else ""
+    return Run(root, result.returncode, result.stdout, result.stderr, pushed, report)
 
 
 def _value(value: metadata_store_pb2.Value) -> int | float | str:
@@ -197,7 +201,7 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
 
 @pytest.mark.e2e
 def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushed_model: pathlib.Path) -> None:
-    page = PageText((first.root / "report.html").read_text(encoding="utf-8"))
+    page = PageText(first.report)
     saved = SavedVariables(pushed_model)
     kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("kernel")}
     pruned = {row[0]: (row[2], row[3]) for row in page.tables["layers"][1:] if row[-1] == "yes"}
