@@ -26,6 +26,9 @@ EXAMPLES_DIFFERING = "examples_differing"  # int, in any bit, within the toleran
 MAX_ABSOLUTE_DIFFERENCE = "max_absolute_difference"  # str, a float
 TOLERANCE = "tolerance"  # str, a float
 
+# Those that are fractions, and floats.
+FRACTIONS = (TARGET_SPARSITY, SPARSITY)
+
 PRUNING = (
     PRUNE_OPTION,
     GRADIENT_ESTIMATOR,

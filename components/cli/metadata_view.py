@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # What TFX writes on every artifact for its own use.
 _BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
-_FRACTIONS = frozenset({properties.TARGET_SPARSITY, properties.SPARSITY})
 _KEYS = [value for name, value in vars(properties).items() if name.isupper() and isinstance(value, str)]
 _ORDER = {key: index for index, key in enumerate(_KEYS)}
 _BLESSED = "blessed"
@@ -108,7 +107,7 @@ def readable(name: str, value: Any) -> str:
       name: The property's key.
       value: Its value. Kubeflow hands every number on as a float.
     """
-    if name in _FRACTIONS and isinstance(value, (int, float)):
+    if name in properties.FRACTIONS and isinstance(value, (int, float)):
         return f"{value:.2%}"
     if name == properties.HPARAMS and isinstance(value, str):
         return _chosen(value)

@@ -41,7 +41,6 @@ from .strip_document import strip_document
 
 # Beside the serving model, where Pusher and Evaluator do not look.
 _EXPORTS_FOLDER = "exports"
-_FRACTIONS = (properties.TARGET_SPARSITY, properties.SPARSITY)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -132,7 +131,7 @@ def _copy_properties(trained: types.Artifact, stripped: types.Artifact) -> None:
             continue
         if isinstance(value, str):
             stripped.set_string_custom_property(key, value)
-        elif key in _FRACTIONS:
+        elif key in properties.FRACTIONS:
             stripped.set_float_custom_property(key, value)
         else:
             # Kubeflow hands every number on as a float.
