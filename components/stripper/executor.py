@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
@@ -97,14 +98,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             check=(lambda folder: proven.append(proof.prove(folder, self._make_beam_pipeline))) if proof else None,
         )
 
+        try:
+            hparams = trained.get_custom_property(properties.HPARAMS)
+            document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
+            write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
+        except BaseException:
+            for folder in tf.io.gfile.listdir(stripped.uri):
+                tf.io.gfile.rmtree(os.path.join(stripped.uri, folder))
+            raise
         _copy_properties(trained, stripped)
         _set_properties(stripped, report)
         _set_export_properties(stripped, exported)
         if proof:
             _set_proof_properties(stripped, examples, proof, proven[-1])
-        hparams = trained.get_custom_property(properties.HPARAMS)
-        document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
-        write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         logging.info("Stripped model written to %s.", stripped.uri)
 
 

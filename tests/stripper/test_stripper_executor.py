@@ -503,6 +503,17 @@ def test_do_leaves_no_model_if_an_export_fails(model, output):
     assert _custom_properties(output) == {}
 
 
+def test_do_leaves_no_model_if_the_report_cannot_be_written(dense, output, monkeypatch):
+    def fail(*unused):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("tfx_pruning.stripper.executor.write_report", fail)
+    with pytest.raises(OSError, match="disk full"):
+        _do(dense, output, export='["frozen_graph"]')
+    assert os.listdir(output.uri) == []
+    assert _custom_properties(output) == {}
+
+
 @pytest.mark.parametrize("value", ["tflite", '{"tflite": 1}', "[1]"])
 def test_do_refuses_formats_that_are_no_json_list(value, dense, output):
     with pytest.raises(ValueError, match="expected a JSON list of format names"):
