@@ -38,6 +38,7 @@ def test_pipeline_example_wires_a_pipeline() -> None:
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
 
 
+@pytest.mark.slow
 def test_examples_without_tfx(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

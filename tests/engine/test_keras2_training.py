@@ -187,6 +187,7 @@ def test_a_custom_train_step_is_pruned_and_a_constraint_holds():
     assert np.all(np.linalg.norm(model.hidden.kernel, axis=0) <= 0.5 + 1e-6)
 
 
+@pytest.mark.slow
 def test_logs_show_the_sparsity_and_a_second_fit_goes_on():
     model = build(tf_keras)
     model.compile("adam", "mse", metrics=["mae"])
@@ -205,6 +206,7 @@ def test_logs_show_the_sparsity_and_a_second_fit_goes_on():
     assert histories[1]["mae"] != [model.evaluate(X[-BATCH:], Y[-BATCH:], verbose=0)[1]]
 
 
+@pytest.mark.slow
 def test_outside_the_scope_training_is_the_users_again():
     model = build(tf_keras)
     optimizer = tf_keras.optimizers.Adam(0.01)
@@ -215,6 +217,7 @@ def test_outside_the_scope_training_is_the_users_again():
     assert all(np.count_nonzero(kernel) == kernel.numpy().size for kernel in kernels(model))
 
 
+@pytest.mark.slow
 def test_a_training_that_broke_off_goes_on_bit_for_bit(tmp_path):
     class BreaksOff(tf_keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -239,6 +242,7 @@ def test_a_training_that_broke_off_goes_on_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(one.gradient, other.gradient)
 
 
+@pytest.mark.slow
 def test_weights_that_become_nan_stop_the_training_by_name():
     x = X.copy()
     x[4 * BATCH, 0] = np.nan

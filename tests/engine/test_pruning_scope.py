@@ -31,6 +31,7 @@ def test_a_train_step_that_leaves_the_optimizer_out_is_refused():
         fit(model)
 
 
+@pytest.mark.slow
 def test_a_second_scope_in_another_thread_prunes_too():
     opened, done = threading.Event(), threading.Event()
     models = [build(), build()]
@@ -54,6 +55,7 @@ def test_a_second_scope_in_another_thread_prunes_too():
     assert keras.Model.fit is original
 
 
+@pytest.mark.slow
 def test_outside_the_scope_training_is_the_users_again():
     original = keras.Model.fit
     model = build()
@@ -133,6 +135,7 @@ def test_a_number_in_place_of_the_schedule_is_refused_when_the_scope_opens():
         pytest.fail("the scope opened")
 
 
+@pytest.mark.slow
 def test_a_variable_takes_the_place_of_the_schedule():
     sparsity = tf.Variable(0.0)
 

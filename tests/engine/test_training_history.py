@@ -195,6 +195,7 @@ def test_weights_under_apply_mask_are_shown_as_they_act(tmp_path):
     assert sum(history.weights[0].scores.counts) == 12
 
 
+@pytest.mark.slow
 def test_long_trainings_have_histories_of_bounded_size():
     model = build()
     with pruning_scope(hparams(pruning_frequency=1, begin_pruning_step=1), record=True) as scope:

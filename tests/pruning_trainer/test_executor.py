@@ -134,6 +134,7 @@ def test_models_of_tf_keras_are_pruned_and_start_from_their_base(optimizer, save
         np.testing.assert_array_equal(kernels[1][shape], value)
 
 
+@pytest.mark.slow
 def test_model_run_holds_loss_and_sparsity(tmp_path):
     run = Run(tmp_path).do()
     (file,) = pathlib.Path(run.model_run.uri).iterdir()
@@ -142,6 +143,7 @@ def test_model_run_holds_loss_and_sparsity(tmp_path):
     assert any(tag.endswith("hidden/kernel/sparsity") for tag in tags)
 
 
+@pytest.mark.slow
 def test_a_base_model_is_loaded_by_warm_start(tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
@@ -170,6 +172,7 @@ def fails(run, kind, *words):
     assert keras.Model.fit is original
 
 
+@pytest.mark.slow
 def test_a_training_too_short_fails_and_says_what_to_change(tmp_path):
     fails(Run(tmp_path, steps=4), SparsityError, "hidden/kernel", "85.0000%", "4 steps", "step 8", "for_steps(4")
 
@@ -179,11 +182,13 @@ def test_a_run_fn_that_fits_nothing_fails(tmp_path):
     fails(Run(tmp_path, module=module), RuntimeError, "Nothing was pruned")
 
 
+@pytest.mark.slow
 def test_a_run_fn_that_saves_nothing_fails(tmp_path):
     module = MODULE.replace("tf.saved_model.save(model, fn_args.serving_model_dir)", "")
     fails(Run(tmp_path, module=module), RuntimeError, "run_fn saved no model", "serving_model_dir")
 
 
+@pytest.mark.slow
 def test_a_run_fn_that_saves_another_model_fails(tmp_path):
     module = MODULE.replace(
         "tf.saved_model.save(model,",
@@ -192,6 +197,7 @@ def test_a_run_fn_that_saves_another_model_fails(tmp_path):
     fails(Run(tmp_path, module=module), SparsityError, "not the one that was pruned")
 
 
+@pytest.mark.slow
 def test_a_frequency_that_lets_no_update_happen_fails(tmp_path):
     hparams = dataclasses.replace(HPARAMS, pruning_frequency=100)
     fails(Run(tmp_path, hparams=hparams), SparsityError, "No mask was updated in 10 steps", "pruning_frequency=100")

@@ -84,6 +84,7 @@ def _weights_file(model, shape, folder, exported=False):
     return file.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "exported"),
     [
@@ -108,6 +109,7 @@ def test_load_weights_restores_the_model(kind, exported, tmp_path):
     np.testing.assert_array_equal(np.asarray(fresh(x)), np.asarray(model(x)))
 
 
+@pytest.mark.slow
 def test_layers_can_be_loaded_by_name(tmp_path):
     build, shape = _MODELS["sequential"]
     model, _ = _fitted(build, shape)
@@ -129,6 +131,7 @@ def test_weights_hold_the_masks_and_no_pruning_state(dense_model, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_model_with_many_layers_is_read_back(tmp_path):
     model = keras.Sequential(
         [keras.Input((1,)), *(keras.layers.Dense(1, name=f"{'a_layer_with_a_long_name_' * 40}{i}") for i in range(70))]
@@ -156,6 +159,7 @@ def test_an_order_that_the_saved_model_does_not_tell_is_refused(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["source", "stripped"]
 
 
+@pytest.mark.slow
 def test_a_weight_that_no_signature_uses_is_refused(tmp_path):
     inputs = keras.Input((6,))
     hidden = keras.layers.Dense(4, name="used")(inputs)

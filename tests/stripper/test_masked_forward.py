@@ -9,6 +9,8 @@ from masked_weights import masked_weight, prune, served
 from tfx_pruning import apply_mask, strip_saved_model
 from tfx_pruning.engine.weight_state import WeightState
 
+pytestmark = pytest.mark.slow
+
 _INPUT = np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32)
 
 
@@ -180,7 +182,6 @@ def test_strip_folds_a_mask_that_was_read_outside_of_the_loop(check):
     assert _arguments(meta_graph, "StatelessWhile") == [5]
 
 
-@pytest.mark.slow
 def test_strip_folds_the_masks_of_a_recurrent_cell(check):
     module = tf.Module()
     module.kernel, module.recurrent = (
@@ -256,7 +257,6 @@ def test_strip_folds_a_weight_that_is_shared(check):
     check(module, {"serve": serve}, ["weight"])
 
 
-@pytest.mark.slow
 def test_strip_keeps_the_tables_beside_a_folded_weight(check, tmp_path):
     (tmp_path / "words.txt").write_text("red\ngreen\n")
     module = tf.Module()
@@ -306,7 +306,7 @@ def _keras_model(dtype=None):
     return model
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
 def test_strip_folds_the_masks_of_keras_layers(dtype, check):
     model = _keras_model(dtype)
     serve = served(lambda x: {"y": model(x, training=False)})
