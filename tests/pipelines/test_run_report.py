@@ -75,9 +75,7 @@ def _config(**fields: Any) -> PipelineConfig:
     return PipelineConfig(pipeline_root="artifacts", data_root="data", serving_dir="serving", **fields)
 
 
-def test_refusals_say_what_was_asked_for_in_either_direction(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_say_what_was_asked_for_in_either_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     def thresholds(config: PipelineConfig) -> list[tfma.MetricThreshold]:
         (spec,) = eval_config(config).metrics_specs
         of_metric = spec.metrics[0].threshold
@@ -88,9 +86,7 @@ def test_refusals_say_what_was_asked_for_in_either_direction(
 
     higher = thresholds(_config(min_metric=0.9, max_metric_drop=0.01))
     lower = thresholds(
-        _config(
-            metric="MeanSquaredError", metric_direction="lower", min_metric=None, max_metric=200, max_metric_drop=5
-        )
+        _config(metric="MeanSquaredError", metric_direction="lower", min_metric=None, max_metric=200, max_metric_drop=5)
     )
     failures = [
         _failure("auc", 0.85, higher[0]),

@@ -39,7 +39,6 @@ COMPONENTS = [
 TARGET_SPARSITY = 0.9
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One run of the command, and what was there after it."""
