@@ -169,6 +169,17 @@ class PipelineConfig:
                 values[name] = os.path.normpath(folder / values[name])
         return values
 
+    @staticmethod
+    def with_hparams(values: Mapping[str, Any], hparams: str) -> dict[str, Any]:
+        """Values in which the fields that a string names, as PruningHParams reads it, override those of `pruning`.
+
+        Raises:
+            ValueError: The string is refused.
+            TypeError: The values' `pruning` is no mapping.
+        """
+        given = _fields("pruning", values.get("pruning", {}))
+        return {**values, "pruning": {**given, **PruningHParams.fields_of(hparams)}}
+
     @property
     def hparams(self) -> PruningHParams:
         """Pruning hyperparameters, the ramp fitted to `pruning_steps`."""

@@ -1,9 +1,11 @@
 """`tfx-pruning run`."""
 
 import dataclasses
+import math
 import pathlib
 import resource
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -60,7 +62,14 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     seconds = time.monotonic() - started
     page = str(chosen.folder.report)
-    found = {**dataclasses.asdict(report), "report": page, "seconds": round(seconds, 1), "memory_bytes": memory}
+    found = {
+        **dataclasses.asdict(report),
+        "dense": _finite(report.dense),
+        "pruned": _finite(report.pruned),
+        "report": page,
+        "seconds": round(seconds, 1),
+        "memory_bytes": memory,
+    }
     output.result(found, lambda console: console.print(_text(report, page, seconds, memory), markup=False))
     if report.pushed_to is None:
         why = "; ".join(report.refusals)
@@ -78,10 +87,11 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
     if engine == "podman" and not image:
         raise click.UsageError("--engine=podman needs --image: the image with this package.")
     config, root = chosen.config, chosen.folder.root
+    data = [] if "://" in config.data_root else [pathlib.Path(config.data_root)]
     if engine == "podman" and not pathlib.Path(config.serving_dir).is_relative_to(root):
         raise WrongCallError(f"serving_dir {config.serving_dir} is not below {root}, all that containers may write to.")
     try:
-        return container_engine(engine or ENGINES[0], root, [pathlib.Path(config.data_root)])
+        return container_engine(engine or ENGINES[0], root, data)
     except ValueError as error:
         raise WrongCallError(str(error)) from error
 
@@ -125,6 +135,11 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
         raise click.ClickException(f"{error}; details in {folder.log}") from error
     finally:
         stream.flush()
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics with None in place of NaN and infinity, which JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _text(report: "RunReport", page: str, seconds: float, memory: int) -> str:

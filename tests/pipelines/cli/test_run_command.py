@@ -98,6 +98,7 @@ def test_wrong_call_is_refused_before_anything_is_written(
         ({"lable_key": "x"}, "houses.yaml: Unknown setting 'lable_key'. Did you mean 'label_key'?"),
         ({"pruning": {"spars": 1}}, "Unknown pruning hyperparameter 'spars'."),
         ({"pruning": [1]}, "pruning must be a mapping from fields of PruningHParams to values, got [1] of type list."),
+        ({"pruning": None}, "pruning must be a mapping from fields of PruningHParams to values, got None"),
         ({"label_key": "prize"}, "have no label 'prize'. Did you mean 'price'?"),
         ({"data_format": "tfrecord"}, "README.md is no file of TFRecords of tf.Examples"),
         ({"module_file": "missing.py"}, "missing.py cannot be read as Python"),
@@ -106,7 +107,8 @@ def test_wrong_call_is_refused_before_anything_is_written(
 def test_wrong_setting_in_the_file_is_refused(
     tmp_path: pathlib.Path, data: pathlib.Path, changes: dict[str, Any], message: str
 ) -> None:
-    result = _run(tmp_path / "root", "--config", _settings(tmp_path, **changes), "--data-root", str(data))
+    arguments = ["--config", _settings(tmp_path, **changes), "--data-root", str(data), "--hparams", "seed=1"]
+    result = _run(tmp_path / "root", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (tmp_path / "root").exists()
