@@ -129,6 +129,7 @@ preprocessing_signature: ''
 data_format: tfrecord
 metric: MeanSquaredError
 metric_direction: lower
+max_metric_drop: 20
 train_steps: 5
 pruning_steps: 60
 pruning: {target_sparsity: 0.5, exclude: [head]}
