@@ -1,6 +1,7 @@
 """`tfx-pruning run`."""
 
 import dataclasses
+import importlib.util
 import math
 import pathlib
 import resource
@@ -84,6 +85,8 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
             if value is not None:
                 raise click.UsageError(f"{option} needs --runner=kubeflow-local.")
         return None
+    if importlib.util.find_spec("kfp") is None:
+        raise WrongCallError("kfp is not installed, which compiles pipelines: pip install 'tfx-pruning[kubeflow]'.")
     if engine == "podman" and not image:
         raise click.UsageError("--engine=podman needs --image: the image with this package.")
     config, root = chosen.config, chosen.folder.root
@@ -132,7 +135,8 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
 
         return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none")
     except TaskFailedError as error:
-        raise click.ClickException(f"{error}; details in {folder.log}") from error
+        # That of a task has the end of the task's own log.
+        raise click.ClickException(f"{error}; details in {folder.log}" if tasks is None else str(error)) from error
     finally:
         stream.flush()
 

@@ -1,5 +1,6 @@
 """`tfx-pruning run`: its refusals, quickly; and a whole run on a user's data, end to end."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -133,6 +134,14 @@ def test_podman_is_refused_where_tasks_could_not_push_or_it_is_missing(
     result = _run(tmp_path / "root", *podman, "--config", str(tmp_path / "settings.yaml"))
     assert result.exit_code == 2
     assert f"serving_dir {tmp_path / 'elsewhere'} is not below {tmp_path / 'root'}" in result.stderr
+
+
+def test_kubeflow_local_without_kfp_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kfp" else find_spec(name))
+    result = _run(tmp_path / "root", "--runner", "kubeflow-local")
+    assert result.exit_code == 2
+    assert "kfp is not installed, which compiles pipelines: pip install 'tfx-pruning[kubeflow]'." in result.stderr
 
 
 def test_help_names_every_exit_status() -> None:
