@@ -118,24 +118,7 @@ class PipelineConfig:
             TypeError: A value is of the wrong type.
         """
         _refuse_unknown(values)
-        given = dict(values)
-        module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
-        of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
-        if of_user:
-            if "label_key" not in given:
-                raise ValueError(
-                    f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
-                    "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
-                )
-            name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
-            given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
-        if of_user or "metric" in given:
-            given.setdefault("min_metric", None)
-        if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
-            raise ValueError(
-                f"max_metric_drop is missing: say by how much {given.get('metric', 'the metric')} may be above that of "
-                "the dense model, in its own unit."
-            )
+        given = _without_the_example(values)
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
                 raise ValueError(f"{name} is missing: it has no default.")
@@ -212,6 +195,29 @@ class PipelineConfig:
             )
         if self.max_metric_drop < 0:
             raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")
+
+
+def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, and defaults in place of those that only the taxi example may have."""
+    given = dict(values)
+    module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
+    of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
+    if of_user:
+        if "label_key" not in given:
+            raise ValueError(
+                f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
+                "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
+            )
+        name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
+        given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
+    if of_user or "metric" in given:
+        given.setdefault("min_metric", None)
+    if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
+        raise ValueError(
+            f"max_metric_drop is missing: say by how much {given.get('metric', 'the metric')} may be above that of "
+            "the dense model, in its own unit."
+        )
+    return given
 
 
 def _text(name: str, value: Any) -> str:
