@@ -22,6 +22,7 @@ _TARGET_SPARSITY = 0.9
 # A path in a configuration file is one beside the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 # Metrics that say how wrong a model is, by the names that TFMA and Keras give them.
 _OF_MISTAKES = re.compile(
     r"(Error|Loss|Cross[eE]ntropy|Hinge|KLDivergence|LogCosh|Poisson|False(Posi|Nega)tives|Brier.*)$"
@@ -244,7 +245,9 @@ def _steps(name: str, value: Any) -> int:
 
 def _number(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
+        # YAML takes 1e-3 for text.
+        hint = " Write it with a point, as 1.0e-3." if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.{hint}")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)
