@@ -66,7 +66,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """The taxi pipeline for the open-source backend."""
     return _main(
         tmp_path_factory.mktemp("compiled"),
-        *["--train-steps", "11", "--pruning-steps", "70", "--target-sparsity", "0.75", "--min-auc", "0.7"],
+        *["--train-steps", "11", "--pruning-steps", "70", "--hparams", "target_sparsity=0.75", "--min-metric", "0.7"],
         *["--cpu-request", "500m", "--cpu-limit", "2", "--memory-request", "2Gi", "--memory-limit", "4Gi"],
         *["--accelerator", "nvidia.com/gpu=2", "--node-selector", "pool=gpu", "--node-selector", "zone=a"],
     )
@@ -105,7 +105,7 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
     defaults = {name: of_input.default for name, of_input in inputs.items()}
     assert defaults.pop("data_root") == "gs://bucket/data"
     expected = PipelineConfig(
-        pipeline_root="x", data_root="x", serving_dir="x", pruning_steps=70, target_sparsity=0.75
+        pipeline_root="x", data_root="x", serving_dir="x", pruning_steps=70, pruning={"target_sparsity": 0.75}
     ).hparams
     assert PruningHParams.parse(defaults.pop("hparams")) == expected
     protos = {name: json.loads(value) for name, value in defaults.items()}
@@ -117,6 +117,52 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
         "eval_args": {"num_steps": 20},
         "push_destination": {"filesystem": {"base_directory": "gs://bucket/root/serving"}},
     }
+
+
+def test_own_data_are_compiled_from_the_settings_of_a_file(tmp_path: pathlib.Path) -> None:
+    settings = tmp_path / "houses.yaml"
+    settings.write_text(
+        """\
+module_path: houses
+label_key: price
+preprocessing_signature: ''
+data_format: tfrecord
+metric: MeanSquaredError
+metric_direction: lower
+max_metric_drop: 20
+train_steps: 5
+pruning_steps: 60
+pruning: {target_sparsity: 0.5, exclude: [head]}
+""",
+        encoding="utf-8",
+    )
+    compiled = _main(tmp_path, "--config", str(settings), "--train-steps", "7", "--hparams", "target_sparsity=0.75")
+    assert compiled.spec["pipelineInfo"]["name"] == "houses-pruning"
+    assert set(compiled.tasks) == COMPONENTS - {"CsvExampleGen"} | {"ImportExampleGen"}
+    assert compiled.parameter("ImportExampleGen", "input_base") == {"componentInputParameter": "data_root"}
+    assert "lifecycle" not in compiled.container("ImportExampleGen")
+    assert compiled.parameter("Trainer", "run_fn") == {"runtimeValue": {"constant": "houses.run_fn"}}
+    parameters = compiled.spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameter["defaultValue"] for name, parameter in parameters.items()}
+    assert json.loads(defaults["train_args"]) == {"num_steps": 7}
+    hparams = PruningHParams.for_steps(60, target_sparsity=0.75, exclude=["head"])
+    assert PruningHParams.parse(defaults["hparams"]) == hparams
+    (model,) = json.loads(defaults["eval_config"])["model_specs"]
+    assert model == {"signature_name": "serving_default", "label_key": "price"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("chicago_taxi_pruning", "chicago-taxi-pruning"), ("My Houses (2)", "my-houses-2")]
+)
+def test_name_for_kubeflow(name: str, expected: str) -> None:
+    assert kubeflow_runner.kubeflow_name(name) == expected
+
+
+def test_name_without_anything_for_kubeflow_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="pipeline_name must have a letter from a to z or a digit for Kubeflow, got '__'"
+    ):
+        kubeflow_runner.kubeflow_name("__")
 
 
 def test_docs_submit_with_parameters_that_the_file_has(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +327,7 @@ def test_condition_is_compiled_and_decided_by_the_blessing(tmp_path: pathlib.Pat
     [
         (["--output", "pipeline.json"], "The output must end in .yaml, which kfp loads, got 'pipeline.json'."),
         (["--image", ""], "image is empty: name the image that holds this package."),
-        (["--target-sparsity", "1"], "target_sparsity must be in [0, 1), got 1.0."),
+        (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
         (["--memory-limit", "4"], "memory_limit must be a positive amount of memory such as '4Gi' or '512M', got '4'."),
         (["--accelerator", "gpu"], "--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got 'gpu'."),
         (["--node-selector", "pool"], "--node-selector must be LABEL=VALUE, got 'pool'."),
