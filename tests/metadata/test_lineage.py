@@ -243,3 +243,41 @@ def test_unfinished_output_is_a_result(builder: StoreBuilder) -> None:
 def test_unknown_id_is_refused(taxi: StoreBuilder) -> None:
     with pytest.raises(StoreError, match=r"there is no artifact 99; the nearest ids are 13, 14\."):
         _lineage(taxi, 99)
+
+
+def test_chosen_model_stands_under_the_candidate_it_was_chosen_from(builder: StoreBuilder) -> None:
+    builder.run("sweep", "run1")
+    dense = builder.execute("Trainer", outputs={"model": "Model"})["model"]
+    inputs = {}
+    for name in ("s50", "s90", "s95"):
+        pruned = builder.execute("PruningTrainer", {"base_model": dense}, {"model": "Model"})["model"]
+        evaluated = {"model": pruned, "baseline_model": dense}
+        inputs[f"model_{name}"] = pruned
+        inputs[f"evaluation_{name}"] = builder.execute("Evaluator", evaluated, {"evaluation": "ModelEvaluation"})[
+            "evaluation"
+        ]
+    outputs = {"model": "Model", "blessing": "ModelBlessing"}
+    custom = {key: {"candidate": "s90"} for key in outputs}
+    selected = builder.execute("SparsitySelector", inputs, outputs, custom=custom)
+    pushed = {"model": selected["model"], "model_blessing": selected["blessing"]}
+    builder.execute("Pusher", pushed, {"pushed_model": "PushedModel"})
+    assert _outline(_lineage(builder, selected["model"])) == [
+        "Model 1",
+        "  Model 2",
+        "    ModelEvaluation 3",
+        "  Model 4",
+        "    ModelEvaluation 5",
+        "    Model 8 *",
+        "      PushedModel 10",
+        "  Model 6",
+        "    ModelEvaluation 7",
+    ]
+    # Of a candidate that was not chosen the choice is a result too.
+    assert _outline(_lineage(builder, inputs["model_s50"])) == [
+        "Model 1",
+        "  Model 2 *",
+        "    ModelEvaluation 3",
+        "      Model 8",
+        "        PushedModel 10",
+        "      ModelBlessing 9",
+    ]
