@@ -30,7 +30,7 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines import local_runner
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.modules import taxi
-from tfx_pruning.pipelines.pipeline import LABEL, SERVING_SIGNATURE, TRANSFORM_SIGNATURE, create_pipeline
+from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pruning_trainer.executor import Executor as PruningTrainerExecutor
 
 _ALLOWED_DROP = 0.005
@@ -66,7 +66,7 @@ def main() -> int:
         [
             f"{'pass' if passed else 'FAIL'}: the mean of the pruned models was to be at most {_ALLOWED_DROP} below "
             f"that of the dense ones; it is {drop.mean():.4f} below.",
-            f"Pruned by {config.prune_option}, {config.hparams.allocation} allocation; sparsity delivered: "
+            f"Pruned by {config.hparams.prune_option}, {config.hparams.allocation} allocation; sparsity delivered: "
             f"{sparsity.min():.4%} to {sparsity.max():.4%}.",
             f"{config.train_steps} steps dense, then {config.pruning_steps} that prune, batches of {taxi.BATCH_SIZE}.",
         ],
@@ -110,7 +110,7 @@ def _aucs(config: PipelineConfig, inputs: dict[str, list[tfx.dsl.Artifact]], see
     dense = _trained(trainer_executor.GenericExecutor(), config, inputs, config.train_steps, seed)
     inputs["base_model"] = [dense]
     pruned = _trained(PruningTrainerExecutor(), config, inputs, config.pruning_steps, seed)
-    aucs = [_auc(model, raw) for model in (dense, pruned)]
+    aucs = [_auc(config, model, raw) for model in (dense, pruned)]
     sparsity = pruned.get_float_custom_property(properties.SPARSITY)
     print(f"seed {seed}: dense {aucs[0]:.4f}, pruned {aucs[1]:.4f} at {sparsity:.4%}", file=sys.stderr, flush=True)
     return *aucs, sparsity
@@ -136,12 +136,12 @@ def _trained(
     return model
 
 
-def _auc(model: tfx.dsl.Artifact, raw: list[tfx.dsl.Artifact]) -> float:
+def _auc(config: PipelineConfig, model: tfx.dsl.Artifact, raw: list[tfx.dsl.Artifact]) -> float:
     signatures = tf.saved_model.load(f"{model.uri}/Format-Serving").signatures
     labels, scores = [], []
     for examples in _eval_batches(raw):
-        labels.append(signatures[TRANSFORM_SIGNATURE](examples=examples)[LABEL].numpy())
-        scores.append(signatures[SERVING_SIGNATURE](examples=examples)["outputs"].numpy())
+        labels.append(signatures[config.preprocessing_signature](examples=examples)[config.label_key].numpy())
+        scores.append(signatures[config.serving_signature](examples=examples)["outputs"].numpy())
     return float(sklearn.metrics.roc_auc_score(np.concatenate(labels), np.concatenate(scores)))
 
 

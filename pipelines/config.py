@@ -1,39 +1,69 @@
-"""PipelineConfig: all that the Chicago taxi pipeline can be told."""
+"""PipelineConfig: all that a pruning pipeline can be told."""
 
 import dataclasses
+import difflib
+import math
 import numbers
+import os
 import pathlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.config_file import read_mapping
 
 TAXI_MODULE_FILE = str(pathlib.Path(__file__).with_name("modules") / "taxi.py")
+TAXI_MODULE_PATH = "tfx_pruning.pipelines.modules.taxi"
+DATA_FORMATS = ("csv", "tfrecord")
+DIRECTIONS = ("higher", "lower")
+
+# A path in a configuration file is one beside the file.
+_PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
+_MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
+# Metrics that say how wrong a model is, by the names that TFMA and Keras give them.
+_OF_MISTAKES = re.compile(
+    r"(Error|Loss|Cross[eE]ntropy|Hinge|KLDivergence|LogCosh|Poisson|False(Posi|Nega)tives|Brier.*)$"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class PipelineConfig:
     """Configuration of `create_pipeline`. Refused at construction when wrong.
 
+    The defaults are those of the taxi example that the package ships.
+
     Attributes:
         pipeline_root: Where the components write their artifacts; a path or a URI that TFX can write to.
-        data_root: Folder of the CSV files.
+        data_root: Folder of the data files.
         serving_dir: Where Pusher puts the models that the Evaluator blessed.
         pipeline_name: Name of the pipeline in ML Metadata.
+        data_format: What the files are: 'csv', with a header each, or 'tfrecord', TFRecords of tf.Examples, gzipped or
+            not.
         module_file: Python file with `preprocessing_fn` and `run_fn`, used by Transform, Trainer and PruningTrainer.
         module_path: Dotted path of an installed module with these functions, used in place of `module_file` if it is
             not empty. An image that holds the module needs no wheel built of its file.
+        label_key: Name of the label, as the Evaluator sees it: among the outputs of `preprocessing_signature`, or,
+            without one, in the raw examples.
+        serving_signature: Signature of the model whose answers the Evaluator measures; it takes serialized examples.
+        preprocessing_signature: Signature that makes the label of serialized examples; '' if the raw examples have it.
+        metric: Class of the metric that decides, of TFMA or Keras: 'AUC', 'MeanSquaredError',
+            'SparseCategoricalAccuracy'.
+        metric_direction: Whether 'higher' or 'lower' values of it are better.
+        min_metric: The least value of a metric of which higher is better with which a model is pushed; None for any.
+        max_metric: The largest value of a metric of which lower is better with which a model is pushed; None for any.
+        max_metric_drop: By how much, in the metric's own unit, it may be worse than that of the dense model.
+        further_metrics: Classes of metrics that are measured and decide nothing.
         train_steps: Optimizer steps of the dense training.
         pruning_steps: Optimizer steps of the training that prunes.
         eval_steps: Batches of the validation at the end of each training.
-        prune_option: Criterion, as in PruningHParams.
-        target_sparsity: Fraction of the weights to prune, in [0, 1).
-        min_auc: The least AUC with which a model is pushed, in [0, 1].
-        max_auc_drop: How far its AUC may be below that of the dense model, in [0, 1].
+        pruning: Fields of PruningHParams and their values; the others are those of `PruningHParams.for_steps`.
         warm_start: Whether the dense training starts from the model that was blessed last. It takes a Resolver, which
             not every runner has.
         enable_cache: Whether a component whose inputs have not changed since an earlier run is not run again.
 
     Raises:
-        ValueError: A value is out of range or empty.
+        ValueError: A value is out of range or empty, or two contradict each other.
         TypeError: A value is of the wrong type.
     """
 
@@ -41,46 +71,191 @@ class PipelineConfig:
     data_root: str
     serving_dir: str
     pipeline_name: str = "chicago_taxi_pruning"
+    data_format: str = "csv"
     module_file: str = TAXI_MODULE_FILE
     module_path: str = ""
+    label_key: str = "tips_xf"
+    serving_signature: str = "serving_default"
+    preprocessing_signature: str = "transform_features"
+    metric: str = "AUC"
+    metric_direction: str = "higher"
+    min_metric: float | None = 0.85
+    max_metric: float | None = None
+    max_metric_drop: float = 0.02
+    further_metrics: tuple[str, ...] = ("BinaryAccuracy",)
     train_steps: int = 400
     pruning_steps: int = 800
     eval_steps: int = 20
-    prune_option: str = "first_order_gradient"
-    target_sparsity: float = 0.9
-    min_auc: float = 0.85
-    max_auc_drop: float = 0.02
+    pruning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"target_sparsity": 0.9}, hash=False)
     warm_start: bool = True
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("pipeline_root", "data_root", "serving_dir", "pipeline_name", "module_file", "module_path"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}.")
-            if not value and name != "module_path":
-                raise ValueError(f"{name} must not be empty.")
-        for name in ("train_steps", "pruning_steps", "eval_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        for name in ("min_auc", "max_auc_drop"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {value}.")
-        for name in ("warm_start", "enable_cache"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise TypeError(f"{name} must be True or False, got {value!r}.")
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _CHECKS[field.type](field.name, getattr(self, field.name)))
+        for name, choices in (("data_format", DATA_FORMATS), ("metric_direction", DIRECTIONS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
+        self._check_thresholds()
         _ = self.hparams
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "PipelineConfig":
+        """Builds from field names and values, of which some may come from a file.
+
+        What belongs to the taxi example alone is no default for other tasks: with a module of one's own the label must
+        be named, the pipeline has the module's name, and there are no `further_metrics`; with a module or a metric of
+        one's own there is no `min_metric`.
+
+        Args:
+            values: Fields and their values.
+
+        Raises:
+            ValueError: A name is not that of a field, a field that must be given is not, or a value is refused.
+            TypeError: A value is of the wrong type.
+        """
+        _refuse_unknown(values)
+        given = dict(values)
+        module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
+        of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
+        if of_user:
+            if "label_key" not in given:
+                raise ValueError(
+                    f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
+                    "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
+                )
+            name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
+            given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
+        if of_user or "metric" in given:
+            given.setdefault("min_metric", None)
+        for name in ("pipeline_root", "data_root", "serving_dir"):
+            if name not in given:
+                raise ValueError(f"{name} is missing: it has no default.")
+        return cls(**given)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> "PipelineConfig":
+        """Reads a YAML or JSON file with the names of fields as keys, as `from_values` takes them.
+
+        Args:
+            path: The file. Relative paths in it are relative to its folder.
+            overrides: Fields that have other values than in the file, or that are not in it.
+
+        Raises:
+            ValueError: The file is no YAML or JSON of that form, or a value is refused.
+            TypeError: A value is of the wrong type.
+            OSError: The file cannot be read.
+        """
+        return cls.from_values({**cls.file_values(path), **(overrides or {})})
+
+    @classmethod
+    def file_values(cls, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """What a file says, its paths made absolute; `from_values` takes it.
+
+        Raises:
+            ValueError: The file is no YAML or JSON of that form, or has a key that is no field's name.
+            OSError: The file cannot be read.
+        """
+        values = read_mapping(path)
+        try:
+            _refuse_unknown(values)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
+        folder = pathlib.Path(path).absolute().parent
+        for name in _PATHS:
+            if isinstance(values.get(name), str) and values[name] and "://" not in values[name]:
+                values[name] = os.path.normpath(folder / values[name])
+        return values
 
     @property
     def hparams(self) -> PruningHParams:
         """Pruning hyperparameters, the ramp fitted to `pruning_steps`."""
-        return PruningHParams.for_steps(
-            self.pruning_steps, prune_option=self.prune_option, target_sparsity=self.target_sparsity
+        return PruningHParams.for_steps(self.pruning_steps, **self.pruning)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether higher values of the metric are better."""
+        return self.metric_direction == "higher"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Classes of all metrics, that which decides first, each once."""
+        return tuple(dict.fromkeys([self.metric, *self.further_metrics]))
+
+    def _check_thresholds(self) -> None:
+        if self.higher_is_better and _OF_MISTAKES.search(self.metric):
+            raise ValueError(f"Lower values of {self.metric} are better: set metric_direction to 'lower'.")
+        bound, other = ("min_metric", "max_metric") if self.higher_is_better else ("max_metric", "min_metric")
+        if getattr(self, other) is not None:
+            raise ValueError(
+                f"{other}={getattr(self, other)} is no bound for {self.metric}, of which {self.metric_direction} "
+                f"values are better: leave it out or set {bound}."
+            )
+        if self.max_metric_drop < 0:
+            raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}.")
+    if not value and name not in _MAY_BE_EMPTY:
+        raise ValueError(f"{name} must not be empty.")
+    return value
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of strings, got {value!r} of type {type(value).__name__}.")
+    return tuple(_text(name, item) for item in value)
+
+
+def _steps(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    return float(value)
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return value
+
+
+def _fields(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping from fields of PruningHParams to values, got {value!r} of type "
+            f"{type(value).__name__}."
         )
+    return {str(field): of_field for field, of_field in value.items()}
+
+
+_CHECKS: dict[Any, Callable[[str, Any], Any]] = {
+    str: _text,
+    int: _steps,
+    float: _number,
+    bool: _switch,
+    float | None: lambda name, value: None if value is None else _number(name, value),
+    tuple[str, ...]: _texts,
+    Mapping[str, Any]: _fields,
+}
+
+
+def _refuse_unknown(names: Iterable[Any]) -> None:
+    """Raises ValueError if one of the names is not that of a field."""
+    known = [field.name for field in dataclasses.fields(PipelineConfig)]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
+            raise ValueError(f"Unknown setting {name!r}. {hint}")

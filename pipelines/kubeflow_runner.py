@@ -1,10 +1,12 @@
-"""Compiles the Chicago taxi pipeline for Kubeflow: `python -m tfx_pruning.pipelines.kubeflow_runner --help`.
+"""Compiles a pruning pipeline for Kubeflow: `python -m tfx_pruning.pipelines.kubeflow_runner --help`.
 
 What it writes is a pipeline of KFP v2, which `kfp.Client` and the console take. Nothing runs.
 """
 
 import argparse
+import dataclasses
 import pathlib
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,21 +19,20 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 
-from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_resources import TaskResources, cores, gigabytes
 from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
 EXIT_FAILED = 1
-TAXI_MODULE = "tfx_pruning.pipelines.modules.taxi"
 TRAINING = ("Trainer", "PruningTrainer")
 
 _COMMAND = ["python", "-m", "tfx_pruning.pipelines.kubeflow_entrypoint"]
 _KUBERNETES = "kubernetes"
 _DESCRIPTION = "Train, prune, strip, evaluate and push a model."
-_DEFAULTS = {name: field.default for name, field in PipelineConfig.__dataclass_fields__.items()}
-_PIPELINE_NAME = "chicago-taxi-pruning"
+_FIELDS = {field.name for field in dataclasses.fields(PipelineConfig)}
 
 
 def compile_pipeline(
@@ -78,8 +79,13 @@ def compile_pipeline(
     _write(spec, _platform_spec(spec, resources), output)
 
 
+def kubeflow_name(pipeline_name: str) -> str:
+    """The name as Kubeflow takes it: 'chicago_taxi_pruning' is 'chicago-taxi-pruning'."""
+    return re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles the taxi pipeline.
+    """Compiles the pipeline of a configuration file or of flags.
 
     Args:
         argv: Command line arguments; None for those of the process.
@@ -103,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(node, BaseComponent)
         }
         compile_pipeline(pipeline, arguments.output, arguments.image, Backend.of(arguments.backend), resources)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    print(f"{arguments.pipeline_name}: {arguments.output}")
+    print(f"{pipeline.pipeline_info.pipeline_name}: {arguments.output}")
     return 0
 
 
@@ -226,52 +232,59 @@ def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> 
 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
-    return PipelineConfig(
-        pipeline_root=arguments.pipeline_root,
-        data_root=arguments.data_root,
-        serving_dir=arguments.serving_dir or f"{arguments.pipeline_root.rstrip('/')}/serving",
-        pipeline_name=arguments.pipeline_name,
-        module_path=arguments.module,
-        train_steps=arguments.train_steps,
-        pruning_steps=arguments.pruning_steps,
-        prune_option=arguments.prune_option,
-        target_sparsity=arguments.target_sparsity,
-        min_auc=arguments.min_auc,
-        max_auc_drop=arguments.max_auc_drop,
-        warm_start=Backend.of(arguments.backend) is Backend.VERTEX,
-        enable_cache=not arguments.no_cache,
-    )
+    values = PipelineConfig.file_values(arguments.config) if arguments.config else {}
+    # Those that a flag is named after, and was given.
+    values |= {name: value for name, value in vars(arguments).items() if name in _FIELDS and value is not None}
+    if arguments.hparams is not None:
+        values["pruning"] = PruningHParams.fields_of(arguments.hparams)
+    if arguments.no_cache:
+        values["enable_cache"] = False
+    if not (values.get("module_path") or values.get("module_file")):
+        values["module_path"] = TAXI_MODULE_PATH
+    values.setdefault("serving_dir", f"{str(values.get('pipeline_root')).rstrip('/')}/serving")
+    config = PipelineConfig.from_values(values | {"warm_start": Backend.of(arguments.backend) is Backend.VERTEX})
+    return dataclasses.replace(config, pipeline_name=kubeflow_name(config.pipeline_name))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tfx_pruning.pipelines.kubeflow_runner",
-        description="Compiles the pipeline of Chicago taxi tips for Kubeflow Pipelines (KFP v2).",
+        description="Compiles the pipeline of a configuration file, or of the taxi example, for Kubeflow Pipelines "
+        "(KFP v2).",
         epilog="Data, steps, hyperparameters, thresholds and the place to push to are defaults, which every run may "
         "set anew by the parameters data_root, train_args, pruning_args, eval_args, hparams, eval_config and "
-        f"push_destination. Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "push_destination. Flags have precedence over the file. "
+        f"Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
     )
     add = parser.add_argument
     add("--output", required=True, help="file to write, .yaml")
     add("--image", required=True, help="image of every task, with this package in it")
-    add("--pipeline-root", required=True, help="where runs write their artifacts: a URI that tasks can write to")
-    add("--data-root", required=True, help="folder of the CSV files, as tasks see it")
+    add("--config", help="YAML or JSON file with fields of PipelineConfig")
+    add("--pipeline-root", help="where runs write their artifacts: a URI that tasks can write to")
+    add("--data-root", help="folder of the data, as tasks see it")
+    add("--data-format", choices=DATA_FORMATS, help="what is in it (default: csv)")
     add("--serving-dir", help="where models are pushed to (default: PIPELINE_ROOT/serving)")
     add(
         "--backend",
         choices=[one.value for one in Backend],
         default=Backend.KUBEFLOW.value,
-        help="open-source Kubeflow Pipelines, or Vertex AI",
+        help="open-source Kubeflow Pipelines, or Vertex AI (default: %(default)s)",
     )
-    add("--pipeline-name", default=_PIPELINE_NAME, help="name of the pipeline")
-    add("--module", default=TAXI_MODULE, help="module in the image with preprocessing_fn and run_fn")
-    add("--train-steps", type=int, default=_DEFAULTS["train_steps"], help="steps of dense training")
-    add("--pruning-steps", type=int, default=_DEFAULTS["pruning_steps"], help="steps while pruning")
-    add("--prune-option", default=_DEFAULTS["prune_option"], help="criterion")
-    add("--target-sparsity", type=float, default=_DEFAULTS["target_sparsity"], help="fraction of weights to prune")
-    add("--min-auc", type=float, default=_DEFAULTS["min_auc"], help="least AUC to be pushed with")
-    add("--max-auc-drop", type=float, default=_DEFAULTS["max_auc_drop"], help="most that AUC may be below dense")
+    add("--pipeline-name", help="name of the pipeline (default: of the module, chicago-taxi-pruning of the example's)")
+    add(
+        "--module",
+        dest="module_path",
+        help=f"module in the image with preprocessing_fn and run_fn (default: {TAXI_MODULE_PATH})",
+    )
+    add("--label-key", help="label, as the evaluator sees it")
+    add("--metric", help="class of the metric that decides (default: AUC)")
+    add("--metric-direction", choices=DIRECTIONS, help="which values of it are better (default: higher)")
+    add("--min-metric", type=float, help="least value of it to be pushed with")
+    add("--max-metric", type=float, help="largest value, if lower ones are better")
+    add("--max-metric-drop", type=float, help="most that it may be worse than the dense model's")
+    add("--train-steps", type=int, help="steps of dense training")
+    add("--pruning-steps", type=int, help="steps while pruning")
+    add("--hparams", help="fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform")
     add("--cpu-request", default="", help="cores that each task is promised, such as 2 or 500m")
     add("--cpu-limit", default="", help="cores that each task may take")
     add("--memory-request", default="", help="memory that each task is promised, such as 4Gi")

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
 
 if TYPE_CHECKING:
@@ -116,13 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-root", help="folder of the CSV files (default: those that tfx ships)")
     parser.add_argument("--train-steps", type=int, default=_DEFAULTS["train_steps"], help="steps of dense training")
     parser.add_argument("--pruning-steps", type=int, default=_DEFAULTS["pruning_steps"], help="steps while pruning")
-    parser.add_argument("--prune-option", default=_DEFAULTS["prune_option"], help="criterion")
+    parser.add_argument("--hparams", default="target_sparsity=0.9", help="fields of PruningHParams")
+    parser.add_argument("--min-metric", type=float, default=_DEFAULTS["min_metric"], help="least AUC to be pushed with")
     parser.add_argument(
-        "--target-sparsity", type=float, default=_DEFAULTS["target_sparsity"], help="fraction of weights to prune"
-    )
-    parser.add_argument("--min-auc", type=float, default=_DEFAULTS["min_auc"], help="least AUC to be pushed with")
-    parser.add_argument(
-        "--max-auc-drop", type=float, default=_DEFAULTS["max_auc_drop"], help="most that AUC may be below dense"
+        "--max-metric-drop", type=float, default=_DEFAULTS["max_metric_drop"], help="most that it may be below dense"
     )
     parser.add_argument("--no-cache", action="store_true", help="run components whose inputs have not changed too")
     return parser
@@ -135,10 +133,9 @@ def _config(root: pathlib.Path, arguments: argparse.Namespace) -> PipelineConfig
         serving_dir=str(root / "serving"),
         train_steps=arguments.train_steps,
         pruning_steps=arguments.pruning_steps,
-        prune_option=arguments.prune_option,
-        target_sparsity=arguments.target_sparsity,
-        min_auc=arguments.min_auc,
-        max_auc_drop=arguments.max_auc_drop,
+        pruning=PruningHParams.fields_of(arguments.hparams),
+        min_metric=arguments.min_metric,
+        max_metric_drop=arguments.max_metric_drop,
         enable_cache=not arguments.no_cache,
     )
 

@@ -10,7 +10,8 @@ from tfx import v1 as tfx
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.pipeline import create_pipeline, eval_config
+from tfx_pruning.pipelines.evaluation import eval_config
+from tfx_pruning.pipelines.pipeline import create_pipeline
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

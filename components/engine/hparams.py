@@ -154,7 +154,7 @@ class PruningHParams:
         hparams_checks.check(self)
 
     @classmethod
-    def for_steps(cls, num_steps: int, **fields: Any) -> "PruningHParams":
+    def for_steps(cls, num_steps: int, /, **fields: Any) -> "PruningHParams":
         """Hyperparameters for a training of `num_steps` optimizer steps, with the defaults that were measured best.
 
         The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, a hundredth of the steps apart;
@@ -170,6 +170,7 @@ class PruningHParams:
         Raises:
             ValueError: `num_steps` is below 2, or a field is refused.
         """
+        _refuse_unknown(fields)
         num_steps = _typed("num_steps", int, num_steps)
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
@@ -210,12 +211,21 @@ class PruningHParams:
             ValueError: The string is not of that form, names an unknown field or names one twice.
             TypeError: It is no string.
         """
+        return cls(**cls.fields_of(string))
+
+    @classmethod
+    def fields_of(cls, string: str) -> dict[str, Any]:
+        """The fields that a string of the form that `parse` reads names, and their values: `for_steps` takes them.
+
+        Raises:
+            ValueError: The string is not of that form, names an unknown field or names one twice.
+            TypeError: It is no string.
+        """
         if not isinstance(string, str):
             raise TypeError(f"PruningHParams.parse reads a string, got {string!r} of type {type(string).__name__}.")
-        values = {}
-        for name, text in hparams_string.split(string):
-            values[name] = hparams_string.value_of(name, text, _field_types().get(name, str))
-        return cls.from_dict(values)
+        known, assignments = _field_types(), list(hparams_string.split(string))
+        _refuse_unknown(name for name, _ in assignments)
+        return {name: hparams_string.value_of(name, text, known[name]) for name, text in assignments}
 
     def to_string(self) -> str:
         """All fields in the form that `parse` reads."""
@@ -249,12 +259,7 @@ class PruningHParams:
         Raises:
             ValueError: A name is not that of a field.
         """
-        known = _field_types()
-        for name in values:
-            if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join(known)}."
-                raise ValueError(f"Unknown pruning hyperparameter {name!r}. {hint}")
+        _refuse_unknown(values)
         return cls(**values)
 
     @property
@@ -321,6 +326,15 @@ class PruningHParams:
 
 def _field_types() -> dict[str, Any]:
     return {field.name: field.type for field in dataclasses.fields(PruningHParams)}
+
+
+def _refuse_unknown(names: Iterable[Any]) -> None:
+    known = _field_types()
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join(known)}."
+            raise ValueError(f"Unknown pruning hyperparameter {name!r}. {hint}")
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:

@@ -176,7 +176,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: pathlib.Path) -> Run:
     path, serving = root / "pipeline.yaml", root / "pushed"
     compiled = kubeflow_runner.main(
         ["--output", str(path), "--image", "none", "--pipeline-root", "gs://none/root", "--data-root", "gs://none/data"]
-        + ["--pipeline-name", "taxi", "--train-steps", "9999", "--min-auc", "0.5", "--max-auc-drop", "0.5"]
+        + ["--pipeline-name", "taxi", "--train-steps", "9999", "--min-metric", "0.5", "--max-metric-drop", "0.5"]
     )
     assert compiled == 0
     hparams = PruningHParams.for_steps(60, prune_option="second_order_gradient", target_sparsity=TARGET_SPARSITY)

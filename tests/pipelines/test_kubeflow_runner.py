@@ -66,7 +66,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """The taxi pipeline for the open-source backend."""
     return _main(
         tmp_path_factory.mktemp("compiled"),
-        *["--train-steps", "11", "--pruning-steps", "70", "--target-sparsity", "0.75", "--min-auc", "0.7"],
+        *["--train-steps", "11", "--pruning-steps", "70", "--hparams", "target_sparsity=0.75", "--min-metric", "0.7"],
         *["--cpu-request", "500m", "--cpu-limit", "2", "--memory-request", "2Gi", "--memory-limit", "4Gi"],
         *["--accelerator", "nvidia.com/gpu=2", "--node-selector", "pool=gpu", "--node-selector", "zone=a"],
     )
@@ -105,7 +105,7 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
     defaults = {name: of_input.default for name, of_input in inputs.items()}
     assert defaults.pop("data_root") == "gs://bucket/data"
     expected = PipelineConfig(
-        pipeline_root="x", data_root="x", serving_dir="x", pruning_steps=70, target_sparsity=0.75
+        pipeline_root="x", data_root="x", serving_dir="x", pruning_steps=70, pruning={"target_sparsity": 0.75}
     ).hparams
     assert PruningHParams.parse(defaults.pop("hparams")) == expected
     protos = {name: json.loads(value) for name, value in defaults.items()}
@@ -281,7 +281,7 @@ def test_condition_is_compiled_and_decided_by_the_blessing(tmp_path: pathlib.Pat
     [
         (["--output", "pipeline.json"], "The output must end in .yaml, which kfp loads, got 'pipeline.json'."),
         (["--image", ""], "image is empty: name the image that holds this package."),
-        (["--target-sparsity", "1"], "target_sparsity must be in [0, 1), got 1.0."),
+        (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
         (["--memory-limit", "4"], "memory_limit must be a positive amount of memory such as '4Gi' or '512M', got '4'."),
         (["--accelerator", "gpu"], "--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got 'gpu'."),
         (["--node-selector", "pool"], "--node-selector must be LABEL=VALUE, got 'pool'."),

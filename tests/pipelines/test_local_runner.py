@@ -43,9 +43,9 @@ TARGET_SPARSITY = 0.9
     ("arguments", "message"),
     [
         (["--data-root", "nowhere"], "error: no .csv file in nowhere: name the folder of the data with --data-root."),
-        (["--target-sparsity", "1"], "error: target_sparsity must be in [0, 1), got 1.0."),
+        (["--hparams", "target_sparsity=1"], "error: target_sparsity must be in [0, 1), got 1.0."),
         (["--train-steps", "0"], "error: train_steps must be at least 1, got 0."),
-        (["--min-auc", "90"], "error: min_auc must be in [0, 1], got 90.0."),
+        (["--max-metric-drop", "-1"], "error: max_metric_drop must not be negative, got -1.0."),
     ],
 )
 def test_wrong_argument_is_refused_before_anything_is_written(
@@ -143,7 +143,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def refused(first: Run) -> Run:
     """A second run over the same folder, with a threshold that no model reaches."""
-    return _run(first.root, "--min-auc", "1")
+    return _run(first.root, "--min-metric", "1")
 
 
 @pytest.fixture(scope="module")

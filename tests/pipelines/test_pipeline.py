@@ -7,7 +7,8 @@ from tfx.dsl.components.base.base_node import BaseNode
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.pipeline import create_pipeline, eval_config
+from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, runtime_parameter
+from tfx_pruning.pipelines.pipeline import create_pipeline
 
 CONFIG = PipelineConfig(
     pipeline_root="artifacts", data_root="data", serving_dir="serving", train_steps=11, pruning_steps=70, eval_steps=5
@@ -96,15 +97,32 @@ def test_module_path_names_the_functions_of_an_installed_module() -> None:
         assert nodes[node].exec_properties.get("module_file") is None
 
 
-def test_thresholds_come_from_the_config() -> None:
-    config = PipelineConfig(
-        pipeline_root="artifacts", data_root="data", serving_dir="serving", min_auc=0.7, max_auc_drop=0.125
-    )
-    (metrics,) = eval_config(config).metrics_specs
-    thresholds = {metric.class_name: metric.threshold for metric in metrics.metrics}
-    assert thresholds["AUC"].value_threshold.lower_bound.value == 0.7
-    assert thresholds["AUC"].change_threshold.absolute.value == -0.125
-    assert not thresholds["BinaryAccuracy"].HasField("value_threshold")
+def test_tfrecords_are_imported() -> None:
+    nodes = {node.id: node for node in create_pipeline(dataclasses.replace(CONFIG, data_format="tfrecord")).components}
+    assert "CsvExampleGen" not in nodes
+    assert nodes["ImportExampleGen"].exec_properties["input_base"] == "data"
+    assert _producer(nodes["Stripper"], "examples") == ("ImportExampleGen", "examples")
+    assert _producer(nodes["Evaluator"], "examples") == ("ImportExampleGen", "examples")
+
+
+def test_candidates_share_the_dense_nodes_and_have_ids_and_parameters_of_their_own() -> None:
+    dense = DenseNodes.of(CONFIG, runtime_parameter)
+    candidates = {
+        name: CandidateNodes.of(CONFIG, dense, f"target_sparsity={sparsity}", name, runtime_parameter)
+        for name, sparsity in (("a", 0.5), ("b", 0.75))
+    }
+    for name, candidate in candidates.items():
+        kinds = ("PruningTrainer", "Stripper", "Evaluator")
+        assert [node.id for node in candidate.components] == [f"{kind}.{name}" for kind in kinds]
+        assert candidate.pruning_trainer.inputs["base_model"] is dense.trainer.outputs["model"]
+        assert candidate.stripper.inputs["trained_model"] is candidate.pruning_trainer.outputs["model"]
+        assert candidate.evaluator.inputs["model"] is candidate.stripper.outputs["model"]
+        assert candidate.evaluator.inputs["baseline_model"] is dense.trainer.outputs["model"]
+    hparams = {name: each.pruning_trainer.exec_properties["hparams"] for name, each in candidates.items()}
+    assert {name: (each.name, each.default) for name, each in hparams.items()} == {
+        "a": ("hparams_a", "target_sparsity=0.5"),
+        "b": ("hparams_b", "target_sparsity=0.75"),
+    }
 
 
 def test_root_and_cache_come_from_the_config() -> None:

@@ -1,0 +1,70 @@
+"""What the Evaluator of a pipeline measures, and when it blesses."""
+
+import difflib
+import json
+import re
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types
+from tensorflow_model_analysis.utils.keras_lib import tf_keras
+
+from tfx_pruning.pipelines.config import PipelineConfig
+
+EXAMPLE_COUNT = "ExampleCount"
+
+
+def metric_key(metric: str) -> str:
+    """The name of a metric in the Evaluator's output: 'MeanSquaredError' is 'mean_squared_error', as Keras names it."""
+    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", metric)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
+
+
+def eval_config(config: PipelineConfig) -> tfma.EvalConfig:
+    """Measures all of `config.metrics`; blesses by `metric` alone.
+
+    It must be within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than that of the dense model.
+
+    Raises:
+        ValueError: A metric is known neither to TFMA nor to Keras.
+    """
+    for name in config.metrics:
+        _refuse_unknown(name)
+    specs = [
+        tfma.MetricConfig(class_name=name, config=json.dumps({"name": metric_key(name)})) for name in config.metrics
+    ]
+    specs[0].threshold.CopyFrom(_threshold(config))
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name=config.serving_signature,
+                preprocessing_function_names=[config.preprocessing_signature] * bool(config.preprocessing_signature),
+                label_key=config.label_key,
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec()],
+        metrics_specs=[tfma.MetricsSpec(metrics=[*specs, tfma.MetricConfig(class_name=EXAMPLE_COUNT)])],
+    )
+
+
+def _refuse_unknown(metric: str) -> None:
+    of_keras = [name for name, kind in vars(tf_keras.metrics).items() if isinstance(kind, type)]
+    known = sorted({*metric_types.registered_metrics(), *of_keras})
+    if metric not in known:
+        close = difflib.get_close_matches(metric, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
+        raise ValueError(f"There is no metric {metric!r} in TFMA or Keras. {hint}")
+
+
+def _threshold(config: PipelineConfig) -> tfma.MetricThreshold:
+    threshold = tfma.MetricThreshold()
+    if config.higher_is_better:
+        threshold.change_threshold.direction = tfma.MetricDirection.HIGHER_IS_BETTER
+        threshold.change_threshold.absolute.value = -config.max_metric_drop
+    else:
+        threshold.change_threshold.direction = tfma.MetricDirection.LOWER_IS_BETTER
+        threshold.change_threshold.absolute.value = config.max_metric_drop
+    if config.min_metric is not None:
+        threshold.value_threshold.lower_bound.value = config.min_metric
+    if config.max_metric is not None:
+        threshold.value_threshold.upper_bound.value = config.max_metric
+    return threshold

@@ -1,0 +1,192 @@
+"""The nodes that pruning pipelines are made of, in the groups that pipelines share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import json_format, message
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.proto import example_gen_pb2
+
+from tfx_pruning import PruningTrainer, Stripper
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.evaluation import eval_config
+
+# A value of an execution property by a name of its own: the value itself, or a RuntimeParameter with it as its default.
+Parameter = Callable[[str, str | message.Message], Any]
+
+
+def constant(name: str, value: str | message.Message) -> str | message.Message:
+    """The value itself."""
+    return value
+
+
+def runtime_parameter(name: str, value: str | message.Message) -> tfx.dsl.experimental.RuntimeParameter:
+    """A parameter of each run, with `value` as its default; what stands for a proto is its JSON."""
+    # On one line: KFP writes defaults into comments.
+    default = (
+        value
+        if isinstance(value, str)
+        else json_format.MessageToJson(value, preserving_proto_field_name=True, sort_keys=True, indent=None)
+    )
+    return tfx.dsl.experimental.RuntimeParameter(name=name, ptype=str, default=default)
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseNodes:
+    """The nodes from the data to the dense model.
+
+    Attributes:
+        example_gen: CsvExampleGen or ImportExampleGen.
+        schema_gen: The schema of the examples.
+        transform: Transform.
+        trainer: Trainer of the dense model.
+        components: All of them, and what else there is.
+    """
+
+    example_gen: BaseNode
+    schema_gen: BaseNode
+    transform: BaseNode
+    trainer: BaseNode
+    components: tuple[BaseNode, ...]
+
+    @classmethod
+    def of(cls, config: PipelineConfig, parameter: Parameter = constant) -> "DenseNodes":
+        """The nodes of a configuration.
+
+        The latest blessed model, if there is one and `config.warm_start` holds, is what the training starts from.
+
+        Args:
+            config: What to run and where.
+            parameter: `constant` or `runtime_parameter`, for `data_root`, `train_args` and `eval_args`.
+        """
+        example_gen = _example_gen(config, parameter)
+        examples = example_gen.outputs["examples"]
+        statistics_gen = tfx.components.StatisticsGen(examples=examples)
+        statistics = statistics_gen.outputs["statistics"]
+        # Without shapes every feature may be missing, in training and in a request to the served model.
+        schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=False)
+        schema = schema_gen.outputs["schema"]
+        example_validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+        transform = tfx.components.Transform(
+            examples=examples, schema=schema, disable_statistics=True, **_user_code(config, "preprocessing_fn")
+        )
+        components = [example_gen, statistics_gen, schema_gen, example_validator, transform]
+        blessed_model = None
+        if config.warm_start:
+            resolver = tfx.dsl.Resolver(
+                strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+                model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+                model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+            ).with_id("Resolver.latest_blessed_model")
+            blessed_model = resolver.outputs["model"]
+            components.append(resolver)
+        trainer = tfx.components.Trainer(
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema,
+            base_model=blessed_model,
+            train_args=parameter("train_args", tfx.proto.TrainArgs(num_steps=config.train_steps)),
+            eval_args=_eval_args(config, parameter),
+            **_user_code(config, "run_fn"),
+        )
+        return cls(example_gen, schema_gen, transform, trainer, (*components, trainer))
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateNodes:
+    """The nodes of one pruned model: trained, stripped, and measured against the dense one.
+
+    Attributes:
+        pruning_trainer: PruningTrainer.
+        stripper: Stripper.
+        evaluator: Evaluator of the stripped model.
+    """
+
+    pruning_trainer: BaseNode
+    stripper: BaseNode
+    evaluator: BaseNode
+
+    @classmethod
+    def of(
+        cls,
+        config: PipelineConfig,
+        dense: DenseNodes,
+        hparams: str | None = None,
+        suffix: str = "",
+        parameter: Parameter = constant,
+    ) -> "CandidateNodes":
+        """The nodes of a candidate.
+
+        Args:
+            config: What to run and where.
+            dense: The nodes that the candidate starts from.
+            hparams: Hyperparameters as PruningHParams writes them; None for those of `config`.
+            suffix: What tells the candidate from others: node ids are `PruningTrainer.SUFFIX` and so on, parameters
+                `hparams_SUFFIX`; '' where there is one only.
+            parameter: `constant` or `runtime_parameter`, for `pruning_args`, `eval_args`, `hparams` and `eval_config`,
+                of which the candidates share all but `hparams`.
+        """
+        examples = dense.example_gen.outputs["examples"]
+        pruning_trainer = PruningTrainer(
+            examples=dense.transform.outputs["transformed_examples"],
+            transform_graph=dense.transform.outputs["transform_graph"],
+            schema=dense.schema_gen.outputs["schema"],
+            base_model=dense.trainer.outputs["model"],
+            train_args=parameter("pruning_args", tfx.proto.TrainArgs(num_steps=config.pruning_steps)),
+            eval_args=_eval_args(config, parameter),
+            hparams=parameter(f"hparams_{suffix}" if suffix else "hparams", hparams or config.hparams.to_string()),
+            **_user_code(config, "run_fn"),
+        )
+        stripper = Stripper(model=pruning_trainer.outputs["model"], examples=examples)
+        evaluator = tfx.components.Evaluator(
+            examples=examples,
+            model=stripper.outputs["model"],
+            baseline_model=dense.trainer.outputs["model"],
+            eval_config=parameter("eval_config", eval_config(config)),
+        )
+        if suffix:
+            for node in (pruning_trainer, stripper, evaluator):
+                node.with_id(f"{node.id}.{suffix}")
+        return cls(pruning_trainer, stripper, evaluator)
+
+    @property
+    def components(self) -> tuple[BaseNode, ...]:
+        """All of them."""
+        return self.pruning_trainer, self.stripper, self.evaluator
+
+
+def pusher(
+    config: PipelineConfig,
+    model: tfx.types.BaseChannel,
+    model_blessing: tfx.types.BaseChannel,
+    parameter: Parameter = constant,
+) -> BaseNode:
+    """Pusher to `config.serving_dir` of a model that is blessed; with `runtime_parameter`, to `push_destination`."""
+    destination = tfx.proto.PushDestination(
+        filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.serving_dir)
+    )
+    return tfx.components.Pusher(
+        model=model, model_blessing=model_blessing, push_destination=parameter("push_destination", destination)
+    )
+
+
+def _example_gen(config: PipelineConfig, parameter: Parameter) -> BaseNode:
+    data_root = parameter("data_root", config.data_root)
+    if config.data_format == "csv":
+        # Whatever else is in the folder is no data.
+        csv_files = example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="single_split", pattern="*.csv")])
+        return tfx.components.CsvExampleGen(input_base=data_root, input_config=csv_files)
+    return tfx.components.ImportExampleGen(input_base=data_root)
+
+
+def _eval_args(config: PipelineConfig, parameter: Parameter) -> Any:
+    return parameter("eval_args", tfx.proto.EvalArgs(num_steps=config.eval_steps))
+
+
+def _user_code(config: PipelineConfig, function: str) -> dict[str, str]:
+    """The argument of a component that names the user's function."""
+    if config.module_path:
+        return {function: f"{config.module_path}.{function}"}
+    return {"module_file": config.module_file}
