@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from ..engine import hparams_string
 from ..sweep import LOWER, Sweep, SweepCandidate
-from .figures import ReportFigure, byte_count, percent
+from .figures import ReportFigure, Table, byte_count, percent
 from .plot import FIRST, MARK, SECOND, Plot
 
 _HEIGHT = 4.0  # inches; more than of other plots, for labels stand between the points
@@ -61,7 +61,7 @@ def pareto(sweep: Sweep) -> ReportFigure:
         f"{metric_text(dense.metric)}{bound}. "
         f"{f'Chosen is {sweep.chosen.name}.' if sweep.chosen else 'No candidate is good enough.'}"
     )
-    return ReportFigure(caption, plot.svg(caption), _table(sweep))
+    return ReportFigure(caption, plot.svg(caption), sweep_table(sweep))
 
 
 def short_percent(fraction: float) -> str:
@@ -81,7 +81,8 @@ def metric_text(value: float, sign: str = "-") -> str:
     return f"{value:{sign}.{'4f' if value == 0 or 0.0001 <= abs(value) < 10_000 else '5g'}}"
 
 
-def _table(sweep: Sweep) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def sweep_table(sweep: Sweep) -> Table:
+    """The dense model and all candidates, the least sparse first."""
     dense = sweep.baseline
     headings = ("model", "sparsity", sweep.goal.metric, "against dense", "stripped bytes", "gzipped bytes", "verdict")
     sizes = ["" if size is None else f"{size:,}" for size in (dense.stripped_bytes, dense.gzipped_bytes)]

@@ -1,8 +1,7 @@
-"""Reads the candidates of a sweep from their artifacts."""
+"""Reads the candidates of a sweep from what ML Metadata has of them."""
 
 from collections.abc import Mapping
-
-from tfx import types
+from typing import Any
 
 from .. import properties
 from ..sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
@@ -11,17 +10,17 @@ from .evaluation import read_metric
 
 def read_sweep(
     goal: MetricGoal,
-    models: Mapping[str, types.Artifact],
-    evaluations: Mapping[str, types.Artifact],
-    baseline_model: types.Artifact | None = None,
+    models: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, str],
+    baseline_model: Mapping[str, Any] | None = None,
 ) -> Sweep:
     """Reads a sweep.
 
     Args:
         goal: How good a candidate must be.
-        models: The stripped model of each candidate, by name.
-        evaluations: The evaluation of each, by the same names.
-        baseline_model: The dense model, stripped; None for not to tell its sizes.
+        models: Custom properties of each candidate's stripped model, by name.
+        evaluations: The URI of each one's evaluation, by the same names.
+        baseline_model: Custom properties of the dense model, stripped; None for not to tell its sizes.
 
     Raises:
         ValueError: An evaluation cannot be read; a model lacks a property that PruningTrainer or Stripper writes; or
@@ -29,7 +28,7 @@ def read_sweep(
     """
     candidates, baselines = [], {}
     for name, model in models.items():
-        evaluated = read_metric(evaluations[name].uri, goal.metric)
+        evaluated = read_metric(evaluations[name], goal.metric)
         baselines[name] = evaluated.baseline
         candidates.append(
             SweepCandidate(
@@ -38,7 +37,7 @@ def read_sweep(
                 metric=evaluated.candidate,
                 stripped_bytes=int(_property(model, name, properties.STRIPPED_BYTES)),
                 gzipped_bytes=int(_property(model, name, properties.GZIPPED_BYTES)),
-                hparams=model.get_custom_property(properties.HPARAMS) or "",
+                hparams=model.get(properties.HPARAMS, ""),
             )
         )
     if len(set(baselines.values())) > 1:
@@ -50,7 +49,7 @@ def read_sweep(
     return Sweep(goal, _baseline(next(iter(baselines.values())), baseline_model), tuple(candidates))
 
 
-def _baseline(metric: float, model: types.Artifact | None) -> SweepBaseline:
+def _baseline(metric: float, model: Mapping[str, Any] | None) -> SweepBaseline:
     if model is None:
         return SweepBaseline(metric)
     return SweepBaseline(
@@ -60,11 +59,10 @@ def _baseline(metric: float, model: types.Artifact | None) -> SweepBaseline:
     )
 
 
-def _property(model: types.Artifact, name: str, key: str) -> float:
-    value = model.get_custom_property(key)
-    if value is None:
+def _property(model: Mapping[str, Any], name: str, key: str) -> float:
+    if key not in model:
         raise ValueError(
-            f"The model {name!r} in {model.uri} has no property {key!r}; expected the output of a Stripper, and in it "
-            "a model of PruningTrainer unless it is the dense one."
+            f"The model of {name!r} has no property {key!r}; expected what Stripper puts out, given a model of "
+            "PruningTrainer or, as baseline_model, the dense one."
         )
-    return value
+    return model[key]

@@ -63,9 +63,14 @@ class Executor(base_executor.BaseExecutor):
         )
         names = candidate_names(key for key, artifacts in input_dict.items() if artifacts)
         models = {name: artifact_utils.get_single_instance(input_dict[model_key(name)]) for name in names}
-        evaluations = {name: artifact_utils.get_single_instance(input_dict[evaluation_key(name)]) for name in names}
+        evaluations = {name: artifact_utils.get_single_uri(input_dict[evaluation_key(name)]) for name in names}
         dense = input_dict.get(BASELINE_MODEL_KEY)
-        sweep = read_sweep(goal, models, evaluations, artifact_utils.get_single_instance(dense) if dense else None)
+        sweep = read_sweep(
+            goal,
+            {name: _custom_properties(model) for name, model in models.items()},
+            evaluations,
+            _custom_properties(artifact_utils.get_single_instance(dense)) if dense else None,
+        )
         model, blessing, report = outputs = [
             artifact_utils.get_single_instance(output_dict[key]) for key in (MODEL_KEY, BLESSING_KEY, REPORT_KEY)
         ]
@@ -139,3 +144,7 @@ def _copy_properties(source: types.Artifact, destination: types.Artifact) -> Non
     for key, value in source.mlmd_artifact.custom_properties.items():
         if key not in properties.BOOKKEEPING:
             destination.mlmd_artifact.custom_properties[key].CopyFrom(value)
+
+
+def _custom_properties(artifact: types.Artifact) -> dict[str, Any]:
+    return {key: artifact.get_custom_property(key) for key in artifact.mlmd_artifact.custom_properties}
