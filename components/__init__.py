@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .engine.warm_start import warm_start
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
+    from .sparsity_selector.component import SparsitySelector
     from .stripper.component import Stripper
     from .stripper.strip import strip_saved_model
 
@@ -24,6 +25,7 @@ _HOME = {
     "PruningHParams": ".engine.hparams",
     "PruningReport": ".pruning_report",
     "PruningTrainer": ".pruning_trainer.component",
+    "SparsitySelector": ".sparsity_selector.component",
     "Stripper": ".stripper.component",
     "apply_mask": ".engine.pruning",
     "pruning_scope": ".engine.keras_training",
@@ -36,6 +38,7 @@ __all__ = [
     "PruningHParams",
     "PruningReport",
     "PruningTrainer",
+    "SparsitySelector",
     "Stripper",
     "__version__",
     "apply_mask",

@@ -1,6 +1,7 @@
-"""Keys of the custom properties that PruningTrainer and Stripper write on Model artifacts in ML Metadata.
+"""Keys of the custom properties that this package's components write on artifacts in ML Metadata.
 
-PruningTrainer writes the first group; Stripper copies it from its input model and adds the second.
+PruningTrainer writes the first group on its Model; Stripper copies it from its input model and adds the second;
+SparsitySelector copies both and adds the last.
 """
 
 PRUNE_OPTION = "prune_option"  # str
@@ -25,6 +26,18 @@ EXAMPLES_PROVEN = "examples_proven"  # int
 EXAMPLES_DIFFERING = "examples_differing"  # int, in any bit, within the tolerance
 MAX_ABSOLUTE_DIFFERENCE = "max_absolute_difference"  # str, a float
 TOLERANCE = "tolerance"  # str, a float
+
+# On all outputs of SparsitySelector, the report too. The first two are missing if it chose no candidate.
+CANDIDATE = "candidate"  # str, name of the one that was chosen
+METRIC_VALUE = "metric_value"  # str, a float: of the chosen model
+METRIC = "metric"  # str, the metric's name
+BASELINE_METRIC_VALUE = "baseline_metric_value"  # str, a float: of the dense model
+METRIC_LIMIT = "metric_limit"  # str, a float: the worst value that was allowed
+# On SparsitySelector's report.
+CANDIDATES = "candidates"  # str, JSON: all of them, as `Sweep.to_dict` tells them
+
+# What TFX writes on every artifact for its own use.
+BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
 
 # Those that are fractions, and floats.
 FRACTIONS = (TARGET_SPARSITY, SPARSITY)

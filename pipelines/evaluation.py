@@ -22,10 +22,14 @@ def metric_key(metric: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
 
 
-def eval_config(config: PipelineConfig) -> tfma.EvalConfig:
+def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     """Measures all of `config.metrics`; blesses by `metric` alone.
 
     It must be within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than that of the dense model.
+
+    Args:
+        config: The pipeline's.
+        judge: Whether there are thresholds; without, no model is blessed or refused.
 
     Raises:
         ValueError: A metric is known neither to TFMA nor to Keras.
@@ -35,7 +39,8 @@ def eval_config(config: PipelineConfig) -> tfma.EvalConfig:
     specs = [
         tfma.MetricConfig(class_name=name, config=json.dumps({"name": metric_key(name)})) for name in config.metrics
     ]
-    specs[0].threshold.CopyFrom(_threshold(config))
+    if judge:
+        specs[0].threshold.CopyFrom(_threshold(config))
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(

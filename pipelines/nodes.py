@@ -116,6 +116,7 @@ class CandidateNodes:
         hparams: str | None = None,
         suffix: str = "",
         parameter: Parameter = constant,
+        judge: bool = True,
     ) -> "CandidateNodes":
         """The nodes of a candidate.
 
@@ -127,6 +128,7 @@ class CandidateNodes:
                 `hparams_SUFFIX`; '' where there is one only.
             parameter: `constant` or `runtime_parameter`, for `pruning_args`, `eval_args`, `hparams` and `eval_config`,
                 of which the candidates share all but `hparams`.
+            judge: Whether the Evaluator blesses the model or not; else it measures only.
         """
         examples = dense.example_gen.outputs["examples"]
         pruning_trainer = PruningTrainer(
@@ -144,7 +146,7 @@ class CandidateNodes:
             examples=examples,
             model=stripper.outputs["model"],
             baseline_model=dense.trainer.outputs["model"],
-            eval_config=parameter("eval_config", eval_config(config)),
+            eval_config=parameter("eval_config", eval_config(config, judge)),
         )
         if suffix:
             for node in (pruning_trainer, stripper, evaluator):

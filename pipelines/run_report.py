@@ -99,8 +99,12 @@ class RunReport:
         return "\n".join(lines)
 
 
-def run_document(run: RunOutputs) -> ReportDocument:
+def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
     """One document of a run's reports and of what the Evaluator found.
+
+    Args:
+        run: The run.
+        candidate: What the ids of the nodes of the model end with; '' where there is one model only.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
@@ -110,8 +114,11 @@ def run_document(run: RunOutputs) -> ReportDocument:
         ValueError: The run did not come to its end.
         FileNotFoundError: A report is gone.
     """
-    trained, stripped = (read_report(run.output(node, "report").uri) for node in ("PruningTrainer", "Stripper"))
-    evaluation = run.output("Evaluator", "evaluation").uri
+    end = f".{candidate}" if candidate else ""
+    trained, stripped = (
+        read_report(run.output(f"{node}{end}", "report").uri) for node in ("PruningTrainer", "Stripper")
+    )
+    evaluation = run.output(f"Evaluator{end}", "evaluation").uri
     dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
     return dataclasses.replace(
         stripped,

@@ -1,6 +1,7 @@
 """What may import what."""
 
 import ast
+import itertools
 import json
 import pathlib
 import subprocess
@@ -76,7 +77,9 @@ def test_engine_imports_stay_below() -> None:
     assert upward == []
 
 
-@pytest.mark.parametrize(("folder", "other"), [("stripper", "pruning_trainer"), ("pruning_trainer", "stripper")])
+@pytest.mark.parametrize(
+    ("folder", "other"), list(itertools.permutations(["pruning_trainer", "sparsity_selector", "stripper"], 2))
+)
 def test_components_do_not_import_each_other(folder: str, other: str) -> None:
     assert [pair for pair in _all_imports(COMPONENTS / folder) if other in pair[1].split(".")] == []
 
@@ -103,5 +106,5 @@ def test_kubeflow_launcher_loads_neither_kfp_nor_tfx() -> None:
 def test_executor_class_paths_start_with_the_package() -> None:
     import tfx_pruning
 
-    for component in (tfx_pruning.PruningTrainer, tfx_pruning.Stripper):
+    for component in (tfx_pruning.PruningTrainer, tfx_pruning.SparsitySelector, tfx_pruning.Stripper):
         assert component.EXECUTOR_SPEC.class_path.startswith("tfx_pruning.")

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from ..metadata.lineage import Lineage, LineageNode
     from ..metadata.runs import Run
 
-# What TFX writes on every artifact for its own use.
-_BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
 _KEYS = [value for name, value in vars(properties).items() if name.isupper() and isinstance(value, str)]
 _ORDER = {key: index for index, key in enumerate(_KEYS)}
 _BLESSED = "blessed"
 _PUSHED = "pushed"
 _PUSHED_DESTINATION = "pushed_destination"
+_INPUTS = 6  # of an artifact, that are named beside the one it stands under
 # States that need no mention: it is there, or the store does not keep states.
 _USUAL_STATES = ("live", "unknown")
 
@@ -137,7 +136,7 @@ def _lines(artifact: "ArtifactRecord") -> Iterator[tuple[str, str]]:
     yield "created", _time(artifact.created)
     yield "uri", artifact.uri
     for name in sorted(artifact.properties, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
-        if name not in _BOOKKEEPING:
+        if name not in properties.BOOKKEEPING:
             yield name, readable(name, artifact.properties[name])
 
 
@@ -158,7 +157,9 @@ def _line(node: "LineageNode", run: str | None) -> Text:
         line.append(f"  {artifact.state}", style=_state_style(artifact.state))
     others = [each for each in node.inputs if each.artifact_id != node.parent_id]
     if others:
-        names = ", ".join(f"{each.key or 'input'} {each.artifact_id}" for each in others)
+        names = ", ".join(f"{each.key or 'input'} {each.artifact_id}" for each in others[:_INPUTS])
+        if len(others) > _INPUTS:
+            names += f" and {len(others) - _INPUTS} more"
         line.append(f"  with {names}", style="dim")
     if origin is not None and origin.run is not None and run not in artifact.runs:
         line.append(f"  run {origin.run}", style="dim")
@@ -179,6 +180,8 @@ def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
         if size in found:
             yield f"{readable(size, found[size])} bytes"
             break
+    if properties.METRIC_VALUE in found:
+        yield f"{found.get(properties.METRIC, 'metric')} {float(found[properties.METRIC_VALUE]):.4f}"
     if _BLESSED in found:
         yield "blessed" if found[_BLESSED] else "not blessed"
     if _PUSHED in found:

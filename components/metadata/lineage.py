@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from .. import properties
 from .artifacts import ArtifactRecord, records, refuse_unknown
 from .store_reader import StoreReader
 from .tree_places import parents
@@ -113,7 +114,8 @@ def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) ->
         id: [(each.artifact_id, each.other_run) for each in walk.inputs.get(id, ()) if each.artifact_id in found]
         for id in found
     }
-    places = parents(found, links, relations)
+    selected = {id: _selected(artifact, walk.inputs.get(id, ())) for id, artifact in found.items()}
+    places = parents(found, links, relations, {id: source for id, source in selected.items() if source in found})
     return Lineage(
         artifact_id,
         tuple(
@@ -121,6 +123,12 @@ def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) ->
             for id, artifact in found.items()
         ),
     )
+
+
+def _selected(artifact: ArtifactRecord, inputs: Iterable[Input]) -> int | None:
+    """The model that an output of SparsitySelector was chosen from; None for all else."""
+    name = artifact.properties.get(properties.CANDIDATE)
+    return next((each.artifact_id for each in inputs if name and each.key == f"model_{name}"), None)
 
 
 class _Walk:

@@ -13,16 +13,18 @@ def parents(
     artifacts: Mapping[int, ArtifactRecord],
     inputs: Mapping[int, Sequence[tuple[int, bool]]],
     relations: Mapping[int, str],
+    selected: Mapping[int, int],
 ) -> dict[int, int | None]:
     """Chooses, of each artifact's inputs, the one that it stands under.
 
-    That is, first of all, one that the artifact asked for leads to, if it leads to this one; then one of the same
-    pipeline run; then the one with the longest way from a root.
+    That is, first of all, one that the artifact asked for leads to, if it leads to this one; then the one that it was
+    selected from; then one of the same pipeline run; then the one with the longest way from a root.
 
     Args:
       artifacts: The artifacts of the lineage, by id.
       inputs: Ids of each one's inputs among them, and whether such an input came from another pipeline run.
       relations: Of each to the artifact asked for: 'source', 'self' or 'result'.
+      selected: Of those that are one of their inputs, chosen among others, the id of that input.
 
     Returns:
       The chosen input of each artifact; None for a root.
@@ -30,11 +32,11 @@ def parents(
     depths: dict[int, int] = {}
     chosen: dict[int, int | None] = {}
 
-    def rank(child: int, parent: int, other_run: bool) -> tuple[bool, bool, int, int, int]:
+    def rank(child: int, parent: int, other_run: bool) -> tuple[bool, bool, bool, int, int, int]:
         leads_here = relations[child] == "result" and relations[parent] != "source"
         name = last_part(artifacts[parent].type)
         order = _TYPES.index(name) if name in _TYPES else len(_TYPES)
-        return leads_here, not other_run, depths[parent], -order, parent
+        return leads_here, selected.get(child) == parent, not other_run, depths[parent], -order, parent
 
     for child in _sources_first(inputs):
         placed = [(parent, other) for parent, other in inputs[child] if parent in depths]

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..engine.report import WeightReport
 from ..engine.training_history import TrainingHistory
+from ..sweep import Sweep
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ReportDocument:
         training: The course of the training; None if it was not recorded.
         stripping: What Stripper did; None if it did nothing.
         evaluation: Metrics against a baseline; None if there are none.
+        sweep: Several models of one dense model; None if the report is not on such.
         lineage: What the model was made of and by: names and URIs.
     """
 
@@ -64,6 +66,7 @@ class ReportDocument:
     training: TrainingHistory | None = None
     stripping: Stripping | None = None
     evaluation: Evaluation | None = None
+    sweep: Sweep | None = None
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -88,7 +91,8 @@ class ReportDocument:
 
     def to_json(self) -> str:
         """The document as JSON; `from_json` reads it."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, allow_nan=False)
+        fields = {"format": FORMAT, **dataclasses.asdict(self), "sweep": self.sweep and self.sweep.to_dict()}
+        return json.dumps(fields, indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, source: str | os.PathLike[str] = "the text") -> "ReportDocument":
@@ -112,17 +116,18 @@ class ReportDocument:
             )
         try:
             return cls(**{**fields, **_parts(fields)})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(source)} is no report: {error}. Make it again.") from error
 
 
 def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
-    training, stripping, evaluation = (fields[key] for key in ("training", "stripping", "evaluation"))
+    training, stripping, evaluation, sweep = (fields[key] for key in ("training", "stripping", "evaluation", "sweep"))
     return {
         "weights": tuple(WeightReport(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
         "training": None if training is None else TrainingHistory.from_dict(training),
         "stripping": None if stripping is None else Stripping(**_tuples(stripping)),
         "evaluation": None if evaluation is None else Evaluation(**evaluation),
+        "sweep": None if sweep is None else Sweep.from_dict(sweep),
     }
 
 

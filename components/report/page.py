@@ -7,9 +7,11 @@ import jinja2
 from markupsafe import Markup
 
 from ..engine.hparams import PruningHParams
+from ..sweep import Sweep
 from . import figures
 from .document import ReportDocument
 from .figures import ReportFigure, byte_count, percent
+from .pareto import metric_text, pareto
 
 _TEMPLATE = "page.html.j2"
 
@@ -37,6 +39,7 @@ def page(document: ReportDocument) -> str:
     return environment.get_template(_TEMPLATE).render(
         document=document,
         tiles=list(_tiles(document)),
+        sweep=None if document.sweep is None else pareto(document.sweep),
         layers=figures.layers(document),
         schedule=None if history is None else figures.schedule(history),
         metrics=[] if history is None else list(figures.metrics(history)),
@@ -58,6 +61,8 @@ class _Tile:
 
 
 def _tiles(document: ReportDocument) -> Iterator[_Tile]:
+    if document.sweep is not None:
+        yield from _sweep_tiles(document.sweep)
     if document.pruned_weights:
         count = len(document.pruned_weights)
         yield _Tile("Sparsity", percent(document.sparsity), f"of {count:,} pruned weight{'s' if count > 1 else ''}")
@@ -74,6 +79,18 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield _Tile("Size", byte_count(size), name)
     if document.stripping is not None:
         yield _Tile("Variables removed", f"{len(document.stripping.variables_removed):,}")
+
+
+def _sweep_tiles(sweep: Sweep) -> Iterator[_Tile]:
+    chosen, dense = sweep.chosen, sweep.baseline
+    yield _Tile("Candidates", f"{len(sweep.candidates):,}", f"{sum(map(sweep.within, sweep.candidates)):,} good enough")
+    if chosen is None:
+        yield _Tile("Chosen", "none")
+        return
+    yield _Tile("Chosen sparsity", percent(chosen.sparsity), chosen.name)
+    yield _Tile(sweep.goal.metric, metric_text(chosen.metric), f"dense {metric_text(dense.metric)}")
+    note = "stripped, gzipped" if dense.gzipped_bytes is None else f"gzipped, dense {byte_count(dense.gzipped_bytes)}"
+    yield _Tile("Size", byte_count(chosen.gzipped_bytes), note)
 
 
 def _hparams(text: str) -> Iterator[tuple[str, str, bool]]:

@@ -84,12 +84,16 @@ class Plot:
         finally:
             self._style.__exit__(*error)
 
-    def legend(self) -> None:
-        """Puts the legend above the axes, where it hides nothing."""
+    def legend(self, columns: int = 3) -> None:
+        """Puts the legend above the axes, where it hides nothing.
+
+        Args:
+            columns: How many; long names need few.
+        """
         self.axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=3,
+            ncols=columns,
             borderaxespad=0.1,
             borderpad=0.1,
             columnspacing=0.9,

@@ -57,7 +57,8 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     chosen = ChosenConfig.of(options)
     tasks = _tasks_engine(chosen, runner, engine, image)
     with output.working("Checking the data"):
-        _check(chosen, checks_module=engine != "podman")
+        # A module of the image need not be here.
+        chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
     with output_in(chosen.folder.log) as (stdout, stderr):
         report = _run(chosen, tasks, image, stderr if output.as_json else stdout)
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
@@ -95,24 +96,6 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
         raise WrongCallError(f"serving_dir {config.serving_dir} is not below {root}, all that containers may write to.")
     try:
         return container_engine(engine or ENGINES[0], root, data)
-    except ValueError as error:
-        raise WrongCallError(str(error)) from error
-
-
-def _check(chosen: ChosenConfig, checks_module: bool) -> None:
-    """Checks what can be checked before anything runs, and makes the folder."""
-    from tfx_pruning.pipelines.input_checks import check_data, check_module
-
-    try:
-        # A module of the image need not be here.
-        if checks_module or not chosen.config.module_path:
-            check_module(chosen.config)
-        check_data(chosen.config)
-        # Importing this takes longer than the checks before.
-        from tfx_pruning.pipelines.evaluation import eval_config
-
-        eval_config(chosen.config)
-        chosen.folder.make()
     except ValueError as error:
         raise WrongCallError(str(error)) from error
 

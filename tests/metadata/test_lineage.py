@@ -2,11 +2,12 @@
 
 import inspect
 import json
+import pathlib
 import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import EVENT, STATE, StoreBuilder, build_taxi
+from store_builder import EVENT, STATE, StoreBuilder, build_sweep, build_taxi
 
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.lineage import Input, Lineage, lineage
@@ -243,3 +244,29 @@ def test_unfinished_output_is_a_result(builder: StoreBuilder) -> None:
 def test_unknown_id_is_refused(taxi: StoreBuilder) -> None:
     with pytest.raises(StoreError, match=r"there is no artifact 99; the nearest ids are 13, 14\."):
         _lineage(taxi, 99)
+
+
+def test_chosen_model_stands_under_the_candidate_it_was_chosen_from(tmp_path: pathlib.Path) -> None:
+    builder = build_sweep(tmp_path / "metadata.sqlite")
+    assert _outline(_lineage(builder, 10)) == [
+        "Model 1",
+        "  Model 2",
+        "    ModelEvaluation 3",
+        "  Model 4",
+        "    ModelEvaluation 5",
+        "    Model 10 *",
+        "      PushedModel 12",
+        "  Model 6",
+        "    ModelEvaluation 7",
+        "  Model 8",
+        "    ModelEvaluation 9",
+    ]
+    # Of a candidate that was not chosen the choice is a result too.
+    assert _outline(_lineage(builder, 2)) == [
+        "Model 1",
+        "  Model 2 *",
+        "    ModelEvaluation 3",
+        "      Model 10",
+        "        PushedModel 12",
+        "      ModelBlessing 11",
+    ]

@@ -27,9 +27,9 @@ def test_sums_are_of_the_pruned_weights_alone():
     ("text", "words"),
     [
         ("no json", ["here.json is no JSON"]),
-        ("[]", ["format None", "expected 1"]),
-        ('{"format": 7}', ["format 7", "expected 1"]),
-        ('{"format": 1, "title": "T"}', ["here.json is no report", "training"]),
+        ("[]", ["format None", "expected 2"]),
+        ('{"format": 7}', ["format 7", "expected 2"]),
+        ('{"format": 2, "title": "T"}', ["here.json is no report", "training"]),
     ],
 )
 def test_what_is_no_report_is_refused(text, words):
@@ -46,4 +46,4 @@ def test_a_number_that_json_has_not_is_refused(trained):
 
 
 def test_the_json_names_its_format(trained):
-    assert json.loads(trained.document.to_json())["format"] == 1
+    assert json.loads(trained.document.to_json())["format"] == 2

@@ -1,0 +1,1 @@
+"""SparsitySelector: the sparsest of several models that is good enough."""

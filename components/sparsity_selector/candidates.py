@@ -1,0 +1,76 @@
+"""Reads the candidates of a sweep from what ML Metadata has of them."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .. import properties
+from ..sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
+from .evaluation import read_metric
+
+# By how much, relatively, evaluations of one model may differ: Beam adds up in any order, and batches of other sizes
+# round otherwise.
+_SAME_BASELINE = 1e-4
+
+
+def read_sweep(
+    goal: MetricGoal,
+    models: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, str],
+    baseline_model: Mapping[str, Any] | None = None,
+) -> Sweep:
+    """Reads a sweep, the candidates in the order of their names.
+
+    The dense model's metric is that of the first one's evaluation.
+
+    Args:
+        goal: How good a candidate must be.
+        models: Custom properties of each candidate's stripped model, by name.
+        evaluations: The URI of each one's evaluation, by the same names.
+        baseline_model: Custom properties of the dense model, stripped; None for not to tell its sizes.
+
+    Raises:
+        ValueError: An evaluation cannot be read; a model lacks a property that PruningTrainer or Stripper writes; or
+            the candidates were not compared with the same model.
+    """
+    candidates, baselines = [], {}
+    for name, model in sorted(models.items()):
+        evaluated = read_metric(evaluations[name], goal.metric)
+        baselines[name] = evaluated.baseline
+        candidates.append(
+            SweepCandidate(
+                name=name,
+                sparsity=float(_property(model, name, properties.SPARSITY)),
+                metric=evaluated.candidate,
+                stripped_bytes=int(_property(model, name, properties.STRIPPED_BYTES)),
+                gzipped_bytes=int(_property(model, name, properties.GZIPPED_BYTES)),
+                hparams=model.get(properties.HPARAMS, ""),
+            )
+        )
+    first = next(iter(baselines.values()))
+    if not all(math.isclose(value, first, rel_tol=_SAME_BASELINE) for value in baselines.values()):
+        values = ", ".join(f"{value!r} in {name}" for name, value in baselines.items())
+        raise ValueError(
+            f"The {goal.metric} of the dense model differs: {values}. Give all Evaluators the same baseline_model and "
+            "examples."
+        )
+    return Sweep(goal, _baseline(first, baseline_model), tuple(candidates))
+
+
+def _baseline(metric: float, model: Mapping[str, Any] | None) -> SweepBaseline:
+    if model is None:
+        return SweepBaseline(metric)
+    return SweepBaseline(
+        metric,
+        int(_property(model, "baseline_model", properties.STRIPPED_BYTES)),
+        int(_property(model, "baseline_model", properties.GZIPPED_BYTES)),
+    )
+
+
+def _property(model: Mapping[str, Any], name: str, key: str) -> float:
+    if key not in model:
+        raise ValueError(
+            f"The model of {name!r} has no property {key!r}; expected what Stripper puts out, given a model of "
+            "PruningTrainer or, as baseline_model, the dense one."
+        )
+    return model[key]

@@ -1,0 +1,198 @@
+"""Sweep: models of one dense model at several sparsities, and which of them is the sparsest that is good enough."""
+
+import dataclasses
+import decimal
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+HIGHER, LOWER = "higher", "lower"
+DIRECTIONS = (HIGHER, LOWER)
+
+# Sparsities that differ by less are taken as the same: what is asked for is reached to the rounding of one weight.
+_SPARSITY_DECIMALS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricGoal:
+    """How good a pruned model must be.
+
+    Attributes:
+        metric: Name of the metric, as Evaluator writes it, such as 'auc'.
+        tolerance: How much worse than the baseline's it may be, in the metric's own unit; 0 or more.
+        direction: Whether 'higher' or 'lower' values are better.
+        bound: The worst value that is allowed, whatever the baseline's is; None for any.
+
+    Raises:
+        ValueError: A value is out of range.
+        TypeError: A value is of another type.
+    """
+
+    metric: str
+    tolerance: float
+    direction: str = HIGHER
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            raise TypeError(f"metric is {self.metric!r}, expected the name of a metric such as 'auc'.")
+        if not self.metric:
+            raise ValueError("metric is empty, expected the name of a metric such as 'auc'.")
+        if self.direction not in DIRECTIONS:
+            raise ValueError(f"direction is {self.direction!r}, expected 'higher' or 'lower': which values are better.")
+        _refuse_other_than_finite("tolerance", self.tolerance)
+        if self.tolerance < 0:
+            raise ValueError(
+                f"tolerance is {self.tolerance}, expected 0 or more: how much worse than the dense model's the "
+                f"{self.metric} may be."
+            )
+        if self.bound is not None:
+            _refuse_other_than_finite("bound", self.bound)
+
+    def limit(self, baseline: float) -> float:
+        """The worst value that is allowed beside a baseline's."""
+        # In decimals: 0.8 - 0.1 is 0.7 then, and so allows 0.7.
+        exact, tolerance = decimal.Decimal(repr(float(baseline))), decimal.Decimal(repr(float(self.tolerance)))
+        relative = float(exact - tolerance if self.direction == HIGHER else exact + tolerance)
+        if self.bound is None:
+            return relative
+        return max(relative, self.bound) if self.direction == HIGHER else min(relative, self.bound)
+
+    def allows(self, value: float, baseline: float) -> bool:
+        """Whether a value is good enough beside a baseline's; NaN is not."""
+        limit = self.limit(baseline)
+        return value >= limit if self.direction == HIGHER else value <= limit
+
+    def goodness(self, value: float) -> float:
+        """A number that is the larger, the better the value is; NaN is the worst."""
+        if math.isnan(value):
+            return -math.inf
+        return value if self.direction == HIGHER else -value
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepCandidate:
+    """One pruned and stripped model.
+
+    Attributes:
+        name: Its own among the candidates.
+        sparsity: Fraction of the prunable parameters that is zero.
+        metric: Value of the metric; NaN if the model has none, which is never within the tolerance.
+        stripped_bytes: The stripped SavedModel, all its files.
+        gzipped_bytes: The stripped SavedModel as one .tar.gz.
+        hparams: The pruning hyperparameters, as `PruningHParams.parse` reads them; '' if unknown.
+    """
+
+    name: str
+    sparsity: float
+    metric: float
+    stripped_bytes: int
+    gzipped_bytes: int
+    hparams: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepBaseline:
+    """The dense model.
+
+    Attributes:
+        metric: Value of the metric.
+        stripped_bytes: The SavedModel without optimizer variables, all its files; None if it was not stripped.
+        gzipped_bytes: The same as one .tar.gz; None likewise.
+    """
+
+    metric: float
+    stripped_bytes: int | None = None
+    gzipped_bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Candidates against the dense model that they were pruned from.
+
+    Attributes:
+        goal: How good a candidate must be.
+        baseline: The dense model.
+        candidates: Those that were trained; at least one, with different names.
+    """
+
+    goal: MetricGoal
+    baseline: SweepBaseline
+    candidates: tuple[SweepCandidate, ...]
+
+    @property
+    def limit(self) -> float:
+        """The worst value of the metric that is within the tolerance."""
+        return self.goal.limit(self.baseline.metric)
+
+    def within(self, candidate: SweepCandidate) -> bool:
+        """Whether a candidate is within the tolerance."""
+        return self.goal.allows(candidate.metric, self.baseline.metric)
+
+    @property
+    def chosen(self) -> SweepCandidate | None:
+        """The sparsest candidate within the tolerance; None if there is none.
+
+        Of such as are as sparse, to a hundredth of a percent, the one with the best metric, then the smallest one
+        gzipped, then the first of those here.
+        """
+        return max(filter(self.within, self.candidates), key=self._merit, default=None)
+
+    @property
+    def front(self) -> tuple[SweepCandidate, ...]:
+        """The Pareto front: candidates that no other is both as small gzipped and as good as; the smallest first."""
+        front: list[SweepCandidate] = []
+        good = self.goal.goodness
+        measured = [each for each in self.candidates if not math.isnan(each.metric)]
+        for candidate in sorted(measured, key=lambda each: (each.gzipped_bytes, -good(each.metric))):
+            if not front or good(candidate.metric) > good(front[-1].metric):
+                front.append(candidate)
+        return tuple(front)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON, with what follows from it: `limit`, `chosen`, and whether each candidate is `within`."""
+        chosen = self.chosen
+        return {
+            "goal": dataclasses.asdict(self.goal),
+            "baseline": dataclasses.asdict(self.baseline),
+            "candidates": [
+                {
+                    **dataclasses.asdict(each),
+                    "metric": None if math.isnan(each.metric) else each.metric,
+                    "within": self.within(each),
+                }
+                for each in self.candidates
+            ],
+            "limit": self.limit,
+            "chosen": chosen and chosen.name,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Sweep":
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is not that.
+        """
+        names = [field.name for field in dataclasses.fields(SweepCandidate)]
+        candidates = [{name: each[name] for name in names} for each in fields["candidates"]]
+        return cls(
+            MetricGoal(**fields["goal"]),
+            SweepBaseline(**fields["baseline"]),
+            tuple(
+                SweepCandidate(**{**each, "metric": math.nan if each["metric"] is None else each["metric"]})
+                for each in candidates
+            ),
+        )
+
+    def _merit(self, candidate: SweepCandidate) -> tuple[float, float, int]:
+        sparsity = round(candidate.sparsity, _SPARSITY_DECIMALS)
+        return sparsity, self.goal.goodness(candidate.metric), -candidate.gzipped_bytes
+
+
+def _refuse_other_than_finite(name: str, value: Any) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, expected a number.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, expected a finite number.")
