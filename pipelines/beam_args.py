@@ -1,7 +1,7 @@
 """Arguments with which Beam runs the steps of a pipeline on this machine."""
 
-# Worker processes import what they need of TFX's libraries on their own. TFDV of before 1.21 does not load by itself, but
-# after tfx, which stands in for the part of tfx_bsl that it misses. Beam's workers import plugins before all else.
+# Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
+# stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
 WORKER_IMPORTS = "--beam_plugin=tfx"
 
 
