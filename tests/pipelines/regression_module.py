@@ -1,4 +1,4 @@
-"""User module of small pipelines: a regression on ten numbers, and the search of a Tuner for it.
+"""User module of small pipelines: a regression on ten numbers, the search of a Tuner for it, and its data.
 
 `run_fn` leaves what it was given in `seen.json` beside its summaries.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import tensorflow as tf
 from tfx import v1 as tfx
 
@@ -18,6 +19,22 @@ FEATURES = {"x": tf.io.FixedLenFeature([10], tf.float32), "y": tf.io.FixedLenFea
 BATCH_SIZE = 20
 UNITS = 8
 HPARAMS = PruningHParams.for_steps(20, prune_option="weight", target_sparsity=0.5)
+
+
+def write_examples(file: pathlib.Path, count: int, seed: int) -> None:
+    """Writes examples to a new file of gzipped TFRecords, and its folders.
+
+    Args:
+        file: Its path.
+        count: How many.
+        seed: Of their numbers.
+    """
+    file.parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
+        for x in np.random.default_rng(seed).normal(size=(count, 10)):
+            lists = {name: tf.train.FloatList(value=value) for name, value in (("x", x), ("y", x[:1]))}
+            features = {name: tf.train.Feature(float_list=value) for name, value in lists.items()}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:

@@ -8,10 +8,8 @@ import json
 import pathlib
 from typing import Any
 
-import numpy as np
 import pytest
 import regression_module
-import tensorflow as tf
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
@@ -68,17 +66,8 @@ class Run:
 
 
 def _write_span(data: pathlib.Path, span: int) -> None:
-    rng = np.random.default_rng(span)
     for split, count in zip(("train", "eval"), SPANS[span], strict=True):
-        folder = data / f"span-{span}" / split
-        folder.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(folder / "data.tfrecord.gz"), "GZIP") as writer:
-            for x in rng.normal(size=(count, 10)):
-                features = {
-                    name: tf.train.Feature(float_list=tf.train.FloatList(value=value))
-                    for name, value in (("x", x), ("y", x[:1]))
-                }
-                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        regression_module.write_examples(data / f"span-{span}" / split / "data.tfrecord.gz", count, seed=span)
 
 
 def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
