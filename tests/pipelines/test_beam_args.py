@@ -2,10 +2,11 @@
 
 import collections
 import dataclasses
+import importlib
+import importlib.resources
 import itertools
-import logging
 import pathlib
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import SubprocessSdkWorkerHandler
+from google.protobuf import json_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import v1 as tfx
+from tfx.orchestration.portable.launcher import Launcher
 
 from tfx_pruning import Stripper, properties
 from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts
@@ -22,11 +25,11 @@ from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.local_runner import shipped_data
-from tfx_pruning.pipelines.pipeline import create_pipeline, eval_config
+from tfx_pruning.pipelines.pipeline import create_pipeline
 
 BEAM_NODES = ("CsvExampleGen", "StatisticsGen", "Transform", "Stripper", "Evaluator")
 MODULE = "tfx_pruning.pipelines.modules.taxi"
+TAXI_DATA = "examples/chicago_taxi_pipeline/data/simple/data.csv"
 ROWS = 1500
 
 
@@ -52,21 +55,37 @@ def test_wrong_numbers_of_workers_are_refused(workers: Any, kind: type[Exception
     assert str(caught.value).startswith(message)
 
 
-class _NodeWatch(logging.Handler):
-    """Knows which node LocalDagRunner runs, and counts the worker processes that are started meanwhile."""
+@pytest.mark.parametrize("heading", ["Dataflow", "Flink", "Spark", "Dask"])
+def test_beam_knows_the_arguments_in_the_docs(heading: str) -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "beam.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {heading}\n\n")[2].partition("\n## ")[0]
+    arguments = section.partition("\n\n")[0].split()
+    variants = [word for span in re.findall(r"`(--[^`]*=[^`]*)`", section) for word in span.split()]
+    assert arguments[0].startswith("--runner=")
+    importlib.import_module("apache_beam.runners.dask.dask_runner")  # has Dask's options
+    options = PipelineOptions([*arguments, *variants])
+    known = options.get_all_options(drop_default=True)
+    assert known == options.get_all_options(drop_default=True, retain_unknown_options=True)
+    assert len(known) >= 3
 
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self._node = ""
-        self.workers: collections.Counter[str] = collections.Counter()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        words = record.getMessage().split()
-        if words[0] == "Component" and words[2:] == ["is", "running."]:
-            self._node = words[1]
+class _WorkerCount:
+    """How many worker processes each node starts."""
 
-    def start_worker(self) -> None:
-        self.workers[self._node] += 1
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.by_node: collections.Counter[str] = collections.Counter()
+        launch, start_worker = Launcher.launch, SubprocessSdkWorkerHandler.start_worker
+
+        def launch_counting(launcher: Launcher) -> Any:
+            self._node = launcher._pipeline_node.node_info.id
+            return launch(launcher)
+
+        def start_counting(handler: SubprocessSdkWorkerHandler) -> None:
+            self.by_node[self._node] += 1
+            start_worker(handler)
+
+        patch.setattr(Launcher, "launch", launch_counting)
+        patch.setattr(SubprocessSdkWorkerHandler, "start_worker", start_counting)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +105,10 @@ class Run:
         return pathlib.Path(self.artifacts[node, kind].uri)
 
     def records(self, node: str, split: str) -> list[bytes]:
-        """The examples of a split; workers write them in an order of their own."""
+        """The examples of a split; workers write them in an order of their own, and the features of each."""
         files = [str(file) for file in self.folder(node, "Examples").glob(f"Split-{split}/*")]
-        return sorted(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
+        return sorted(tf.train.Example.FromString(each).SerializeToString(deterministic=True) for each in records)
 
 
 def _in_memory(node: str) -> str:
@@ -123,7 +143,7 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
             examples=examples,
             model=model,
             baseline_model=nodes["Trainer"].outputs["model"],
-            eval_config=eval_config(config),
+            eval_config=json_format.Parse(nodes["Evaluator"].exec_properties["eval_config"], tfma.EvalConfig()),
         ),
     )
     twins = [
@@ -141,34 +161,19 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One run on some of the taxi trips."""
     root = tmp_path_factory.mktemp("beam")
     (root / "data").mkdir()
-    with open(pathlib.Path(shipped_data(), "data.csv"), encoding="utf-8") as shipped:
+    with (importlib.resources.files("tfx") / TAXI_DATA).open(encoding="utf-8") as shipped:
         (root / "data" / "data.csv").write_text("".join(itertools.islice(shipped, ROWS + 1)))
-    watch = _NodeWatch()
-    start_worker = SubprocessSdkWorkerHandler.start_worker
-
-    def counted(handler: SubprocessSdkWorkerHandler) -> None:
-        watch.start_worker()
-        start_worker(handler)
-
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(watch)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SubprocessSdkWorkerHandler, "start_worker", counted)
-            tfx.orchestration.LocalDagRunner().run(_pipeline(root))
-    finally:
-        logger.removeHandler(watch)
-        logger.setLevel(level)
+    with pytest.MonkeyPatch.context() as patch:
+        workers = _WorkerCount(patch)
+        tfx.orchestration.LocalDagRunner().run(_pipeline(root))
     reader = StoreReader(open_store(connection_config(str(root / "metadata.sqlite"))))
     kinds = ("Examples", "ExampleStatistics", "TransformGraph", "Model", "ModelEvaluation")
     artifacts = {(record.origin.node, kind): record for kind in kinds for record in list_artifacts(reader, kind)}
-    return Run(dict(watch.workers), artifacts)
+    return Run(dict(workers.by_node), artifacts)
 
 
 @pytest.mark.e2e
@@ -189,14 +194,21 @@ def test_examples_are_the_same(run: Run, node: str, split: str) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("split", ["train", "eval"])
 def test_statistics_are_the_same(run: Run, split: str) -> None:
-    found = [
-        statistics_pb2.DatasetFeatureStatisticsList.FromString(
-            (run.folder(node, "ExampleStatistics") / f"Split-{split}" / "FeatureStats.pb").read_bytes()
-        )
-        for node in ("StatisticsGen", _in_memory("StatisticsGen"))
-    ]
+    found, moments = [], []
+    for node in ("StatisticsGen", _in_memory("StatisticsGen")):
+        content = (run.folder(node, "ExampleStatistics") / f"Split-{split}" / "FeatureStats.pb").read_bytes()
+        (statistics,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
+        numbers = [feature.num_stats for feature in statistics.features if feature.HasField("num_stats")]
+        # Sums, whose last bits depend on the order of the examples.
+        moments.append([moment for each in numbers for moment in (each.mean, each.std_dev)])
+        for each in numbers:
+            each.ClearField("mean")
+            each.ClearField("std_dev")
+        found.append(statistics)
     assert found[0] == found[1]
-    assert found[0].datasets[0].num_examples == len(run.records("CsvExampleGen", split))
+    assert moments[0] == pytest.approx(moments[1], rel=1e-9)
+    assert found[0].num_examples == len(run.records("CsvExampleGen", split))
+    assert len(moments[0]) >= 20
 
 
 @pytest.mark.e2e
@@ -214,14 +226,16 @@ def test_vocabularies_are_the_same(run: Run) -> None:
 
 @pytest.mark.e2e
 def test_metrics_are_the_same(run: Run) -> None:
-    found = []
-    for node in ("Evaluator", _in_memory("Evaluator")):
-        uri = str(run.folder(node, "ModelEvaluation"))
-        results = [tfma.load_eval_result(uri, model_name=name) for name in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY)]
-        found.append([result.get_metrics_for_slice() for result in results])
-    assert found[0] == found[1]
     count = len(run.records("CsvExampleGen", "eval"))
-    assert [metrics["example_count"]["doubleValue"] for metrics in found[0]] == [count, count]
+    for model in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY):
+        found = []
+        for node in ("Evaluator", _in_memory("Evaluator")):
+            result = tfma.load_eval_result(str(run.folder(node, "ModelEvaluation")), model_name=model)
+            metrics = result.get_metrics_for_slice()
+            found.append({name: metrics[name]["doubleValue"] for name in ("auc", "binary_accuracy", "example_count")})
+        # Batches are of other sizes, and with them the last bits of answers.
+        assert found[0] == pytest.approx(found[1], abs=1e-4)
+        assert found[0]["example_count"] == found[1]["example_count"] == count
 
 
 @pytest.mark.e2e
