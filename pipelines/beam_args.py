@@ -2,7 +2,7 @@
 
 # Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
 # stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
-WORKER_IMPORTS = "--beam_plugin=tfx"
+_WORKER_IMPORTS = "--beam_plugin=tfx"
 
 
 def beam_pipeline_args(workers: int) -> list[str]:
@@ -21,4 +21,4 @@ def beam_pipeline_args(workers: int) -> list[str]:
         raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
     mode = "in_memory" if workers == 1 else "multi_processing"
     arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
-    return arguments if workers == 1 else [*arguments, WORKER_IMPORTS]
+    return arguments if workers == 1 else [*arguments, _WORKER_IMPORTS]
