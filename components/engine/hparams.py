@@ -20,6 +20,8 @@ _UPDATES_PER_TRAINING = 100
 _MEASURED_BEST = {"prune_option": "first_order_gradient", "gradient_decay_rate": 0.9, "allocation": "global"}
 # Fields that leave no room for one ranking of all weights.
 _OWN_SPARSITIES = ("weight_sparsity_map", "group_pruning", "n_of_m", "intra_block_sparsity")
+# How a tuner names the hyperparameters of pruning among those of the model; `name_scope("pruning")` of KerasTuner does.
+_TUNED_PREFIX = "pruning/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +263,31 @@ class PruningHParams:
         """
         _refuse_unknown(values)
         return cls(**values)
+
+    def tuned(self, values: Mapping[str, Any]) -> "PruningHParams":
+        """These hyperparameters, with what a tuner chose in place of some.
+
+        Args:
+            values: Names and values, as `values` of KerasTuner's HyperParameters has them. 'pruning/target_sparsity' is
+                the field `target_sparsity`, and so on; names that do not begin with 'pruning/' are passed over. As a
+                tuner has no lists, one may be its string: '[dense_1,dense_2]'.
+
+        Raises:
+            ValueError: A name that begins so is not that of a field, or the hyperparameters that result are refused.
+        """
+        chosen = {name: value for name, value in values.items() if name.startswith(_TUNED_PREFIX)}
+        try:
+            fields = dataclasses.asdict(self)
+            for prefixed, value in chosen.items():
+                name = prefixed.removeprefix(_TUNED_PREFIX)
+                is_list_as_string = isinstance(value, str) and isinstance(fields.get(name), tuple)
+                fields[name] = hparams_string.value_of(name, value, tuple) if is_list_as_string else value
+            return self.from_dict(fields)
+        except (TypeError, ValueError) as error:
+            given = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+            raise ValueError(
+                f"Hyperparameters that were tuned are refused ({given}): {error} Change what the tuner may choose."
+            ) from error
 
     @property
     def uses_gradient(self) -> bool:

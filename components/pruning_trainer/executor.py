@@ -1,5 +1,6 @@
 """PruningTrainer's executor: a run_fn, pruned."""
 
+import json
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from tfx.components.trainer import executor as trainer_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.components.util import udf_utils
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils
 
 from .. import properties
 from ..engine.hparams import PruningHParams
@@ -34,7 +36,8 @@ class Executor(trainer_executor.GenericExecutor):
         """Trains, prunes, and checks that the saved model has the sparsity asked for.
 
         Args:
-            input_dict: As tfx Trainer's executor takes it.
+            input_dict: As tfx Trainer's executor takes it. Of `hyperparameters` those named `pruning/...` replace those
+                of `hparams`.
             output_dict: `model` and `model_run`, as tfx Trainer's executor takes them, and `report`. Custom properties
                 are set on the model.
             exec_properties: As tfx Trainer's executor takes them, and `hparams`, the hyperparameters' string.
@@ -45,7 +48,7 @@ class Executor(trainer_executor.GenericExecutor):
             SparsityError: The saved model does not have the sparsity asked for.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY])
+        hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY]).tuned(_tuned_values(input_dict))
         _check_base_model(input_dict)
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
@@ -78,6 +81,27 @@ class Executor(trainer_executor.GenericExecutor):
         for weight in report.weights:
             logging.info("%s: sparsity %.4f, %d of %d left", weight.path, weight.sparsity, weight.nonzero, weight.size)
         logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)
+
+
+def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
+    """Names and values of the tuned hyperparameters: KerasTuner's configuration, or one JSON object of them."""
+    artifacts = input_dict.get(standard_component_specs.HYPERPARAMETERS_KEY)
+    if not artifacts:
+        return {}
+    file = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(artifacts))
+    with tf.io.gfile.GFile(file) as stream:
+        text = stream.read()
+    try:
+        hyperparameters = json.loads(text)
+    except ValueError:
+        hyperparameters = None
+    if not isinstance(hyperparameters, dict):
+        raise ValueError(
+            f"hyperparameters: {file} must hold the configuration of KerasTuner's HyperParameters, or one JSON object "
+            f"of names and values, got {text[:200]!r}. Give PruningTrainer 'best_hyperparameters' of a Tuner."
+        )
+    values = hyperparameters.get("values")
+    return values if isinstance(values, dict) else hyperparameters
 
 
 def _check_base_model(input_dict: dict[str, list[types.Artifact]]) -> None:

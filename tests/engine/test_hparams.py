@@ -342,3 +342,52 @@ def test_wrong_types_are_refused_by_for_steps_and_parse():
         PruningHParams.for_steps(100, pruning_frequency="5")
     with pytest.raises(TypeError, match="reads a string, got 5"):
         PruningHParams.parse(5)
+
+
+def test_tuned_takes_what_is_named_under_pruning_and_passes_over_the_rest():
+    hparams = PruningHParams(target_sparsity=0.5, pruning_frequency=7)
+    values = {
+        "units": 12,
+        "target_sparsity": 0.1,
+        "pruning/target_sparsity": 0.9,
+        "pruning/prune_option": "second_order_gradient",
+        "pruning/begin_pruning_step": 3,
+        "pruning/include": "[dense_[12]/kernel,conv]",
+        "pruning/exclude": ["head"],
+    }
+    assert hparams.tuned(values) == PruningHParams(
+        target_sparsity=0.9,
+        pruning_frequency=7,
+        prune_option="second_order_gradient",
+        begin_pruning_step=3,
+        include=["dense_[12]/kernel", "conv"],
+        exclude=["head"],
+    )
+    assert hparams.tuned({"units": 12}) == hparams.tuned({}) == hparams
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"pruning/target_sparsty": 0.5},
+            r"refused \(pruning/target_sparsty=0.5\): Unknown .* Did you mean 'target_sparsity'\? Change what",
+        ),
+        ({"pruning/": 1}, "Unknown pruning hyperparameter ''"),
+        (
+            {"pruning/target_sparsity": 1.5, "units": 3},
+            r"refused \(pruning/target_sparsity=1.5\): target_sparsity must",
+        ),
+        ({"pruning/target_sparsity": "0.5"}, "target_sparsity must be a finite number, got '0.5'"),
+        ({"pruning/target_sparsity": None}, "target_sparsity must be a finite number, got None"),
+        ({"pruning/begin_pruning_step": 3.5}, "begin_pruning_step must be a whole number, got 3.5"),
+        ({"pruning/include": "dense"}, "include must be a list in brackets"),
+        (
+            {"pruning/n_of_m": "2:4", "pruning/target_sparsity": 0.9},
+            r"pruning/n_of_m='2:4', .*Set target_sparsity to 0.5",
+        ),
+    ],
+)
+def test_wrong_tuned_values_are_refused_with_what_was_tuned(values, message):
+    with pytest.raises(ValueError, match=message):
+        PruningHParams().tuned(values)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 import textwrap
 
@@ -43,7 +44,7 @@ HPARAMS = PruningHParams(
 class Run:
     """One call of the executor."""
 
-    def __init__(self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None):
+    def __init__(self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None, hyperparameters=None):
         self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
         self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
         self.report = PruningReport()
@@ -58,6 +59,12 @@ class Run:
             artifact = standard_artifacts.Model()
             artifact.uri = str(base_model)
             self._inputs["base_model"] = [artifact]
+        if hyperparameters is not None:
+            artifact = standard_artifacts.HyperParameters()
+            artifact.uri = str(root / "hyperparameters")
+            (root / "hyperparameters").mkdir()
+            (root / "hyperparameters" / "best.json").write_text(hyperparameters)
+            self._inputs["hyperparameters"] = [artifact]
         self._properties = {
             "module_file": str(module_file),
             "train_args": f'{{"num_steps": {steps}}}',
@@ -157,6 +164,31 @@ def test_a_base_model_is_loaded_by_warm_start(tmp_path):
         saved = SavedVariables(run.saved)
         values.append(next(saved.value(v) for v in saved.model_variables() if v.name.endswith("hidden/kernel")))
     np.testing.assert_array_equal(*values)
+
+
+def test_hyperparameters_without_kerastuners_form_reach_pruning_and_run_fn(tmp_path):
+    given = {"learning_rate": 0.25, "pruning/target_sparsity": 0.5, "pruning/exclude": "[hidden]"}
+    module = MODULE.replace("    rng =", f"    assert fn_args.hyperparameters == {given}\n    rng =")
+    run = Run(tmp_path, module=module, hyperparameters=json.dumps(given)).do()
+    effective = dataclasses.replace(HPARAMS, target_sparsity=0.5, exclude=["hidden"])
+    assert run.model.get_custom_property(properties.HPARAMS) == effective.to_string()
+    assert run.model.get_custom_property(properties.NONZERO_PARAMETERS) == 10
+    assert run.model.get_custom_property(properties.PRUNABLE_PARAMETERS) == 20
+    assert read_report(run.report.uri).hparams == effective.to_string()
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "words"),
+    [
+        ('{"space": [], "values": {"pruning/target_sparsty": 0.5}}', ["pruning/target_sparsty", "Did you mean"]),
+        ('{"pruning/target_sparsity": 1.0}', ["pruning/target_sparsity=1.0", "must be in [0, 1)"]),
+        ("[1]", ["best_hyperparameters", "[1]"]),
+        ("{", ["hyperparameters", "best.json", "JSON"]),
+    ],
+)
+def test_wrong_hyperparameters_fail_before_training(hyperparameters, words, tmp_path):
+    module = "def run_fn(fn_args):\n    raise AssertionError('run_fn must not run')\n"
+    fails(Run(tmp_path, module=module, hyperparameters=hyperparameters), ValueError, *words)
 
 
 def fails(run, kind, *words):

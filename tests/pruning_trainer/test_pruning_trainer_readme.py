@@ -1,5 +1,6 @@
 """The README says what the code has."""
 
+import contextlib
 import dataclasses
 import inspect
 import itertools
@@ -7,6 +8,7 @@ import pathlib
 import re
 import types
 
+import keras_tuner
 from tfx import v1 as tfx
 from tfx.components import Trainer
 
@@ -61,3 +63,24 @@ def test_example_constructs_the_component():
     exec(code.replace('module_file="taxi_module.py"', 'run_fn="taxi_module.run_fn"'), namespace)
     hparams = PruningHParams.parse(namespace["pruned"].exec_properties["hparams"])
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
+
+
+def test_example_of_a_search_prunes_each_trial_by_what_it_chose():
+    (code,) = re.findall(r"```python\n(class .*?)```", _README, re.DOTALL)
+    scopes, widths = [], []
+    names = {
+        "keras_tuner": keras_tuner,
+        "tfx_pruning": types.SimpleNamespace(
+            pruning_scope=lambda hparams: contextlib.nullcontext(scopes.append(hparams))
+        ),
+        "hparams": PruningHParams(target_sparsity=0.75),
+        "build_model": widths.append,
+    }
+    exec(code, names)
+    hyper_model, hp = names["Regression"](), keras_tuner.HyperParameters()
+    hyper_model.build(hp)
+    hp.values["pruning/prune_option"] = "second_order_gradient"
+    model = types.SimpleNamespace(fit=lambda *args, **kwargs: (args, kwargs))
+    assert hyper_model.fit(hp, model, 1, epochs=2) == ((1,), {"epochs": 2})
+    assert scopes == [PruningHParams(target_sparsity=0.75, prune_option="second_order_gradient")]
+    assert widths == [64]

@@ -1,0 +1,24 @@
+"""Arguments with which Beam runs the steps of a pipeline on this machine."""
+
+# Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
+# stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
+_WORKER_IMPORTS = "--beam_plugin=tfx"
+
+
+def beam_pipeline_args(workers: int) -> list[str]:
+    """Arguments for `beam_pipeline_args` of a pipeline or component.
+
+    Args:
+        workers: How many processes each Beam step gets; with 1 it runs in the pipeline's own.
+
+    Raises:
+        ValueError: `workers` is below 1.
+        TypeError: It is not a whole number.
+    """
+    if not isinstance(workers, int) or isinstance(workers, bool):
+        raise TypeError(f"workers must be a whole number, got {workers!r} of type {type(workers).__name__}.")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
+    mode = "in_memory" if workers == 1 else "multi_processing"
+    arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
+    return arguments if workers == 1 else [*arguments, _WORKER_IMPORTS]

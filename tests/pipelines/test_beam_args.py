@@ -1,0 +1,258 @@
+"""Arguments of Beam's local runner: what they are, and that with workers the steps put out what they do without."""
+
+import collections
+import dataclasses
+import importlib
+import importlib.resources
+import itertools
+import pathlib
+import re
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import SubprocessSdkWorkerHandler
+from google.protobuf import json_format
+from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx import v1 as tfx
+from tfx.orchestration.portable.launcher import Launcher
+
+from tfx_pruning import Stripper, properties
+from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts
+from tfx_pruning.metadata.connection import connection_config, open_store
+from tfx_pruning.metadata.store_reader import StoreReader
+from tfx_pruning.pipelines.beam_args import beam_pipeline_args
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.pipeline import create_pipeline
+
+BEAM_NODES = ("CsvExampleGen", "StatisticsGen", "Transform", "Stripper", "Evaluator")
+MODULE = "tfx_pruning.pipelines.modules.taxi"
+TAXI_DATA = "examples/chicago_taxi_pipeline/data/simple/data.csv"
+ROWS = 1500
+
+
+@pytest.mark.parametrize(("workers", "mode"), [(1, "in_memory"), (2, "multi_processing"), (7, "multi_processing")])
+def test_beam_reads_the_arguments_as_they_are_meant(workers: int, mode: str) -> None:
+    options = PipelineOptions(beam_pipeline_args(workers)).view_as(DirectOptions)
+    assert (options.direct_running_mode, options.direct_num_workers) == (mode, workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "kind", "message"),
+    [
+        (0, ValueError, "workers must be at least 1, got 0: 1 runs the Beam steps in this process."),
+        (-2, ValueError, "workers must be at least 1, got -2"),
+        (2.0, TypeError, "workers must be a whole number, got 2.0 of type float."),
+        ("2", TypeError, "workers must be a whole number, got '2' of type str."),
+        (True, TypeError, "workers must be a whole number, got True of type bool."),
+    ],
+)
+def test_wrong_numbers_of_workers_are_refused(workers: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        beam_pipeline_args(workers)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("heading", ["Dataflow", "Flink", "Spark", "Dask"])
+def test_beam_knows_the_arguments_in_the_docs(heading: str) -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "beam.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {heading}\n\n")[2].partition("\n## ")[0]
+    arguments = section.partition("\n\n")[0].split()
+    variants = [word for span in re.findall(r"`(--[^`]*=[^`]*)`", section) for word in span.split()]
+    assert arguments[0].startswith("--runner=")
+    importlib.import_module("apache_beam.runners.dask.dask_runner")  # has Dask's options
+    options = PipelineOptions([*arguments, *variants])
+    known = options.get_all_options(drop_default=True)
+    assert known == options.get_all_options(drop_default=True, retain_unknown_options=True)
+    assert len(known) >= 3
+
+
+class _WorkerCount:
+    """How many worker processes each node starts."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.by_node: collections.Counter[str] = collections.Counter()
+        launch, start_worker = Launcher.launch, SubprocessSdkWorkerHandler.start_worker
+
+        def launch_counting(launcher: Launcher) -> Any:
+            self._node = launcher._pipeline_node.node_info.id
+            return launch(launcher)
+
+        def start_counting(handler: SubprocessSdkWorkerHandler) -> None:
+            self.by_node[self._node] += 1
+            start_worker(handler)
+
+        patch.setattr(Launcher, "launch", launch_counting)
+        patch.setattr(SubprocessSdkWorkerHandler, "start_worker", start_counting)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The taxi pipeline with its Beam steps in two worker processes, and each of them once more in this process.
+
+    Attributes:
+        workers: How many worker processes each node started.
+        artifacts: By node and type.
+    """
+
+    workers: dict[str, int]
+    artifacts: dict[tuple[str, str], ArtifactRecord]
+
+    def folder(self, node: str, kind: str) -> pathlib.Path:
+        """Where an artifact is."""
+        return pathlib.Path(self.artifacts[node, kind].uri)
+
+    def records(self, node: str, split: str) -> list[bytes]:
+        """The examples of a split; workers write them in an order of their own, and the features of each."""
+        files = [str(file) for file in self.folder(node, "Examples").glob(f"Split-{split}/*")]
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator()
+        return sorted(tf.train.Example.FromString(each).SerializeToString(deterministic=True) for each in records)
+
+
+def _in_memory(node: str) -> str:
+    return f"{node}.in_memory"
+
+
+def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
+    config = PipelineConfig(
+        pipeline_root=str(root / "artifacts"),
+        data_root=str(root / "data"),
+        serving_dir=str(root / "serving"),
+        module_path=MODULE,
+        train_steps=2,
+        pruning_steps=10,
+        eval_steps=1,
+        warm_start=False,
+    )
+    pipeline = create_pipeline(config, beam_pipeline_args=beam_pipeline_args(2))
+    nodes = {node.id: node for node in pipeline.components}
+    examples, model = nodes["CsvExampleGen"].outputs["examples"], nodes["Stripper"].outputs["model"]
+    again = (
+        tfx.components.CsvExampleGen(input_base=config.data_root),
+        tfx.components.StatisticsGen(examples=examples),
+        tfx.components.Transform(
+            examples=examples,
+            schema=nodes["SchemaGen"].outputs["schema"],
+            disable_statistics=True,
+            preprocessing_fn=f"{MODULE}.preprocessing_fn",
+        ),
+        Stripper(model=nodes["PruningTrainer"].outputs["model"], examples=examples),
+        tfx.components.Evaluator(
+            examples=examples,
+            model=model,
+            baseline_model=nodes["Trainer"].outputs["model"],
+            eval_config=json_format.Parse(nodes["Evaluator"].exec_properties["eval_config"], tfma.EvalConfig()),
+        ),
+    )
+    twins = [
+        node.with_id(_in_memory(name)).with_beam_pipeline_args(beam_pipeline_args(1))
+        for name, node in zip(BEAM_NODES, again, strict=True)
+    ]
+    return tfx.dsl.Pipeline(
+        pipeline_name="beam",
+        pipeline_root=config.pipeline_root,
+        components=[*pipeline.components, *twins],
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(root / "metadata.sqlite")
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run on some of the taxi trips."""
+    root = tmp_path_factory.mktemp("beam")
+    (root / "data").mkdir()
+    with (importlib.resources.files("tfx") / TAXI_DATA).open(encoding="utf-8") as shipped:
+        (root / "data" / "data.csv").write_text("".join(itertools.islice(shipped, ROWS + 1)))
+    with pytest.MonkeyPatch.context() as patch:
+        workers = _WorkerCount(patch)
+        tfx.orchestration.LocalDagRunner().run(_pipeline(root))
+    reader = StoreReader(open_store(connection_config(str(root / "metadata.sqlite"))))
+    kinds = ("Examples", "ExampleStatistics", "TransformGraph", "Model", "ModelEvaluation")
+    artifacts = {(record.origin.node, kind): record for kind in kinds for record in list_artifacts(reader, kind)}
+    return Run(dict(workers.by_node), artifacts)
+
+
+@pytest.mark.e2e
+def test_every_beam_step_runs_in_two_worker_processes_and_its_twin_in_none(run: Run) -> None:
+    assert set(run.workers) == set(BEAM_NODES)
+    assert {count % 2 for count in run.workers.values()} == {0}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("node", ["CsvExampleGen", "Transform"])
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_examples_are_the_same(run: Run, node: str, split: str) -> None:
+    records = run.records(node, split)
+    assert records == run.records(_in_memory(node), split)
+    assert ROWS / 4 < len(records) < ROWS * 3 / 4
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_statistics_are_the_same(run: Run, split: str) -> None:
+    found, moments = [], []
+    for node in ("StatisticsGen", _in_memory("StatisticsGen")):
+        content = (run.folder(node, "ExampleStatistics") / f"Split-{split}" / "FeatureStats.pb").read_bytes()
+        (statistics,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
+        numbers = [feature.num_stats for feature in statistics.features if feature.HasField("num_stats")]
+        # Sums, whose last bits depend on the order of the examples.
+        moments.append([moment for each in numbers for moment in (each.mean, each.std_dev)])
+        for each in numbers:
+            each.ClearField("mean")
+            each.ClearField("std_dev")
+        found.append(statistics)
+    assert found[0] == found[1]
+    assert moments[0] == pytest.approx(moments[1], rel=1e-9)
+    assert found[0].num_examples == len(run.records("CsvExampleGen", split))
+    assert len(moments[0]) >= 20
+
+
+@pytest.mark.e2e
+def test_vocabularies_are_the_same(run: Run) -> None:
+    files = [
+        {
+            file.name: file.read_bytes()
+            for file in (run.folder(node, "TransformGraph") / "transform_fn/assets").iterdir()
+        }
+        for node in ("Transform", _in_memory("Transform"))
+    ]
+    assert files[0] == files[1]
+    assert set(files[0]) == {"company", "payment_type"}
+
+
+@pytest.mark.e2e
+def test_metrics_are_the_same(run: Run) -> None:
+    count = len(run.records("CsvExampleGen", "eval"))
+    for model in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY):
+        found = []
+        for node in ("Evaluator", _in_memory("Evaluator")):
+            result = tfma.load_eval_result(str(run.folder(node, "ModelEvaluation")), model_name=model)
+            metrics = result.get_metrics_for_slice()
+            found.append({name: metrics[name]["doubleValue"] for name in ("auc", "binary_accuracy", "example_count")})
+        # Batches are of other sizes, and with them the last bits of answers.
+        assert found[0] == pytest.approx(found[1], abs=1e-4)
+        assert found[0]["example_count"] == found[1]["example_count"] == count
+
+
+@pytest.mark.e2e
+def test_proofs_are_the_same(run: Run) -> None:
+    found = [
+        {
+            name: run.artifacts[node, "Model"].properties[name]
+            for name in (
+                properties.EXAMPLES_PROVEN,
+                properties.EXAMPLES_DIFFERING,
+                properties.MAX_ABSOLUTE_DIFFERENCE,
+                properties.SIGNATURE_PROVEN,
+                properties.SPLITS_PROVEN,
+                properties.NONZERO_PARAMETERS,
+            )
+        }
+        for node in ("Stripper", _in_memory("Stripper"))
+    ]
+    assert found[0] == found[1]
+    assert found[0][properties.EXAMPLES_PROVEN] == len(run.records("CsvExampleGen", "eval"))
