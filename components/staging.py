@@ -97,12 +97,13 @@ def copy_folder(source: str, destination: str) -> None:
 
 @contextlib.contextmanager
 def write_failure_explained(folder: str) -> Iterator[None]:
-    """Raises what TensorFlow raises while a staged folder is written to as an OSError."""
+    """Raises what is raised while a staged folder is written to as an OSError that names the place."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, OSError) as error:
+        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
         raise OSError(
-            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {error.message}. Choose a "
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {reason}. Choose a "
             "destination in a folder that this process may write to, with room for the model."
         ) from error
 

@@ -13,6 +13,7 @@ from .radix_select import PART, Formula, Keys, Parts, Scalars, score_keys
 LOT_BITS = 32
 # What is not tied has this in place of a lot; no digit of it is counted.
 _NO_LOT = 1 << LOT_BITS
+_FOLDS = 16
 
 
 @functools.cache
@@ -67,42 +68,54 @@ class LargeTies:
         """
         self._formula = formula
         self._inputs = inputs
-        self._above, tied = _above_and_tied_parts(formula, kth, inputs, dtype)
-        self.parts = Parts(tf.argsort(tf.cast(tied, tf.int32), direction="DESCENDING", stable=True), _count(tied))
+        self._dtype = dtype
+        self._size = tf.size(inputs[0])
+        whole = self._size // PART
+        # One more than are filled, for what fills none.
+        rows = tf.TensorArray(dtype, whole + 1, element_shape=[PART], clear_after_read=False)
+        flags = tf.TensorArray(tf.bool, whole + 1, element_shape=[])
+
+        def add(
+            index: tf.Tensor, rows: tf.TensorArray, flags: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
+            above, tied = _above_and_tied(formula, kth, self._part(index)[1], dtype)
+            return index + 1, rows.write(index, above), flags.write(index, tied)
+
+        _, rows, flags = tf.while_loop(lambda index, *_: index < whole, add, (tf.constant(0), rows, flags))
+        at, part = self._part(whole)
+        above, tied = _above_and_tied(formula, kth, part, dtype)
+        self._above, flags = rows.write(whole, self._row(whole, at, above)), flags.write(whole, tied)
+        tied = tf.cast(flags.stack(), tf.int32)
+        self.parts = Parts(tf.argsort(tied, direction="DESCENDING", stable=True), tf.reduce_sum(tied))
 
     def mask(self, start: tf.Tensor, scalars: Scalars, last: tf.Tensor) -> tf.Tensor:
         """`tied_mask`, put together of the scores above the k-th and the parts with ties."""
-        whole = tf.size(self._above) // PART
-        rows = tf.reshape(self._above[: whole * PART], [whole, PART])
-
-        def tied_part(at: tf.Tensor) -> tf.Tensor:
-            part = tuple(tf.slice(value, [at], [PART]) for value in self._inputs)
-            return _compiled_tied_mask(self._formula, start + at, scalars, last, part, rows.dtype)
 
         def replace(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            # What fills no part is seen to below; replacing a row that has no ties changes nothing.
-            row = tf.minimum(self.parts.order[index], whole - 1)
-            return index + 1, rows.write(row, tied_part(row * PART))
+            number = self.parts.order[index]
+            at, part = self._part(number)
+            mask = _compiled_tied_mask(self._formula, start + at, scalars, last, part, self._dtype)
+            return index + 1, rows.write(number, self._row(number, at, mask))
 
-        # An array of parts: XLA takes no update of a slice whose place it does not know, and a scatter is slow.
-        array = tf.TensorArray(rows.dtype, whole, element_shape=[PART], clear_after_read=False).unstack(rows)
-        _, array = tf.while_loop(lambda index, _: index < self.parts.count, replace, (tf.constant(0), array))
-        rest = tied_part(tf.size(self._above) - PART)[(whole + 1) * PART - tf.size(self._above) :]
-        return tf.concat([tf.reshape(array.stack(), [-1]), rest], axis=0)
+        _, rows = tf.while_loop(lambda index, _: index < self.parts.count, replace, (tf.constant(0), self._above))
+        return tf.reshape(rows.stack(), [-1])[: self._size]
 
+    def _part(self, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Where a part begins, and its inputs; the last one begins so early that it is as long as the others."""
+        at = tf.minimum(number * PART, self._size - PART)
+        return at, tuple(tf.slice(value, [at], [PART]) for value in self._inputs)
 
-def _count(flags: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(flags, tf.int32))
+    def _row(self, number: tf.Tensor, at: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """The mask of a part, from where a row of this number begins; what comes after the last input is of no use."""
+        return tf.slice(tf.concat([mask, mask], axis=0), [number * PART - at], [PART])
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _above_and_tied_parts(
+def _above_and_tied(
     formula: Formula, kth: tf.Tensor, inputs: tuple[tf.Tensor, ...], dtype: tf.DType
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mask of the scores above the k-th; and which parts hold one equal to it: bool, the last for what fills none."""
+    """Mask of the scores of a part that are above the k-th; and whether one equals it."""
     keys = score_keys(formula(*inputs))
-    tied = keys == kth
-    parts = tf.size(tied) // PART
-    whole = tf.reshape(tied[: parts * PART], [parts, PART])
-    flags = [tf.reduce_any(whole, axis=1), tf.reduce_any(tied[parts * PART :], keepdims=True)]
-    return tf.cast(keys > kth, dtype), tf.concat(flags, axis=0)
+    # XLA goes through a fold with vectors, not through a reduction.
+    folded = functools.reduce(tf.logical_or, tf.split(keys == kth, _FOLDS))
+    return tf.cast(keys > kth, dtype), tf.reduce_any(folded)

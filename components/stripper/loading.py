@@ -16,6 +16,7 @@ from .object_graph import ObjectGraph
 DEBUG_INFO = os.path.join("debug", "saved_model_debug_info.pb")
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+WITHOUT_VALUES = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
 
 
 def saved_value(source: str, key: str) -> np.ndarray | None:
@@ -32,7 +33,7 @@ def saved_value(source: str, key: str) -> np.ndarray | None:
       ValueError: The files are missing or damaged.
     """
     with failure_explained(source):
-        reader = tf.train.load_checkpoint(_checkpoint(source))
+        reader = tf.train.load_checkpoint(checkpoint(source))
         return reader.get_tensor(key + _VALUE) if reader.has_tensor(key + _VALUE) else None
 
 
@@ -71,19 +72,26 @@ def loaded_as(source: str, graph: ObjectGraph, meta_graph: meta_graph_pb2.MetaGr
     Raises:
       ValueError: It cannot be loaded.
     """
+    with loaded_without_values(source, meta_graph) as model:
+        with failure_explained(source):
+            tf.train.Checkpoint(model).read(checkpoint(source)).expect_partial()
+        _restore_captured(source, graph, ObjectGraph(meta_graph), model)
+        yield model
+
+
+@contextlib.contextmanager
+def loaded_without_values(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
+    """As `loaded_as`, but variables have no values, and tables only those that the graph gives them."""
     saved_model = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
     assets = [os.path.join("assets", asset.filename) for asset in meta_graph.asset_file_def]
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, FILENAME), "wb") as stream:
             stream.write(saved_model.SerializeToString())
-        options = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
         with failure_explained(source):
             for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
                 tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
                 tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
-            model = tf.saved_model.load(folder, options=options)
-            tf.train.Checkpoint(model).read(_checkpoint(source)).expect_partial()
-        _restore_captured(source, graph, ObjectGraph(meta_graph), model)
+            model = tf.saved_model.load(folder, options=WITHOUT_VALUES)
         yield model
 
 
@@ -105,8 +113,9 @@ def _restore_captured(source: str, graph: ObjectGraph, loaded: ObjectGraph, mode
                     tf.raw_ops.AssignVariableOp(resource=handle, value=value)
 
 
-def _checkpoint(source: str) -> str:
-    return os.path.join(source, "variables", "variables")
+def checkpoint(folder: str) -> str:
+    """What the names of the files begin with that hold the values of a SavedModel's variables."""
+    return os.path.join(folder, "variables", "variables")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from .function_library import drop_uncalled_functions
 from .graph_rewrite import fold_masks
 from .meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph, read_saved_model
 from .object_graph import ObjectGraph, Path, keep_only
+from .value_copy import ValueCopy
 
 
 class ObjectModel:
@@ -60,25 +61,62 @@ class ObjectModel:
     def write(self, folder: str, checks: Checks) -> tuple[str, ...]:
         """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.
 
-        Source and stripped model are in memory one after the other, with the kept variables only.
+        Source and stripped model are in memory with the kept variables only, which they share, or else one after the
+        other.
 
         Raises:
           OSError: The folder cannot be written.
           ValueError: The source cannot be loaded.
           VerificationError: A signature does not answer as before, or that could not be checked.
         """
-        with self._loaded(self._reduced()) as model:
-            if self._rewritten is None:
-                self._save(model, self._objects_at(model), folder)
-            answers = verify.answers_of(self._source, model, self._meta_graph, checks.records)
-            del model
-        if self._rewritten is None:
-            checked = self._check(answers, folder, checks)
+        if self._rewritten is None and (values := ValueCopy.of(self._source, folder, self._variables())):
+            checked = self._write_copied(values, folder, checks)
         else:
-            checked = self._save_folded(answers, folder, checks)
+            checked = self._write_values(folder, checks)
         stripped = ObjectGraph(read_meta_graph(folder))
         self.kept = tuple(sorted(stripped.key(node) for node in stripped.variables))
         return checked
+
+    def _write_copied(self, values: ValueCopy, folder: str, checks: Checks) -> tuple[str, ...]:
+        """Writes and checks a model whose values are those of the source."""
+        with values, loading.loaded_without_values(self._source, self._reduced()) as model:
+            objects = self._objects_at(model)
+            self._read_resources(self._source, objects)
+            for path in self._variables():
+                _assign(objects[path], tf.constant(np.empty(0, objects[path].dtype.as_numpy_dtype)))
+            self._save(model, objects, folder, values)
+            stripped = tf.saved_model.load(folder, options=loading.WITHOUT_VALUES)
+            stripped_objects = self._objects_at(stripped)
+            self._read_resources(folder, stripped_objects)
+            for path, value in values.tensors().items():
+                _assign(objects[path], value)
+                _assign(stripped_objects[path], value)
+            answers = verify.answers_of(self._source, model, self._meta_graph, checks.records)
+            return self._check(answers, folder, stripped, checks)
+
+    def _write_values(self, folder: str, checks: Checks) -> tuple[str, ...]:
+        """Writes and checks a model whose values TensorFlow reads and writes."""
+        with self._loaded(self._reduced()) as model:
+            if self._rewritten is None:
+                self._save(model, self._initialized(self._objects_at(model)), folder)
+            answers = verify.answers_of(self._source, model, self._meta_graph, checks.records)
+            del model
+        if self._rewritten is None:
+            return self._check(answers, folder, tf.saved_model.load(folder), checks)
+        return self._save_folded(answers, folder, checks)
+
+    def _variables(self) -> list[Path]:
+        """Where the variables hang that stay; none if one of them hangs from another object that stays."""
+        kept = [node for node in self._graph.variables if node in self._kept]
+        return [self._places[node] for node in kept] if self._places.keys() >= set(kept) else []
+
+    def _read_resources(self, folder: str, objects: Mapping[Path, Any]) -> None:
+        """Gives tables what the checkpoint of a SavedModel says that they hold."""
+        places = {self._places[node] for node in self._places if self._graph.kind(node) == "resource"}
+        if places:
+            tree = _tree({path: objects[path] for path in places})
+            with loading.failure_explained(folder):
+                tf.train.Checkpoint(tree).read(loading.checkpoint(folder)).expect_partial()
 
     def _rewrite(self) -> None:
         self._rewritten = meta_graph_pb2.MetaGraphDef()
@@ -116,12 +154,12 @@ class ObjectModel:
 
         def save_and_check(values: Mapping[int, np.ndarray]) -> tuple[str, ...]:
             with self._loaded(self._rewritten) as model:
-                objects = self._objects_at(model)
+                objects = self._initialized(self._objects_at(model))
                 for node, value in values.items():
                     objects[self._places[node]].assign(value)
                 self._save(model, objects, folder)
                 del model, objects
-            return self._check(answers, folder, checks)
+            return self._check(answers, folder, tf.saved_model.load(folder), checks)
 
         try:
             return save_and_check({weight.node: weight.positive for weight in self._weights})
@@ -131,8 +169,10 @@ class ObjectModel:
             logging.info("Saving the signs of pruned weights, too: %s", error)
         return save_and_check({weight.node: weight.product for weight in self._weights})
 
-    def _check(self, answers: Sequence[verify.SourceAnswers], folder: str, checks: Checks) -> tuple[str, ...]:
-        """Sees that the stripped model in `folder` answers as its source did; returns the signatures' names."""
+    def _check(
+        self, answers: Sequence[verify.SourceAnswers], folder: str, model: Any, checks: Checks
+    ) -> tuple[str, ...]:
+        """Sees that the stripped model, loaded from `folder`, answers as its source; returns the signatures' names."""
         meta_graph = read_meta_graph(folder)
         stripped = ObjectGraph(meta_graph)
         if len(stripped.variables) != sum(node in self._kept for node in self._graph.variables):
@@ -145,9 +185,7 @@ class ObjectModel:
         def again() -> Any:
             return loading.load(self._source, self._graph)
 
-        signatures = verify.verify(
-            answers, self._meta_graph, tf.saved_model.load(folder), meta_graph, again, checks.tolerance
-        )
+        signatures = verify.verify(answers, self._meta_graph, model, meta_graph, again, checks.tolerance)
         checks.run_further(folder)
         return signatures
 
@@ -158,29 +196,32 @@ class ObjectModel:
             found = model
             for name in path:
                 found = found._lookup_dependency(name)
+            objects[path] = found
+        return objects
+
+    def _initialized(self, objects: dict[Path, Any]) -> dict[Path, Any]:
+        for found in objects.values():
             if isinstance(found, tf.Variable) and not found.is_initialized():
                 raise ValueError(
                     f"The SavedModel at {self._source!r} has no value for its variable {found.name!r}; save the model "
                     "again."
                 )
-            objects[path] = found
         return objects
 
-    def _save(self, model: Any, objects: Mapping[Path, Any], folder: str) -> None:
-        """Saves the signatures of `model`, `objects` at their paths and the source's extra assets, and nothing else."""
-        holders = {(): tf.Module()}
-        for path, found in objects.items():
-            for depth in range(1, len(path)):
-                if path[:depth] not in holders:
-                    holders[path[:depth]] = _hang(holders[path[: depth - 1]], path[depth - 1], tf.Module())
-            _hang(holders[path[:-1]], path[-1], found)
+    def _save(self, model: Any, objects: Mapping[Path, Any], folder: str, values: ValueCopy | None = None) -> None:
+        """Saves the signatures of `model`, `objects` at their paths and the source's extra assets, and nothing else.
+
+        With `values`, those are saved in place of the objects' own.
+        """
         options = tf.saved_model.SaveOptions(
             namespace_whitelist=sorted(_operation_namespaces(self._meta_graph)),
             experimental_custom_gradients=False,
             save_debug_info=tf.io.gfile.exists(os.path.join(self._source, loading.DEBUG_INFO)),
         )
         with staging.write_failure_explained(folder):
-            tf.saved_model.save(holders[()], folder, signatures=dict(model.signatures), options=options)
+            tf.saved_model.save(_tree(objects), folder, signatures=dict(model.signatures), options=options)
+            if values is not None:
+                values.finish()
             _tidy(self._meta_graph, folder)
             staging.copy_folder(os.path.join(self._source, EXTRA_ASSETS), os.path.join(folder, EXTRA_ASSETS))
 
@@ -196,6 +237,22 @@ def _tidy(meta_graph: meta_graph_pb2.MetaGraphDef, folder: str) -> None:
     with tf.io.gfile.GFile(os.path.join(folder, FILENAME), "wb") as stream:
         stream.write(saved_model.SerializeToString(deterministic=True))
     fingerprinting_utils.write_fingerprint(folder)
+
+
+def _assign(variable: tf.Variable, value: tf.Tensor) -> None:
+    # Not `assign`, which would refuse a placeholder's shape, and copy the value.
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+
+
+def _tree(objects: Mapping[Path, Any]) -> tf.Module:
+    """An object from which others hang at their paths."""
+    holders = {(): tf.Module()}
+    for path, found in objects.items():
+        for depth in range(1, len(path)):
+            if path[:depth] not in holders:
+                holders[path[:depth]] = _hang(holders[path[: depth - 1]], path[depth - 1], tf.Module())
+        _hang(holders[path[:-1]], path[-1], found)
+    return holders[()]
 
 
 def _hang(holder: tf.Module, name: str, child: Any) -> Any:
