@@ -22,3 +22,6 @@ def beam_pipeline_args(workers: int) -> list[str]:
     mode = "in_memory" if workers == 1 else "multi_processing"
     arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
     return arguments if workers == 1 else [*arguments, _WORKER_IMPORTS]
+
+
+IN_PROCESS = tuple(beam_pipeline_args(1))

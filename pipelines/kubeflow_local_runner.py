@@ -1,7 +1,9 @@
 """Compiles the pipeline of a configuration for Kubeflow, and runs it on this machine as KFP's launcher would."""
 
 import dataclasses
+from collections.abc import Sequence
 
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import TAXI_MODULE_FILE, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.container_engine import ContainerEngine
@@ -9,13 +11,20 @@ from tfx_pruning.pipelines.kubeflow_local.launch import Launch
 from tfx_pruning.pipelines.kubeflow_local.pipeline_file import PipelineFile
 from tfx_pruning.pipelines.kubeflow_local.shared_folder import make_folder
 from tfx_pruning.pipelines.kubeflow_runner import compile_pipeline, kubeflow_name
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS, Report
+from tfx_pruning.pipelines.local_runner import Report
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run_folder import RunFolder
 from tfx_pruning.pipelines.run_report import RunReport, write_page
 
 
-def run(config: PipelineConfig, folder: RunFolder, report: Report, engine: ContainerEngine, image: str) -> RunReport:
+def run(
+    config: PipelineConfig,
+    folder: RunFolder,
+    report: Report,
+    engine: ContainerEngine,
+    image: str,
+    beam_pipeline_args: Sequence[str] = IN_PROCESS,
+) -> RunReport:
     """Compiles the pipeline for the open-source backend to `pipeline.yaml`, runs it, and writes the page on the run.
 
     Args:
@@ -24,6 +33,7 @@ def run(config: PipelineConfig, folder: RunFolder, report: Report, engine: Conta
         report: Called with a task's name and None when it begins, and with its state when it has ended.
         engine: What runs the tasks.
         image: Image of every task.
+        beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
         What the run came to.
@@ -36,7 +46,7 @@ def run(config: PipelineConfig, folder: RunFolder, report: Report, engine: Conta
     if config.module_file == TAXI_MODULE_FILE and not config.module_path:
         # Every task has it; of its file each would install a wheel.
         config = dataclasses.replace(config, module_path=TAXI_MODULE_PATH)
-    pipeline = create_pipeline(config, None, BEAM_PIPELINE_ARGS, runtime_parameters=True)
+    pipeline = create_pipeline(config, None, beam_pipeline_args, runtime_parameters=True)
     make_folder(folder.artifacts)
     path = folder.root / "pipeline.yaml"
     compile_pipeline(pipeline, str(path), image)

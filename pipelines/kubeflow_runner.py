@@ -19,10 +19,10 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_resources import TaskResources, cores, gigabytes
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
 EXIT_FAILED = 1
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             memory_limit=arguments.memory_limit,
         )
         training = _training_resources(every, arguments)
-        pipeline = create_pipeline(_config(arguments), None, BEAM_PIPELINE_ARGS, runtime_parameters=True)
+        pipeline = create_pipeline(_config(arguments), None, IN_PROCESS, runtime_parameters=True)
         resources = {
             node.id: training if node.id in TRAINING else every
             for node in pipeline.components

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import absl.logging
 from tfx import v1 as tfx
 
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.kubeflow_local.task_result import State, TaskFailedError
 from tfx_pruning.pipelines.metadata_run import MetadataRun
@@ -16,15 +17,12 @@ from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run_folder import RunFolder
 from tfx_pruning.pipelines.run_report import RunReport, write_page
 
-# In one process: the worker processes of Beam's other modes import TFDV before tfx, which fails.
-BEAM_PIPELINE_ARGS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
-
 # Called with a component's name and None when it begins, and with its state when it has ended.
 Report = Callable[[str, State | None], None]
 
 
 def run(
-    config: PipelineConfig, folder: RunFolder, report: Report, beam_pipeline_args: Sequence[str] = BEAM_PIPELINE_ARGS
+    config: PipelineConfig, folder: RunFolder, report: Report, beam_pipeline_args: Sequence[str] = IN_PROCESS
 ) -> RunReport:
     """Runs the pipeline, and writes the page on the run.
 

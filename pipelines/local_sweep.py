@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tfx import v1 as tfx
 
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.bisection import Bisection
 from tfx_pruning.pipelines.kubeflow_local.task_result import State
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS, Report, run_pipeline
+from tfx_pruning.pipelines.local_runner import Report, run_pipeline
 from tfx_pruning.pipelines.metadata_run import MetadataRun
 from tfx_pruning.pipelines.module_copy import importable_copy
 from tfx_pruning.pipelines.run_folder import RunFolder
@@ -26,7 +27,7 @@ def run_sweep(
     folder: RunFolder,
     report: Report,
     on_round: OnRound,
-    beam_pipeline_args: Sequence[str] = BEAM_PIPELINE_ARGS,
+    beam_pipeline_args: Sequence[str] = IN_PROCESS,
 ) -> SweepReport:
     """Finds, for each option, the largest sparsity within the tolerance, and pushes the sparsest model.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
 from tfx_pruning.pipelines.run_folder import RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
@@ -35,6 +36,13 @@ _OPTIONS = (
     click.option(
         "--hparams", metavar="FIELDS", help="Fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform."
     ),
+    click.option(
+        "--beam-workers",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Processes of each Beam step.",
+    ),
     click.option("--no-cache", is_flag=True, help="Run components whose inputs have not changed, too."),
 )
 _NAMES = {field.name for field in dataclasses.fields(PipelineConfig)}
@@ -61,11 +69,13 @@ class ChosenConfig:
         config: The configuration.
         folder: Where the run leaves what it makes.
         is_example: Whether it is the taxi example on the data that tfx ships.
+        beam_pipeline_args: Arguments of the components that run on Beam.
     """
 
     config: PipelineConfig
     folder: RunFolder
     is_example: bool
+    beam_pipeline_args: tuple[str, ...]
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "ChosenConfig":
@@ -96,7 +106,8 @@ class ChosenConfig:
             elif "data_root" not in values:
                 raise ValueError("data_root is missing: name the folder of the data that the module is for.")
             places = {"pipeline_root": str(folder.artifacts), "serving_dir": str(folder.serving)}
-            return cls(PipelineConfig.from_values(places | values), folder, is_example)
+            beam_args = tuple(beam_pipeline_args(options["beam_workers"]))
+            return cls(PipelineConfig.from_values(places | values), folder, is_example, beam_args)
         except (OSError, TypeError, ValueError) as error:
             raise WrongCallError(str(error)) from error
 

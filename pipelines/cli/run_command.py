@@ -106,17 +106,17 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
     from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
     from tfx_pruning.pipelines.progress import Progress
 
-    config, folder = chosen.config, chosen.folder
+    config, folder, beam_args = chosen.config, chosen.folder, chosen.beam_pipeline_args
     if chosen.is_example:
         print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
     print(f"Running {config.pipeline_name} in {folder.root}; details in {folder.log}", file=stream, flush=True)
     progress = Progress(stream)
     try:
         if tasks is None:
-            return local_runner.run(config, folder, progress)
+            return local_runner.run(config, folder, progress, beam_args)
         from tfx_pruning.pipelines import kubeflow_local_runner
 
-        return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none")
+        return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none", beam_args)
     except TaskFailedError as error:
         # That of a task has the end of the task's own log.
         raise click.ClickException(f"{error}; details in {folder.log}" if tasks is None else str(error)) from error

@@ -116,7 +116,8 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport"
     print(f"Sweeping {len(plan.sparsities)} sparsities from {where}", file=stream, flush=True)
     longest = max(len(plan.candidate(option, plan.max_sparsity).name) for option in plan.options)
     try:
-        return run_sweep(plan, folder, Progress(stream, longest + len("PruningTrainer.") + 2), on_round)
+        progress = Progress(stream, longest + len("PruningTrainer.") + 2)
+        return run_sweep(plan, folder, progress, on_round, chosen.beam_pipeline_args)
     except TaskFailedError as error:
         raise click.ClickException(
             f"{error}; details in {folder.log}. Called again with the same root, the sweep goes on where it stood."

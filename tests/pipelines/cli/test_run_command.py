@@ -24,6 +24,7 @@ from tfx_pruning.cli.main import cli
 from tfx_pruning.metadata.artifacts import list_artifacts
 from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.store_reader import StoreReader
+from tfx_pruning.pipelines.beam_args import IN_PROCESS, beam_pipeline_args
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig
 
 README = pathlib.Path(__file__).parents[3] / "README.md"
@@ -156,7 +157,7 @@ def test_help_names_every_exit_status() -> None:
 
 def _options(root: pathlib.Path, **given: Any) -> dict[str, Any]:
     names = ("config", "data_root", "module_file", "hparams")
-    return {"root": str(root), "no_cache": False} | dict.fromkeys(names) | given
+    return {"root": str(root), "no_cache": False, "beam_workers": 1} | dict.fromkeys(names) | given
 
 
 def test_flags_override_the_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +180,22 @@ def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> No
     assert chosen.is_example
     assert pathlib.Path(chosen.config.data_root, "data.csv").is_file()
     assert (chosen.config.metric, chosen.config.min_metric) == ("Recall", None)
+
+
+def test_runner_is_handed_the_arguments_of_the_workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx_pruning.pipelines import local_runner
+    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
+
+    handed = []
+
+    def run(*arguments: Any) -> None:
+        handed.append(arguments[-1])
+        raise TaskFailedError("stopped")
+
+    monkeypatch.setattr(local_runner, "run", run)
+    for workers in ("1", "3"):
+        assert _run(tmp_path / "root", "--beam-workers", workers).exit_code == 1
+    assert handed == [IN_PROCESS, tuple(beam_pipeline_args(3))]
 
 
 @dataclasses.dataclass(frozen=True)
