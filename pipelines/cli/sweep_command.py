@@ -1,0 +1,136 @@
+"""`tfx-pruning sweep`."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from tfx_pruning.cli.console import Output, reporting
+from tfx_pruning.pipelines.cli.captured_output import output_in
+from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, check_inputs, config_options
+from tfx_pruning.pipelines.sweep_plan import Candidate, SweepPlan
+
+if TYPE_CHECKING:
+    from tfx_pruning.pipelines.sweep_report import SweepReport
+    from tfx_pruning.sweep import Sweep
+
+EXIT_NONE_WITHIN = 3
+
+
+@click.command("sweep", short_help="Find how far a model can be pruned, and push the sparsest one that is good enough.")
+@config_options
+@click.option("--tolerance", type=float, help="Most that the metric may be worse than dense; --max-metric-drop.")
+@click.option(
+    "--option",
+    "ways",
+    multiple=True,
+    metavar="NAME|FIELDS",
+    help="Way to prune: a criterion, or fields of PruningHParams; repeatable.  [default: that of --hparams]",
+)
+@click.option("--min-sparsity", type=float, default=0.5, show_default=True, help="Least target sparsity.")
+@click.option("--max-sparsity", type=float, default=0.99, show_default=True, help="Largest target sparsity.")
+@click.option("--resolution", type=float, default=0.01, show_default=True, help="How exactly it is found.")
+@reporting
+def command(
+    output: Output,
+    tolerance: float | None,
+    ways: Sequence[str],
+    min_sparsity: float,
+    max_sparsity: float,
+    resolution: float,
+    **options: Any,
+) -> None:
+    """Finds the largest sparsity at which the metric is at most the tolerance worse than the dense model's.
+
+    From one dense model, candidates are pruned, stripped and evaluated; bisection finds the largest sparsity of each
+    option, and the sparsest model is pushed. Data, module and metric are named as for `tfx-pruning run`. A sweep that
+    was broken off goes on where it stood if it is called again with the same root; so does one with another tolerance.
+
+    \b
+    Examples:
+      tfx-pruning sweep --root sweep_output --tolerance 0.005
+      tfx-pruning sweep --root out --config houses.yaml --tolerance 1.5 --min-sparsity 0.8 --resolution 0.005
+      tfx-pruning sweep --root out --option first_order_gradient --option prune_option=weight,allocation=erk
+
+    \b
+    Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 no candidate is within the tolerance and
+      nothing was pushed.
+    JSON: {"goal": {"metric", "tolerance", "direction", "bound"}, "baseline": {"metric", "stripped_bytes",
+      "gzipped_bytes"}, "candidates": [{"name", "sparsity", "metric", "stripped_bytes", "gzipped_bytes", "hparams",
+      "within"}], "limit", "chosen", "pushed_to", "record", "report", "seconds"}; chosen and pushed_to are null if no
+      candidate is within the tolerance.
+    """
+    started = time.monotonic()
+    if tolerance is not None:
+        if options["max_metric_drop"] is not None:
+            raise click.UsageError("--tolerance and --max-metric-drop are the same: give one of them.")
+        options["max_metric_drop"] = tolerance
+    chosen = ChosenConfig.of(options)
+    # Beside `run`, which may have the same root, its dense model starts from none that was pushed.
+    config = dataclasses.replace(chosen.config, pipeline_name=f"{chosen.config.pipeline_name}_sweep")
+    try:
+        plan = SweepPlan(config, tuple(ways), min_sparsity, max_sparsity, resolution)
+    except (TypeError, ValueError) as error:
+        raise WrongCallError(str(error)) from error
+    with output.working("Checking the data"):
+        check_inputs(config)
+    chosen.folder.make()
+    with output_in(chosen.folder.log) as (stdout, stderr):
+        report = _run(chosen, plan, stderr if output.as_json else stdout)
+    seconds, page = time.monotonic() - started, str(chosen.folder.report)
+    found = {**report.to_dict(), "report": page, "seconds": round(seconds, 1)}
+    text = f"\n{report.table()}\nreport        {page}\n\n{len(report.sweep.candidates)} candidates, {seconds:.0f} s"
+    output.result(found, lambda console: console.print(text, markup=False))
+    if report.pushed_to is None:
+        click.echo(f"Nothing was pushed: {_why(report.sweep)}", err=True)
+        raise click.exceptions.Exit(EXIT_NONE_WITHIN)
+
+
+def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport":
+    # Here, after the output has its place: importing these prints.
+    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.local_sweep import run_sweep
+    from tfx_pruning.pipelines.progress import Progress
+    from tfx_pruning.report.figures import percent
+    from tfx_pruning.report.pareto import metric_text
+
+    def on_round(number: int, candidates: Sequence[Candidate], sweep: "Sweep | None") -> None:
+        if sweep is None:
+            print(f"Round {number}: {', '.join(each.name for each in candidates)}", file=stream, flush=True)
+            return
+        names = [each.name for each in candidates]
+        for each in sweep.candidates:
+            if each.name in names:
+                verdict = "within" if sweep.within(each) else "over"
+                print(
+                    f"  {each.name}: {percent(each.sparsity)} sparse, {sweep.goal.metric} {metric_text(each.metric)} "
+                    f"({metric_text(sweep.limit)} allowed), {verdict}",
+                    file=stream,
+                    flush=True,
+                )
+
+    folder = chosen.folder
+    if chosen.is_example:
+        print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
+    where = f"{plan.min_sparsity:g} to {plan.max_sparsity:g} in {folder.root}; details in {folder.log}"
+    print(f"Sweeping {len(plan.sparsities)} sparsities from {where}", file=stream, flush=True)
+    longest = max(len(plan.candidate(option, plan.max_sparsity).name) for option in plan.options)
+    try:
+        return run_sweep(plan, folder, Progress(stream, longest + len("PruningTrainer.") + 2), on_round)
+    except TaskFailedError as error:
+        raise click.ClickException(
+            f"{error}; details in {folder.log}. Called again with the same root, the sweep goes on where it stood."
+        ) from error
+    finally:
+        stream.flush()
+
+
+def _why(sweep: "Sweep") -> str:
+    best = max(sweep.candidates, key=lambda each: sweep.goal.goodness(each.metric))
+    better = "least" if sweep.goal.direction == "higher" else "most"
+    return (
+        f"the {sweep.goal.metric} of no candidate is at {better} {sweep.limit:.6g}; the best one, {best.name}, has "
+        f"{best.metric:.6g}. Allow more with --tolerance, or prune less with --min-sparsity."
+    )
