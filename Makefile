@@ -44,7 +44,7 @@ $(INSTALLED): $(LOCKED)
 	@touch $@
 
 demo: venv
-	$(BIN)/python -m tfx_pruning.pipelines.local_runner --root demo_output
+	$(BIN)/tfx-pruning run --root demo_output
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)

@@ -27,10 +27,11 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.types import artifact_utils
 
 from tfx_pruning import properties
-from tfx_pruning.pipelines import local_runner
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.modules import taxi
 from tfx_pruning.pipelines.pipeline import create_pipeline
+from tfx_pruning.pipelines.taxi_example import shipped_data
 from tfx_pruning.pruning_trainer.executor import Executor as PruningTrainerExecutor
 
 _ALLOWED_DROP = 0.005
@@ -46,7 +47,7 @@ def main() -> int:
         parser.error(f"--seeds must be at least 2, got {arguments.seeds}.")
     with tempfile.TemporaryDirectory() as root:
         config = PipelineConfig(
-            pipeline_root=root, data_root=local_runner.shipped_data(), serving_dir=str(pathlib.Path(root, "serving"))
+            pipeline_root=root, data_root=shipped_data(), serving_dir=str(pathlib.Path(root, "serving"))
         )
         inputs = _prepared(config)
         found = [_aucs(config, inputs, seed) for seed in range(arguments.seeds)]
@@ -83,7 +84,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
 def _prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
     """Runs the pipeline as far as Transform; returns the inputs of Trainer, and the raw examples."""
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(f"{config.pipeline_root}/metadata.sqlite")
-    whole = create_pipeline(config, metadata, local_runner.BEAM_PIPELINE_ARGS)
+    whole = create_pipeline(config, metadata, BEAM_PIPELINE_ARGS)
     tfx.orchestration.LocalDagRunner().run(whole, run_options=RunOptions(to_nodes=["Transform"]))
     components = {component.id: component for component in whole.components}
     outputs = {

@@ -18,6 +18,7 @@ TAXI_MODULE_PATH = "tfx_pruning.pipelines.modules.taxi"
 DATA_FORMATS = ("csv", "tfrecord")
 DIRECTIONS = ("higher", "lower")
 
+_TARGET_SPARSITY = 0.9
 # A path in a configuration file is one beside the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
@@ -57,7 +58,8 @@ class PipelineConfig:
         train_steps: Optimizer steps of the dense training.
         pruning_steps: Optimizer steps of the training that prunes.
         eval_steps: Batches of the validation at the end of each training.
-        pruning: Fields of PruningHParams and their values; the others are those of `PruningHParams.for_steps`.
+        pruning: Fields of PruningHParams and their values; the others are those of `PruningHParams.for_steps`, but for
+            `target_sparsity`, which is 0.9.
         warm_start: Whether the dense training starts from the model that was blessed last. It takes a Resolver, which
             not every runner has.
         enable_cache: Whether a component whose inputs have not changed since an earlier run is not run again.
@@ -86,7 +88,7 @@ class PipelineConfig:
     train_steps: int = 400
     pruning_steps: int = 800
     eval_steps: int = 20
-    pruning: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"target_sparsity": 0.9}, hash=False)
+    pruning: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     warm_start: bool = True
     enable_cache: bool = True
 
@@ -170,7 +172,7 @@ class PipelineConfig:
     @property
     def hparams(self) -> PruningHParams:
         """Pruning hyperparameters, the ramp fitted to `pruning_steps`."""
-        return PruningHParams.for_steps(self.pruning_steps, **self.pruning)
+        return PruningHParams.for_steps(self.pruning_steps, **{"target_sparsity": _TARGET_SPARSITY, **self.pruning})
 
     @property
     def higher_is_better(self) -> bool:

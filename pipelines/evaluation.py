@@ -4,6 +4,9 @@ import difflib
 import json
 import re
 
+from tfx import v1 as tfx  # noqa: F401  Before TFMA, which otherwise comes without its names.
+
+# isort: split
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils.keras_lib import tf_keras

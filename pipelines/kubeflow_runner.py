@@ -236,7 +236,7 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     # Those that a flag is named after, and was given.
     values |= {name: value for name, value in vars(arguments).items() if name in _FIELDS and value is not None}
     if arguments.hparams is not None:
-        values["pruning"] = PruningHParams.fields_of(arguments.hparams)
+        values["pruning"] = {**values.get("pruning", {}), **PruningHParams.fields_of(arguments.hparams)}
     if arguments.no_cache:
         values["enable_cache"] = False
     if not (values.get("module_path") or values.get("module_file")):

@@ -1,38 +1,31 @@
 """RunReport: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-import ml_metadata
-import tensorflow_model_analysis as tfma
-from ml_metadata.proto import metadata_store_pb2
 from tfx.utils import path_utils
+
+# isort: split
+import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
 
 from tfx_pruning import properties
 from tfx_pruning.engine.sizes import directory_bytes
+from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
+from tfx_pruning.pipelines.run_outputs import RunOutputs
 from tfx_pruning.report.document import Evaluation, ReportDocument
 from tfx_pruning.report.files import read_report
-
-_AUC = "auc"
-_ACCURACY = "binary_accuracy"
-_EXAMPLE_COUNT = "example_count"
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelMetrics:
-    """Metrics of one model on the evaluation split, fractions in [0, 1]."""
-
-    auc: float
-    accuracy: float
+from tfx_pruning.report.page import page
+from tfx_pruning.staging import write_file
 
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-    """Figures of the latest run of a pipeline.
+    """Figures of one run of a pipeline.
 
     Attributes:
-        dense: Metrics of the dense model.
-        pruned: Metrics of the stripped model.
+        pipeline_name: Name of the pipeline.
+        dense: Metrics of the dense model by class, that which decides first.
+        pruned: Those of the stripped model.
         sparsity: Fraction of the prunable parameters that is zero.
         prunable_parameters: How many there are.
         nonzero_parameters: How many of them are not zero.
@@ -42,11 +35,12 @@ class RunReport:
         gzipped_bytes: The stripped SavedModel as one .tar.gz.
         refusals: Why the Evaluator did not bless the model, one sentence each; empty if it did.
         pushed_to: Folder of the pushed model; None if nothing was pushed.
-        metadata_path: The SQLite file of ML Metadata.
+        record: The file that records the run: ML Metadata's SQLite file, or what the launcher of Kubeflow files wrote.
     """
 
-    dense: ModelMetrics
-    pruned: ModelMetrics
+    pipeline_name: str
+    dense: Mapping[str, float]
+    pruned: Mapping[str, float]
     sparsity: float
     prunable_parameters: int
     nonzero_parameters: int
@@ -56,44 +50,39 @@ class RunReport:
     gzipped_bytes: int
     refusals: tuple[str, ...]
     pushed_to: str | None
-    metadata_path: str
+    record: str
 
     @classmethod
-    def read(cls, metadata_path: str, pipeline_name: str) -> "RunReport":
-        """Reads the latest run of the pipeline.
-
-        Args:
-            metadata_path: The SQLite file of ML Metadata.
-            pipeline_name: Name of the pipeline.
+    def of(cls, run: RunOutputs) -> "RunReport":
+        """Reads the figures of a run.
 
         Raises:
-            ValueError: No run of the pipeline is recorded, or it did not come to its end.
+            ValueError: It did not come to its end.
         """
-        run = _Run(metadata_path, pipeline_name)
         evaluation = run.output("Evaluator", "evaluation").uri
-        stripped = run.output("Stripper", "model").custom_properties
-        pushed = run.output("Pusher", "pushed_model").custom_properties
+        stripped = run.output("Stripper", "model").properties
+        pushed = run.output("Pusher", "pushed_model").properties
         return cls(
+            pipeline_name=run.pipeline_name,
             dense=_metrics(evaluation, tfma.BASELINE_KEY),
             pruned=_metrics(evaluation, tfma.CANDIDATE_KEY),
-            sparsity=stripped[properties.SPARSITY].double_value,
-            prunable_parameters=stripped[properties.PRUNABLE_PARAMETERS].int_value,
-            nonzero_parameters=stripped[properties.NONZERO_PARAMETERS].int_value,
+            sparsity=float(stripped[properties.SPARSITY]),
+            prunable_parameters=int(stripped[properties.PRUNABLE_PARAMETERS]),
+            nonzero_parameters=int(stripped[properties.NONZERO_PARAMETERS]),
             dense_bytes=directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri)),
-            trained_bytes=stripped[properties.TRAINED_BYTES].int_value,
-            stripped_bytes=stripped[properties.STRIPPED_BYTES].int_value,
-            gzipped_bytes=stripped[properties.GZIPPED_BYTES].int_value,
+            trained_bytes=int(stripped[properties.TRAINED_BYTES]),
+            stripped_bytes=int(stripped[properties.STRIPPED_BYTES]),
+            gzipped_bytes=int(stripped[properties.GZIPPED_BYTES]),
             refusals=tuple(_refusals(evaluation)),
-            pushed_to=pushed["pushed_destination"].string_value if pushed["pushed"].int_value else None,
-            metadata_path=metadata_path,
+            pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
+            record=run.record,
         )
 
     def table(self) -> str:
         """The figures as a table of text, without a newline at its end."""
         rows = [
             ("", "dense", "pruned"),
-            ("AUC", f"{self.dense.auc:.4f}", f"{self.pruned.auc:.4f}"),
-            ("accuracy", f"{self.dense.accuracy:.4f}", f"{self.pruned.accuracy:.4f}"),
+            *((name, figure(value), figure(self.pruned[name])) for name, value in self.dense.items()),
             ("sparsity of the kernels", "", f"{self.sparsity:.2%}"),
             ("parameters in the kernels", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
             ("non-zero parameters in the kernels", "", f"{self.nonzero_parameters:,}"),
@@ -106,32 +95,34 @@ class RunReport:
         rule = "-" * len(lines[0])
         lines = [lines[0], rule, *lines[1:], rule]
         lines.append(f"pushed model  {self.pushed_to or 'none'}")
-        lines.append(f"metadata      {self.metadata_path}")
+        lines.append(f"metadata      {self.record}")
         return "\n".join(lines)
 
 
-def run_document(metadata_path: str, pipeline_name: str) -> ReportDocument:
-    """One document of the latest run's reports and of what the Evaluator found.
+def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
+    """One document of a run's reports and of what the Evaluator found.
 
     Args:
-        metadata_path: The SQLite file of ML Metadata.
-        pipeline_name: Name of the pipeline.
+        run: The run.
+        candidate: What the ids of the nodes of the model end with; '' where there is one model only.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
         the lineage of both reports.
 
     Raises:
-        ValueError: No run of the pipeline is recorded, or it did not come to its end.
+        ValueError: The run did not come to its end.
         FileNotFoundError: A report is gone.
     """
-    run = _Run(metadata_path, pipeline_name)
-    trained, stripped = (read_report(run.output(node, "report").uri) for node in ("PruningTrainer", "Stripper"))
-    evaluation = run.output("Evaluator", "evaluation").uri
+    end = f".{candidate}" if candidate else ""
+    trained, stripped = (
+        read_report(run.output(f"{node}{end}", "report").uri) for node in ("PruningTrainer", "Stripper")
+    )
+    evaluation = run.output(f"Evaluator{end}", "evaluation").uri
     dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
     return dataclasses.replace(
         stripped,
-        title=f"Pruned model of {pipeline_name}",
+        title=f"Pruned model of {run.pipeline_name}",
         total_parameters=trained.total_parameters,
         training=trained.training,
         sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
@@ -144,43 +135,21 @@ def run_document(metadata_path: str, pipeline_name: str) -> ReportDocument:
     )
 
 
-class _Run:
-    """The latest run of a pipeline in ML Metadata."""
-
-    def __init__(self, metadata_path: str, pipeline_name: str) -> None:
-        config = metadata_store_pb2.ConnectionConfig()
-        config.sqlite.filename_uri = metadata_path
-        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-        self._store = ml_metadata.MetadataStore(config)
-        self._pipeline_name = pipeline_name
-        pipeline = self._store.get_context_by_type_and_name("pipeline", pipeline_name)
-        runs = self._store.get_children_contexts_by_context(pipeline.id) if pipeline else []
-        runs = [context for context in runs if context.type == "pipeline_run"]
-        if not runs:
-            raise ValueError(f"{metadata_path} records no run of the pipeline {pipeline_name!r}.")
-        self._run = max(runs, key=lambda context: context.id)
-
-    @property
-    def name(self) -> str:
-        """Its name in ML Metadata."""
-        return self._run.name
-
-    def output(self, node: str, key: str) -> metadata_store_pb2.Artifact:
-        """The artifact that a node of this run put out under `key`."""
-        context = self._store.get_context_by_type_and_name("node", f"{self._pipeline_name}.{node}")
-        executions = self._store.get_executions_by_context(context.id) if context else []
-        in_run = {execution.id for execution in self._store.get_executions_by_context(self._run.id)}
-        ids = [execution.id for execution in executions if execution.id in in_run]
-        if ids:
-            for event in self._store.get_events_by_execution_ids([max(ids)]):
-                if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
-                    return self._store.get_artifacts_by_id([event.artifact_id])[0]
-        raise ValueError(f"The run {self._run.name} of {self._pipeline_name!r} has no {key} of {node}.")
+def write_page(run: RunOutputs, path: str) -> None:
+    """Writes the page of `run_document`."""
+    write_file(path, page(run_document(run)).encode())
 
 
-def _metrics(evaluation_uri: str, model_name: str) -> ModelMetrics:
-    values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
-    return ModelMetrics(auc=values[_AUC]["doubleValue"], accuracy=values[_ACCURACY]["doubleValue"])
+def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
+    """Values by class, in the order in which the Evaluator was asked for them."""
+    result = tfma.load_eval_result(evaluation_uri, model_name=model_name)
+    classes = [metric.class_name for spec in result.config.metrics_specs for metric in spec.metrics]
+    values = result.get_metrics_for_slice()
+    return {
+        name: values[metric_key(name)]["doubleValue"]
+        for name in classes
+        if name != EXAMPLE_COUNT and "doubleValue" in values.get(metric_key(name), {})
+    }
 
 
 def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
@@ -188,7 +157,7 @@ def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
     return {
         name: value["doubleValue"]
         for name, value in values.items()
-        if "doubleValue" in value and name != _EXAMPLE_COUNT
+        if "doubleValue" in value and name != metric_key(EXAMPLE_COUNT)
     }
 
 
@@ -196,10 +165,24 @@ def _refusals(evaluation_uri: str) -> Iterator[str]:
     result = tfma.load_validation_result(evaluation_uri)
     for of_slice in result.metric_validations_per_slice:
         for failure in of_slice.failures:
-            value, threshold = failure.metric_value.double_value.value, failure.metric_threshold
+            name, threshold = failure.metric_key.name, failure.metric_threshold
+            if not failure.HasField("metric_value"):
+                yield f"{name} was not measured"
+                continue
+            value = failure.metric_value.double_value.value
             if failure.metric_key.is_diff:
-                allowed = -threshold.change_threshold.absolute.value
-                yield f"{failure.metric_key.name} is {-value:.4f} below the dense model's, allowed is {allowed:.4f}"
+                change = threshold.change_threshold
+                worse = "above" if change.direction == tfma.MetricDirection.LOWER_IS_BETTER else "below"
+                allowed = abs(change.absolute.value)
+                yield f"{name} is {figure(abs(value))} {worse} the dense model's, allowed is {figure(allowed)}"
+                continue
+            bounds = threshold.value_threshold
+            if bounds.HasField("upper_bound") and value > bounds.upper_bound.value:
+                yield f"{name} is {figure(value)}, asked for is at most {figure(bounds.upper_bound.value)}"
             else:
-                lower = threshold.value_threshold.lower_bound.value
-                yield f"{failure.metric_key.name} is {value:.4f}, asked for is at least {lower:.4f}"
+                yield f"{name} is {figure(value)}, asked for is at least {figure(bounds.lower_bound.value)}"
+
+
+def figure(value: float) -> str:
+    """A metric's value with four decimals, or, where these would say little or too much, five digits."""
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.5g}"

@@ -1,40 +1,35 @@
 """`tfx-pruning`: the commands, each loaded when it is asked for."""
 
-import importlib
+import importlib.metadata
 
 import click
 
 from ..version import __version__
 
-# Name of each command, and the module, in this package, whose `command` it is. The modules are imported for --help and
-# for completion, so they must import TensorFlow, TFX and their like in functions only.
-_COMMANDS = {
-    "inspect": ".inspect_command",
-    "metadata": ".metadata_command",
-    "report": ".report_command",
-    "strip": ".strip_command",
-}
+# Entry points of this group are the commands; those of this package are in pyproject.toml. Their modules are imported
+# for --help and for completion, so they must import TensorFlow, TFX and their like in functions only.
+_GROUP = "tfx_pruning.commands"
 
 
 class _LazyGroup(click.Group):
     """A group whose commands are imported when they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return sorted(importlib.metadata.entry_points(group=_GROUP).names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        return importlib.import_module(_COMMANDS[cmd_name], __package__).command
+        found = tuple(importlib.metadata.entry_points(group=_GROUP, name=cmd_name))
+        return found[0].load() if found else None
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tfx-pruning")
 def cli() -> None:
-    """Works on pruned models outside of pipelines.
+    """Makes pruned models in pipelines, and works on them outside of pipelines.
 
     \b
     Examples:
+      tfx-pruning run --root demo_output
       tfx-pruning inspect trained/model
       tfx-pruning strip trained/model stripped/model --export tflite
 

@@ -9,7 +9,7 @@ import click
 
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
-from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, check_inputs, config_options
+from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
 from tfx_pruning.pipelines.sweep_plan import Candidate, SweepPlan
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
     except (TypeError, ValueError) as error:
         raise WrongCallError(str(error)) from error
     with output.working("Checking the data"):
-        check_inputs(config)
+        chosen.check()
     chosen.folder.make()
     with output_in(chosen.folder.log) as (stdout, stderr):
         report = _run(chosen, plan, stderr if output.as_json else stdout)

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+ENGINES = ("process", "podman")
+
 
 class ContainerEngine(Protocol):
     """Runs the command of one container to its end."""
@@ -39,31 +41,50 @@ class ProcessEngine:
 
 
 class PodmanEngine:
-    """Runs commands in containers of their own, which share one folder with this machine and with each other.
+    """Runs commands in containers of their own, which share one folder with this machine and with each other, and may
+    read others.
 
     Settings of podman itself (storage, runtime, network) are those of its configuration files, or of those that
     CONTAINERS_CONF and CONTAINERS_STORAGE_CONF name.
     """
 
-    def __init__(self, shared: pathlib.Path) -> None:
+    def __init__(self, shared: pathlib.Path, read_only: Sequence[pathlib.Path] = ()) -> None:
         """Checks that podman is there.
 
         Args:
             shared: The folder; containers see it under the same path. The image's user must be allowed to write to it.
+            read_only: Folders that containers see under the same paths, too, and cannot write to.
 
         Raises:
             ValueError: podman is not installed.
         """
         if shutil.which("podman") is None:
             raise ValueError("podman is not installed: install it, or run with --engine=process.")
-        self._shared = shared
+        self._volumes = [f"--volume={shared}:{shared}", *(f"--volume={folder}:{folder}:ro" for folder in read_only)]
 
     def run(self, image: str, command: Sequence[str], environment: Mapping[str, str], log: pathlib.Path) -> int:
         """As ContainerEngine, in the image's working directory."""
         variables = [f"--env={name}={value}" for name, value in environment.items()]
-        volume = f"--volume={self._shared}:{self._shared}"
-        podman = ["podman", "run", "--rm", "--pull=never", volume, *variables, f"--entrypoint={command[0]}", image]
+        podman = [
+            "podman",
+            "run",
+            "--rm",
+            "--pull=never",
+            *self._volumes,
+            *variables,
+            f"--entrypoint={command[0]}",
+            image,
+        ]
         return _logged([*podman, *command[1:]], log)
+
+
+def container_engine(name: str, shared: pathlib.Path, read_only: Sequence[pathlib.Path] = ()) -> ContainerEngine:
+    """The engine of that name, one of ENGINES; the folders are for containers, as PodmanEngine has them.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    return PodmanEngine(shared, read_only) if name == "podman" else ProcessEngine()
 
 
 def _logged(

@@ -1,10 +1,12 @@
 """What the Evaluator is asked for."""
 
 import pytest
-import tensorflow_model_analysis as tfma
 
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.evaluation import eval_config, metric_key
+
+# isort: split
+import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
 
 PATHS = {"pipeline_root": "artifacts", "data_root": "data", "serving_dir": "serving"}
 

@@ -18,7 +18,8 @@ from tfx_pruning.pipelines import kubeflow_launcher, kubeflow_runner
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.artifact import Artifact
 from tfx_pruning.pipelines.kubeflow_local.artifact_store import ArtifactStore
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS, shipped_data
+from tfx_pruning.pipelines.kubeflow_local.launch import STORE_FILE
+from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 
 ROWS = 1500
 TARGET_SPARSITY = 0.75
@@ -280,7 +281,7 @@ def test_vertex_runs_the_driver_and_resolves_the_blessed_model(tmp_path: pathlib
     path = tmp_path / "pipeline.yaml"
     kubeflow_runner.compile_pipeline(pipeline, str(path), "none", Backend.VERTEX)
     (root / "small").mkdir(parents=True)
-    store = ArtifactStore(root / "small" / kubeflow_launcher.STORE_FILE)
+    store = ArtifactStore(root / "small" / STORE_FILE)
     for title, metadata in (("Model", {}), ("ModelBlessing", {"blessed": 1.0, "current_model_id": "1"})):
         store.add(Artifact("", {"instanceSchema": f"title: tfx.{title}\ntype: object\n"}, f"/{title}", metadata))
 

@@ -1,0 +1,1 @@
+"""The commands of `tfx-pruning` that run pipelines."""

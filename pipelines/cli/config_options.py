@@ -1,0 +1,126 @@
+"""Options that name a pipeline's configuration, and the configuration that they name."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
+from tfx_pruning.pipelines.run_folder import RunFolder
+from tfx_pruning.pipelines.taxi_example import shipped_data
+
+_Function = Callable[..., None]
+
+_OPTIONS = (
+    click.option("--root", required=True, metavar="DIR", help="Folder of artifacts, metadata, pushed models and log."),
+    click.option("--config", metavar="FILE", help="YAML or JSON with fields of PipelineConfig; flags override it."),
+    click.option("--data-root", metavar="DIR", help="Folder of the data."),
+    click.option("--data-format", type=click.Choice(DATA_FORMATS), help="What is in it.  [default: csv]"),
+    click.option("--module-file", metavar="FILE", help="Python file with preprocessing_fn and run_fn."),
+    click.option("--label-key", metavar="NAME", help="Label, as the evaluator sees it."),
+    click.option(
+        "--preprocessing-signature",
+        metavar="NAME",
+        help="Signature that puts the label out; '' if it is in the data.  [default: transform_features]",
+    ),
+    click.option("--metric", metavar="CLASS", help="Metric that decides, of TFMA or Keras.  [default: AUC]"),
+    click.option("--metric-direction", type=click.Choice(DIRECTIONS), help="Which is better.  [default: higher]"),
+    click.option("--min-metric", type=float, help="Least value to be pushed with."),
+    click.option("--max-metric", type=float, help="Largest value to be pushed with, if lower is better."),
+    click.option("--max-metric-drop", type=float, help="Most that it may be worse than dense.  [default: 0.02]"),
+    click.option("--train-steps", type=int, help="Steps of the dense training.  [default: 400]"),
+    click.option("--pruning-steps", type=int, help="Steps of the training that prunes.  [default: 800]"),
+    click.option(
+        "--hparams", metavar="FIELDS", help="Fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform."
+    ),
+    click.option("--no-cache", is_flag=True, help="Run components whose inputs have not changed, too."),
+)
+_NAMES = {field.name for field in dataclasses.fields(PipelineConfig)}
+
+
+class WrongCallError(click.ClickException):
+    """What a command was told to do cannot be begun; nothing was written."""
+
+    exit_code = 2
+
+
+def config_options(function: _Function) -> _Function:
+    """A command's function, with the options; those that were given are among its arguments, the others are None."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenConfig:
+    """The configuration that options name.
+
+    Attributes:
+        config: The configuration.
+        folder: Where the run leaves what it makes.
+        is_example: Whether it is the taxi example on the data that tfx ships.
+    """
+
+    config: PipelineConfig
+    folder: RunFolder
+    is_example: bool
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "ChosenConfig":
+        """Reads the file and the options.
+
+        Args:
+            options: Values of `config_options`.
+
+        Raises:
+            WrongCallError: A value is refused.
+        """
+        folder = RunFolder(pathlib.Path(options["root"]).absolute())
+        try:
+            values = PipelineConfig.file_values(options["config"]) if options["config"] else {}
+            values |= {name: value for name, value in options.items() if name in _NAMES and value is not None}
+            for name in ("data_root", "module_file"):
+                if options[name] is not None:
+                    values[name] = _absolute(options[name])
+            if options["module_file"] is not None:
+                values.pop("module_path", None)
+            if options["hparams"] is not None:
+                values["pruning"] = {**values.get("pruning", {}), **PruningHParams.fields_of(options["hparams"])}
+            if options["no_cache"]:
+                values["enable_cache"] = False
+            is_example = not {"data_root", "module_file", "module_path"} & set(values)
+            if is_example:
+                values["data_root"] = shipped_data()
+            elif "data_root" not in values:
+                raise ValueError("data_root is missing: name the folder of the data that the module is for.")
+            places = {"pipeline_root": str(folder.artifacts), "serving_dir": str(folder.serving)}
+            return cls(PipelineConfig.from_values(places | values), folder, is_example)
+        except (OSError, TypeError, ValueError) as error:
+            raise WrongCallError(str(error)) from error
+
+    def check(self, checks_module: bool = True) -> None:
+        """Checks data, module and metrics, before anything runs.
+
+        Args:
+            checks_module: Whether the module is here, and checked.
+
+        Raises:
+            WrongCallError: One of them is refused.
+        """
+        from tfx_pruning.pipelines.evaluation import eval_config
+        from tfx_pruning.pipelines.input_checks import check_data, check_module
+
+        try:
+            if checks_module:
+                check_module(self.config)
+            check_data(self.config)
+            eval_config(self.config)
+        except ValueError as error:
+            raise WrongCallError(str(error)) from error
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(pathlib.Path(path).absolute())

@@ -1,0 +1,116 @@
+"""`tfx-pruning run`."""
+
+import dataclasses
+import pathlib
+import resource
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from tfx_pruning.cli.console import Output, reporting
+from tfx_pruning.pipelines.cli.captured_output import output_in
+from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
+from tfx_pruning.pipelines.kubeflow_local.container_engine import ENGINES, ContainerEngine, container_engine
+
+if TYPE_CHECKING:
+    from tfx_pruning.pipelines.run_report import RunReport
+
+EXIT_NOT_BLESSED = 3
+RUNNERS = ("local", "kubeflow-local")
+
+
+@click.command("run", short_help="Run a pipeline: train, prune, strip, evaluate against the dense model, push.")
+@config_options
+@click.option("--runner", type=click.Choice(RUNNERS), default=RUNNERS[0], show_default=True, help="What runs it.")
+@click.option("--engine", type=click.Choice(ENGINES), help="How kubeflow-local runs tasks.  [default: process]")
+@click.option("--image", metavar="NAME", help="Container image of the tasks; --engine=podman needs it.")
+@reporting
+def command(output: Output, runner: str, engine: str | None, image: str | None, **options: Any) -> None:
+    """Trains a dense model, prunes a copy of it, strips that, compares it with the dense one and pushes it.
+
+    The data, the module with preprocessing_fn and run_fn, the metric and all else are named by options or in a file;
+    README.md has an example. Without data and module this is the taxi example, on the trips that tfx ships.
+
+    --runner=kubeflow-local compiles the same pipeline for Kubeflow and runs each task as its launcher would, in a
+    process or, with --engine=podman, in a container; it has no cache and starts from no earlier model.
+
+    \b
+    Examples:
+      tfx-pruning run --root demo_output
+      tfx-pruning run --root out --config houses.yaml --hparams target_sparsity=0.95
+      tfx-pruning run --root out --data-root data --module-file houses.py --label-key price \\
+          --preprocessing-signature '' --metric MeanSquaredError --metric-direction lower --max-metric-drop 2
+      tfx-pruning run --root out --config houses.yaml --runner kubeflow-local --json
+
+    \b
+    Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the Evaluator refused the model and
+      nothing was pushed.
+    JSON: {"pipeline_name", "dense": {metric: value}, "pruned": {metric: value}, "sparsity", "prunable_parameters",
+      "nonzero_parameters", "dense_bytes", "trained_bytes", "stripped_bytes", "gzipped_bytes", "refusals": [...],
+      "pushed_to", "record", "report", "seconds", "memory_bytes"}; pushed_to is null if nothing was pushed.
+    """
+    started = time.monotonic()
+    chosen = ChosenConfig.of(options)
+    tasks = _tasks_engine(chosen, runner, engine, image)
+    with output.working("Checking the data"):
+        # A module of the image need not be here.
+        chosen.check(checks_module=engine != "podman" or not chosen.config.module_path)
+    chosen.folder.make()
+    with output_in(chosen.folder.log) as (stdout, stderr):
+        report = _run(chosen, tasks, image, stderr if output.as_json else stdout)
+    memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
+    seconds = time.monotonic() - started
+    page = str(chosen.folder.report)
+    found = {**dataclasses.asdict(report), "report": page, "seconds": round(seconds, 1), "memory_bytes": memory}
+    output.result(found, lambda console: console.print(_text(report, page, seconds, memory), markup=False))
+    if report.pushed_to is None:
+        why = "; ".join(report.refusals)
+        click.echo(f"Nothing was pushed: the Evaluator refused the model: {why}.", err=True)
+        raise click.exceptions.Exit(EXIT_NOT_BLESSED)
+
+
+def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: str | None) -> ContainerEngine | None:
+    """What runs the tasks of kubeflow-local; None for the local runner."""
+    if runner != "kubeflow-local":
+        for option, value in (("--engine", engine), ("--image", image)):
+            if value is not None:
+                raise click.UsageError(f"{option} needs --runner=kubeflow-local.")
+        return None
+    if engine == "podman" and not image:
+        raise click.UsageError("--engine=podman needs --image: the image with this package.")
+    config, root = chosen.config, chosen.folder.root
+    if engine == "podman" and not pathlib.Path(config.serving_dir).is_relative_to(root):
+        raise WrongCallError(f"serving_dir {config.serving_dir} is not below {root}, all that containers may write to.")
+    try:
+        return container_engine(engine or ENGINES[0], root, [pathlib.Path(config.data_root)])
+    except ValueError as error:
+        raise WrongCallError(str(error)) from error
+
+
+def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None, stream: TextIO) -> "RunReport":
+    # Here, after the output has its place: importing these prints.
+    from tfx_pruning.pipelines import local_runner
+    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.progress import Progress
+
+    config, folder = chosen.config, chosen.folder
+    if chosen.is_example:
+        print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
+    print(f"Running {config.pipeline_name} in {folder.root}; details in {folder.log}", file=stream, flush=True)
+    progress = Progress(stream)
+    try:
+        if tasks is None:
+            return local_runner.run(config, folder, progress)
+        from tfx_pruning.pipelines import kubeflow_local_runner
+
+        return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none")
+    except TaskFailedError as error:
+        raise click.ClickException(f"{error}; details in {folder.log}") from error
+    finally:
+        stream.flush()
+
+
+def _text(report: "RunReport", page: str, seconds: float, memory: int) -> str:
+    used = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
+    return f"\n{report.table()}\nreport        {page}\n\n{used}"
