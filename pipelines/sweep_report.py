@@ -64,7 +64,7 @@ class SweepReport:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON."""
-        return {**self.sweep.to_dict(), "pushed_to": self.pushed_to, "metadata": self.record}
+        return {**self.sweep.to_dict(), "pushed_to": self.pushed_to, "record": self.record}
 
 
 def read_candidates(run: RunOutputs, config: PipelineConfig, names: Sequence[str]) -> Sweep:

@@ -180,6 +180,8 @@ def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
         if size in found:
             yield f"{readable(size, found[size])} bytes"
             break
+    if properties.METRIC_VALUE in found:
+        yield f"{found.get(properties.METRIC, 'metric')} {float(found[properties.METRIC_VALUE]):.4f}"
     if _BLESSED in found:
         yield "blessed" if found[_BLESSED] else "not blessed"
     if _PUSHED in found:

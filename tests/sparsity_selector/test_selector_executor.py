@@ -1,11 +1,13 @@
 """What SparsitySelector puts out."""
 
+import argparse
 import json
 import os
 
 import pytest
 from evaluations import write_evaluation
 from tfx.components.util import model_utils
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.types import standard_artifacts
 
 from tfx_pruning import PruningReport, properties
@@ -197,3 +199,51 @@ def test_nothing_is_left_if_the_blessing_cannot_be_written(selector, tmp_path):
 
 def test_a_wrong_parameter_of_a_run_is_refused(selector):
     _refused(selector, ValueError, "tolerance is -1", tolerance=-1)
+
+
+def test_kubeflow_runs_it(selector, tmp_path):
+    """As a task of Kubeflow, which has ids as text, and every number as a float."""
+    specs = {
+        f"{kind}_{name}": {"artifactType": {"schemaTitle": title, "schemaVersion": "0.0.1"}}
+        for name in selector.models
+        for kind, title in (("model", "tfx.Model"), ("evaluation", "tfx.ModelEvaluation"))
+    }
+    artifacts = {
+        key: {"artifacts": [_runtime_artifact(artifact, specs[key]["artifactType"], str(index))]}
+        for index, (key, artifact) in enumerate(
+            [
+                *((f"model_{name}", model) for name, model in selector.models.items()),
+                *((f"evaluation_{name}", evaluation) for name, evaluation in selector.evaluations.items()),
+            ]
+        )
+    }
+    titles = {"model": "tfx.Model", "blessing": "tfx.ModelBlessing", "report": "tfx_pruning.PruningReport"}
+    outputs = {
+        key: {"artifacts": [_runtime_artifact(artifact, {"schemaTitle": titles[key], "schemaVersion": "0.0.1"}, key)]}
+        for key, artifact in selector.outputs.items()
+    }
+    output_file = tmp_path / "task" / "output.json"
+    given = {
+        "inputs": {"parameterValues": dict(PROPERTIES), "artifacts": artifacts},
+        "outputs": {"artifacts": outputs, "outputFile": str(output_file)},
+    }
+    arguments = argparse.Namespace(
+        executor_class_path="tfx_pruning.sparsity_selector.executor.Executor",
+        json_serialized_invocation_args=json.dumps(given),
+        json_serialized_inputs_spec_args=json.dumps({"artifacts": specs}),
+    )
+    kubeflow_v2_run_executor.main((arguments, []))
+    assert selector.files("model")["Format-Serving/saved_model.pb"] == "model s90"
+    made = json.loads(output_file.read_text(encoding="utf-8"))["artifacts"]
+    metadata = {key: made[key]["artifacts"][0]["metadata"] for key in made}
+    assert metadata["blessing"]["blessed"] == 1
+    assert metadata["model"][properties.CANDIDATE] == "s90"
+    assert metadata["model"][properties.STRIPPED_BYTES] == 1001
+    noted = json.loads(metadata["report"][properties.CANDIDATES])
+    assert [each["stripped_bytes"] for each in noted] == [1000, 1001, 1002]
+
+
+def _runtime_artifact(artifact, artifact_type, name):
+    keys = artifact.mlmd_artifact.custom_properties
+    metadata = {key: artifact.get_custom_property(key) for key in keys}
+    return {"name": name, "uri": artifact.uri, "type": artifact_type, "metadata": metadata}
