@@ -1,5 +1,6 @@
 """The wheel holds the whole package."""
 
+import importlib.metadata
 import pathlib
 import shutil
 import subprocess
@@ -75,6 +76,16 @@ def test_wheel_metadata(site: pathlib.Path) -> None:
     assert "Requires-Python: <3.14,>=3.10" in metadata
     assert "License-Expression: Apache-2.0" in metadata
     assert "Apache License" in (info / "licenses" / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.e2e
+def test_wheel_declares_every_command(site: pathlib.Path) -> None:
+    (info,) = site.glob("*.dist-info")
+    points = importlib.metadata.Distribution.at(info).entry_points.select(group="tfx_pruning.commands")
+    modules = {point.name: point.module for point in points}
+    files = [name.removesuffix(".py").replace("/", ".") for name in _modules() if name.endswith("_command.py")]
+    assert sorted(modules.values()) == files
+    assert {f"{name}_command" for name in modules} == {module.rpartition(".")[2] for module in files}
 
 
 @pytest.mark.e2e

@@ -101,23 +101,26 @@ class ChosenConfig:
         except (OSError, TypeError, ValueError) as error:
             raise WrongCallError(str(error)) from error
 
-    def check(self, checks_module: bool = True) -> None:
-        """Checks data, module and metrics, before anything runs.
+    def prepare(self, checks_module: bool = True) -> None:
+        """Checks what can be checked before anything runs, and makes the folder.
 
         Args:
             checks_module: Whether the module is here, and checked.
 
         Raises:
-            WrongCallError: One of them is refused.
+            WrongCallError: Data, module or a metric are refused, or the folder cannot be written.
         """
-        from tfx_pruning.pipelines.evaluation import eval_config
         from tfx_pruning.pipelines.input_checks import check_data, check_module
 
         try:
             if checks_module:
                 check_module(self.config)
             check_data(self.config)
+            # Importing this takes longer than the checks before.
+            from tfx_pruning.pipelines.evaluation import eval_config
+
             eval_config(self.config)
+            self.folder.make()
         except ValueError as error:
             raise WrongCallError(str(error)) from error
 

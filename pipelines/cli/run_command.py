@@ -55,8 +55,7 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     tasks = _tasks_engine(chosen, runner, engine, image)
     with output.working("Checking the data"):
         # A module of the image need not be here.
-        chosen.check(checks_module=engine != "podman" or not chosen.config.module_path)
-    chosen.folder.make()
+        chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
     with output_in(chosen.folder.log) as (stdout, stderr):
         report = _run(chosen, tasks, image, stderr if output.as_json else stdout)
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024

@@ -75,8 +75,7 @@ def command(
     except (TypeError, ValueError) as error:
         raise WrongCallError(str(error)) from error
     with output.working("Checking the data"):
-        chosen.check()
-    chosen.folder.make()
+        chosen.prepare()
     with output_in(chosen.folder.log) as (stdout, stderr):
         report = _run(chosen, plan, stderr if output.as_json else stdout)
     seconds, page = time.monotonic() - started, str(chosen.folder.report)

@@ -1,5 +1,6 @@
 """The entry point, and what all commands share."""
 
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
+_COMMANDS = ["inspect", "metadata", "report", "run", "strip"]
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
 
 
@@ -25,14 +27,25 @@ def test_help_lists_every_command():
     result = CliRunner().invoke(main.cli, ["--help"])
     assert result.exit_code == 0
     listed = result.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "] == sorted(main._COMMANDS)
+    assert [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "] == _COMMANDS
 
 
-@pytest.mark.parametrize("name", sorted(main._COMMANDS))
+@pytest.mark.parametrize("name", _COMMANDS)
 def test_every_command_has_help_with_examples(name):
     result = CliRunner().invoke(main.cli, [name, "--help"])
     assert result.exit_code == 0
     assert f"Examples:\n    tfx-pruning {name} " in result.stdout
+
+
+def test_another_package_may_add_a_command(monkeypatch):
+    def of_another(*, group, name=None):
+        assert group == "tfx_pruning.commands"
+        point = importlib.metadata.EntryPoint("squeeze", "tfx_pruning.cli.inspect_command:command", group)
+        return importlib.metadata.EntryPoints([point] if name in (None, "squeeze") else [])
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", of_another)
+    assert "squeeze" in CliRunner().invoke(main.cli, ["--help"]).stdout
+    assert "MODEL_DIR" in CliRunner().invoke(main.cli, ["squeeze", "--help"]).stdout
 
 
 def test_an_unknown_command_exits_with_2():
@@ -42,7 +55,7 @@ def test_an_unknown_command_exits_with_2():
 
 
 def test_help_loads_no_tensorflow():
-    names = [["--help"], *([name, "--help"] for name in sorted(main._COMMANDS))]
+    names = [["--help"], *([name, "--help"] for name in _COMMANDS)]
     program = (
         "import json, sys\nfrom click.testing import CliRunner\nfrom tfx_pruning.cli.main import cli\n"
         f"assert all(CliRunner().invoke(cli, each).exit_code == 0 for each in {names})\n"
@@ -59,6 +72,8 @@ def test_version():
 def test_the_installed_script_completes_commands_and_formats():
     done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning in", COMP_CWORD="1")
     assert done.stdout == "plain,inspect\n"
+    done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning run --runner ku", COMP_CWORD="3")
+    assert done.stdout == "plain,kubeflow-local\n"
     words = "tfx-pruning strip --export tflite_sparse_f"
     done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="3")
     assert done.stdout == "plain,tflite_sparse_float16\n"

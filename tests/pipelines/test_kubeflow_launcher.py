@@ -1,19 +1,15 @@
-"""The launcher: its command line on small pipelines; and the whole compiled pipeline, task by task, end to end."""
+"""The launcher: its command line on small pipelines, and what only Vertex AI has."""
 
-import csv
-import dataclasses
 import json
 import pathlib
 import stat
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 import yaml
+from taxi_trips import write_few_trips
 from tfx import v1 as tfx
 
-from tfx_pruning import PruningHParams, properties
 from tfx_pruning.pipelines import kubeflow_launcher, kubeflow_runner
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.artifact import Artifact
@@ -138,136 +134,9 @@ def test_podman_is_called_with_the_root_and_nothing_else_shared(
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run of the taxi pipeline that was compiled for the open-source backend."""
-
-    root: pathlib.Path
-    serving: pathlib.Path
-    hparams: PruningHParams
-    tasks: dict[str, Any]
-
-    def output(self, task: str, key: str) -> dict[str, Any]:
-        """An artifact that a task made."""
-        (artifact,) = self.tasks[task]["artifacts"][key]
-        return artifact
-
-    def given(self, task: str) -> dict[str, Any]:
-        """The ExecutorInput of a task."""
-        (path,) = (self.root / "taxi").glob(f"run-*/{task}/executor_input.json")
-        return json.loads(path.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with the first of the taxi trips."""
-    folder = tmp_path_factory.mktemp("data")
-    (source,) = pathlib.Path(shipped_data()).glob("*.csv")
-    with source.open(encoding="utf-8", newline="") as file, (folder / "d.csv").open("w", encoding="utf-8") as few:
-        writer = csv.writer(few)
-        for _, row in zip(range(ROWS + 1), csv.reader(file), strict=False):
-            writer.writerow(row)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, data: pathlib.Path) -> Run:
-    """Compiles for paths that are not there, and runs every task with parameters of the run."""
-    root = tmp_path_factory.mktemp("taxi")
-    path, serving = root / "pipeline.yaml", root / "pushed"
-    compiled = kubeflow_runner.main(
-        ["--output", str(path), "--image", "none", "--pipeline-root", "gs://none/root", "--data-root", "gs://none/data"]
-        + ["--pipeline-name", "taxi", "--train-steps", "9999", "--min-metric", "0.5", "--max-metric-drop", "0.5"]
-    )
-    assert compiled == 0
-    hparams = PruningHParams.for_steps(60, prune_option="second_order_gradient", target_sparsity=TARGET_SPARSITY)
-    parameters = {
-        "data_root": str(data),
-        "train_args": '{"num_steps": 40}',
-        "pruning_args": '{"num_steps": 60}',
-        "eval_args": '{"num_steps": 2}',
-        "hparams": hparams.to_string(),
-        "push_destination": json.dumps({"filesystem": {"base_directory": str(serving)}}),
-    }
-    arguments = [argument for pair in parameters.items() for argument in ("--parameter", "=".join(pair))]
-    assert kubeflow_launcher.main([str(path), "--pipeline-root", str(root), *arguments]) == 0
-    return Run(root, serving, hparams, _run_file(root, "taxi")["tasks"])
-
-
 @pytest.mark.e2e
-def test_every_task_of_the_compiled_pipeline_succeeds(run: Run) -> None:
-    assert len(run.tasks) == 10
-    assert {task["state"] for task in run.tasks.values()} == {"SUCCEEDED"}
-
-
-@pytest.mark.e2e
-def test_tasks_get_parameters_of_the_run_and_artifacts_without_types(run: Run) -> None:
-    given = run.given("PruningTrainer")["inputs"]
-    assert json.loads(given["parameterValues"]["train_args"]) == {"num_steps": 60}
-    assert given["parameterValues"]["hparams"] == run.hparams.to_string()
-    assert set(given["artifacts"]) == {"base_model", "examples", "schema", "transform_graph"}
-    (base_model,) = given["artifacts"]["base_model"]["artifacts"]
-    assert base_model["uri"] == run.output("Trainer", "model")["uri"]
-    types = [artifact["type"] for of_key in given["artifacts"].values() for artifact in of_key["artifacts"]]
-    assert types == [{"instanceSchema": ""}] * 4
-
-
-@pytest.mark.e2e
-def test_metadata_of_the_pruned_model_is_read_back(run: Run) -> None:
-    metadata = run.output("PruningTrainer", "model")["metadata"]
-    assert set(properties.PRUNING) <= set(metadata)
-    assert metadata[properties.PRUNE_OPTION] == "second_order_gradient"
-    assert PruningHParams.parse(metadata[properties.HPARAMS]) == run.hparams
-    assert metadata[properties.TARGET_SPARSITY] == TARGET_SPARSITY
-    zeros = metadata[properties.PRUNABLE_PARAMETERS] - metadata[properties.NONZERO_PARAMETERS]
-    assert zeros / metadata[properties.PRUNABLE_PARAMETERS] == pytest.approx(metadata[properties.SPARSITY], abs=1e-9)
-    assert metadata[properties.SPARSITY] == pytest.approx(TARGET_SPARSITY, abs=1e-4)
-
-
-@pytest.mark.e2e
-def test_metadata_of_the_stripped_model_is_read_back(run: Run) -> None:
-    trained, stripped = run.output("PruningTrainer", "model"), run.output("Stripper", "model")
-    metadata = stripped["metadata"]
-    # Kubeflow hands numbers on as floats; they are the same numbers after Stripper took them over.
-    assert {key: metadata[key] for key in properties.PRUNING} == {
-        key: trained["metadata"][key] for key in properties.PRUNING
-    }
-    files = [file for file in pathlib.Path(stripped["uri"], "Format-Serving").rglob("*") if file.is_file()]
-    assert metadata[properties.STRIPPED_BYTES] == sum(file.stat().st_size for file in files)
-    assert 0 < metadata[properties.GZIPPED_BYTES] < metadata[properties.STRIPPED_BYTES]
-    assert metadata[properties.VARIABLES_REMOVED] > 0
-    assert metadata[properties.SIGNATURES_CHECKED] == "serving_default,transform_features"
-
-
-@pytest.mark.e2e
-def test_blessing_names_the_stripped_model(run: Run) -> None:
-    metadata = run.output("Evaluator", "blessing")["metadata"]
-    assert metadata["blessed"] == 1
-    assert metadata["current_model_id"] == run.output("Stripper", "model")["name"]
-    assert metadata["baseline_model_id"] == run.output("Trainer", "model")["name"]
-
-
-@pytest.mark.e2e
-def test_pushed_model_is_sparse_and_serves(run: Run) -> None:
-    (pushed,) = run.serving.iterdir()
-    assert run.output("Pusher", "pushed_model")["metadata"]["pushed"] == 1
-    reader = tf.train.load_checkpoint(str(pushed / "variables" / "variables"))
-    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    tensors = [reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if key.endswith(suffix)]
-    kernels = [tensor for tensor in tensors if tensor.ndim == 2]
-    nonzero = sum(np.count_nonzero(kernel) for kernel in kernels)
-    assert nonzero == run.output("Stripper", "model")["metadata"][properties.NONZERO_PARAMETERS]
-    assert 1 - nonzero / sum(kernel.size for kernel in kernels) == pytest.approx(TARGET_SPARSITY, abs=1e-4)
-    files = pathlib.Path(run.output("CsvExampleGen", "examples")["uri"], "Split-eval").glob("*")
-    records = tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP").take(8)
-    examples = tf.constant(list(records.as_numpy_iterator()))
-    scores = tf.saved_model.load(str(pushed)).signatures["serving_default"](examples)["outputs"].numpy()
-    assert scores.shape == (8, 1)
-    assert np.all((scores > 0) & (scores < 1))
-
-
-@pytest.mark.e2e
-def test_vertex_runs_the_driver_and_resolves_the_blessed_model(tmp_path: pathlib.Path, data: pathlib.Path) -> None:
+def test_vertex_runs_the_driver_and_resolves_the_blessed_model(tmp_path: pathlib.Path) -> None:
+    data = write_few_trips(tmp_path / "data", 50)
     gen = tfx.components.CsvExampleGen(input_base=str(data))
     resolver = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,

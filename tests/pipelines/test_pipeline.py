@@ -1,12 +1,17 @@
 import dataclasses
 import json
+import pathlib
 
+import house_data
 import pytest
+import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import RunOptions
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, runtime_parameter
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
@@ -103,6 +108,25 @@ def test_tfrecords_are_imported() -> None:
     assert nodes["ImportExampleGen"].exec_properties["input_base"] == "data"
     assert _producer(nodes["Stripper"], "examples") == ("ImportExampleGen", "examples")
     assert _producer(nodes["Evaluator"], "examples") == ("ImportExampleGen", "examples")
+
+
+@pytest.mark.slow
+def test_tfrecords_gzipped_or_not_become_the_examples(tmp_path: pathlib.Path) -> None:
+    data = house_data.write_tfrecords(tmp_path / "data")
+    config = dataclasses.replace(
+        CONFIG, data_format="tfrecord", data_root=str(data), pipeline_root=str(tmp_path / "artifacts")
+    )
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+    pipeline = create_pipeline(config, connection, BEAM_PIPELINE_ARGS)
+    tfx.orchestration.LocalDagRunner().run(pipeline, run_options=RunOptions(to_nodes=["ImportExampleGen"]))
+    splits = {}
+    for split in ("train", "eval"):
+        files = [str(file) for file in (tmp_path / "artifacts").glob(f"ImportExampleGen/examples/*/Split-{split}/*")]
+        splits[split] = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+    assert 0.2 < len(splits["eval"]) / house_data.ROWS < 0.5
+    found = [tf.train.Example.FromString(each) for split in splits.values() for each in split]
+    expected = [tf.train.Example.FromString(each) for each in house_data.examples()]
+    assert sorted(map(str, found)) == sorted(map(str, expected))
 
 
 def test_candidates_share_the_dense_nodes_and_have_ids_and_parameters_of_their_own() -> None:

@@ -1,0 +1,307 @@
+"""`tfx-pruning run`: its refusals, quickly; and a whole run on a user's data, end to end."""
+
+import json
+import os
+import pathlib
+import re
+import stat
+import subprocess
+import sys
+from typing import Any
+
+import house_data
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from click.testing import CliRunner, Result
+
+from tfx_pruning import PruningHParams, properties
+from tfx_pruning.cli.main import cli
+from tfx_pruning.metadata.artifacts import list_artifacts
+from tfx_pruning.metadata.connection import connection_config, open_store
+from tfx_pruning.metadata.store_reader import StoreReader
+from tfx_pruning.pipelines.cli.config_options import ChosenConfig
+
+MODULE = str(house_data.MODULE_FILE)
+SETTINGS = {
+    "module_file": MODULE,
+    "label_key": "price",
+    "preprocessing_signature": "",
+    "metric": "MeanSquaredError",
+    "metric_direction": "lower",
+    "max_metric": 5000,
+    "max_metric_drop": 500,
+    "further_metrics": ["MeanAbsoluteError"],
+    "eval_steps": 2,
+    "pruning": {"target_sparsity": 0.5, "allocation": "uniform", "exclude": ["head"]},
+}
+
+
+def _run(root: pathlib.Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["run", "--root", str(root), *arguments])
+
+
+def _settings(folder: pathlib.Path, **changes: Any) -> str:
+    path = folder / "houses.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | changes), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return house_data.write_csv(tmp_path_factory.mktemp("houses") / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-root", "/nowhere"], "data_root /nowhere is no folder: name the folder of the data with --data-root."),
+        (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
+        (
+            ["--hparams", "taget_sparsity=0.5"],
+            "Unknown pruning hyperparameter 'taget_sparsity'. Did you mean 'target_sparsity'?",
+        ),
+        (["--hparams", "0.9"], "Expected 'name=value' assignments separated by commas, got '0.9' in '0.9'."),
+        (["--train-steps", "0"], "train_steps must be at least 1, got 0."),
+        (["--max-metric-drop", "-1"], "max_metric_drop must not be negative, got -1.0."),
+        (["--min-metric", "nan"], "min_metric must be finite, got nan."),
+        (["--metric", "BinaryAcuracy"], "no metric 'BinaryAcuracy' in TFMA or Keras. Did you mean 'BinaryAccuracy'?"),
+        (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
+        (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own,"),
+        (["--module-file", __file__, "--data-root", ".", "--label-key", "y"], "does not define preprocessing_fn and"),
+        (["--config", "/nowhere.yaml"], "No such file or directory: '/nowhere.yaml'"),
+        (["--config", MODULE], "is neither YAML nor JSON"),
+        (["--engine", "process"], "--engine needs --runner=kubeflow-local."),
+        (["--image", "x"], "--image needs --runner=kubeflow-local."),
+        (["--runner", "kubeflow-local", "--engine", "podman"], "--engine=podman needs --image"),
+        (["--runner", "flink"], "'flink' is not one of 'local', 'kubeflow-local'."),
+        (["--data-format", "parquet"], "'parquet' is not one of 'csv', 'tfrecord'."),
+    ],
+)
+def test_wrong_call_is_refused_before_anything_is_written(
+    tmp_path: pathlib.Path, arguments: list[str], message: str
+) -> None:
+    root = tmp_path / "root"
+    result = _run(root, *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert result.stdout == ""
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lable_key": "x"}, "houses.yaml: Unknown setting 'lable_key'. Did you mean 'label_key'?"),
+        ({"pruning": {"spars": 1}}, "Unknown pruning hyperparameter 'spars'."),
+        ({"pruning": [1]}, "pruning must be a mapping from fields of PruningHParams to values, got [1] of type list."),
+        ({"label_key": "prize"}, "have no label 'prize'. Did you mean 'price'?"),
+        ({"data_format": "tfrecord"}, "README.md is no file of TFRecords of tf.Examples"),
+        ({"module_file": "missing.py"}, "missing.py cannot be read as Python"),
+    ],
+)
+def test_wrong_setting_in_the_file_is_refused(
+    tmp_path: pathlib.Path, data: pathlib.Path, changes: dict[str, Any], message: str
+) -> None:
+    result = _run(tmp_path / "root", "--config", _settings(tmp_path, **changes), "--data-root", str(data))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "root"
+    result = _run(root)
+    assert result.exit_code == 2
+    message = f"Error: cannot write to {root} (Not a directory): name a folder that can be written with --root.\n"
+    assert result.stderr == message
+
+
+def test_podman_is_refused_where_tasks_could_not_push_or_it_is_missing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    podman = ["--runner", "kubeflow-local", "--engine", "podman", "--image", "x"]
+    assert "podman is not installed" in _run(tmp_path / "root", *podman).stderr
+    (tmp_path / "settings.yaml").write_text("serving_dir: elsewhere\n", encoding="utf-8")
+    result = _run(tmp_path / "root", *podman, "--config", str(tmp_path / "settings.yaml"))
+    assert result.exit_code == 2
+    assert f"serving_dir {tmp_path / 'elsewhere'} is not below {tmp_path / 'root'}" in result.stderr
+
+
+def test_help_names_every_exit_status() -> None:
+    text = " ".join(CliRunner().invoke(cli, ["run", "--help"]).stdout.split())
+    assert (
+        "Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the Evaluator refused the model "
+        "and nothing was pushed." in text
+    )
+
+
+def _options(root: pathlib.Path, **given: Any) -> dict[str, Any]:
+    names = ("config", "data_root", "module_file", "hparams")
+    return {"root": str(root), "no_cache": False} | dict.fromkeys(names) | given
+
+
+def test_flags_override_the_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _settings(tmp_path, data_root="data", serving_dir="models", train_steps=7, pruning_steps=90)
+    options = _options(
+        tmp_path / "root", config=path, train_steps=9, no_cache=True, hparams="target_sparsity=0.75", data_root="mine"
+    )
+    chosen = ChosenConfig.of(options)
+    config = chosen.config
+    assert (config.train_steps, config.pruning_steps, config.enable_cache) == (9, 90, False)
+    assert config.hparams == PruningHParams.for_steps(90, target_sparsity=0.75, allocation="uniform", exclude=["head"])
+    places = (config.data_root, config.serving_dir, config.pipeline_root)
+    assert places == tuple(str(tmp_path / name) for name in ("mine", "models", "root/artifacts"))
+    assert not chosen.is_example
+
+
+def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> None:
+    chosen = ChosenConfig.of(_options(tmp_path / "root", metric="Recall"))
+    assert chosen.is_example
+    assert pathlib.Path(chosen.config.data_root, "data.csv").is_file()
+    assert (chosen.config.metric, chosen.config.min_metric) == ("Recall", None)
+
+
+class Houses:
+    """Runs of the command on a user's data, over one folder."""
+
+    def __init__(self, folder: pathlib.Path, data: pathlib.Path) -> None:
+        self.root = folder / "root"
+        self._settings, self._data = _settings(folder), data
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [pathlib.Path(sys.executable).with_name("tfx-pruning"), "run", "--root", str(self.root)]
+        command += ["--config", self._settings, "--data-root", str(self._data), "--hparams", "target_sparsity=0.75"]
+        command += ["--train-steps", "120", "--pruning-steps", "150", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+
+    @property
+    def reader(self) -> StoreReader:
+        """Reads ML Metadata."""
+        return StoreReader(open_store(connection_config(str(self.root / "metadata.sqlite"))))
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory, data: pathlib.Path) -> Houses:
+    return Houses(tmp_path_factory.mktemp("run"), data)
+
+
+@pytest.fixture(scope="module")
+def pushed(houses: Houses) -> dict[str, Any]:
+    """What the first run, which pushes, prints as JSON."""
+    result = houses.run("--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr.splitlines()[0] == f"Running houses_pruning in {houses.root}; details in {houses.root}/run.log"
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def refused(houses: Houses, pushed: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """A second run over the same folder, with a threshold that no model reaches."""
+    return houses.run("--max-metric", "0.001")
+
+
+def _kernels(model: str) -> dict[int, np.ndarray]:
+    """Kernels of a SavedModel by their number of inputs."""
+    reader = tf.train.load_checkpoint(os.path.join(model, "variables", "variables"))
+    tensors = [reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in key]
+    return {tensor.shape[0] * 100 + tensor.shape[1]: tensor for tensor in tensors if tensor.ndim == 2}
+
+
+@pytest.mark.e2e
+def test_own_data_end_with_a_pushed_model_of_exactly_that_sparsity(houses: Houses, pushed: dict[str, Any]) -> None:
+    kernels = _kernels(pushed["pushed_to"])
+    assert {key: np.count_nonzero(kernel) for key, kernel in kernels.items()} == {340: 30, 4040: 400, 4001: 40}
+    assert (pushed["prunable_parameters"], pushed["nonzero_parameters"]) == (1720, 430)
+    assert pushed["sparsity"] == pytest.approx(0.75, abs=1e-6)
+    assert pathlib.Path(pushed["pushed_to"]).parent == houses.root / "serving"
+    assert (pushed["pipeline_name"], pushed["refusals"]) == ("houses_pruning", [])
+    assert pushed["record"] == str(houses.root / "metadata.sqlite")
+
+
+@pytest.mark.e2e
+def test_pushed_model_has_the_metric_that_was_printed(houses: Houses, pushed: dict[str, Any]) -> None:
+    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.origin.node == "CsvExampleGen"]
+    files = [str(file) for file in pathlib.Path(examples.uri, "Split-eval").glob("*")]
+    records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+    prices = np.array(
+        [tf.train.Example.FromString(each).features.feature["price"].float_list.value for each in records]
+    )
+    serve = tf.saved_model.load(pushed["pushed_to"]).signatures["serving_default"]
+    answers = serve(examples=tf.constant(records))["price"].numpy()
+    assert answers.shape == prices.shape
+    assert list(pushed["pruned"]) == ["MeanSquaredError", "MeanAbsoluteError"]
+    assert pushed["pruned"]["MeanSquaredError"] == pytest.approx(np.mean((answers - prices) ** 2), rel=1e-4)
+    assert pushed["pruned"]["MeanAbsoluteError"] == pytest.approx(np.mean(np.abs(answers - prices)), rel=1e-4)
+    assert pushed["pruned"]["MeanSquaredError"] <= min(5000, pushed["dense"]["MeanSquaredError"] + 500)
+
+
+@pytest.mark.e2e
+def test_metadata_tells_what_was_printed(houses: Houses, pushed: dict[str, Any]) -> None:
+    models = {model.origin.node: model.properties for model in list_artifacts(houses.reader, "Model")}
+    stripped = models["Stripper"]
+    for name in ("prunable_parameters", "nonzero_parameters", "trained_bytes", "stripped_bytes", "gzipped_bytes"):
+        assert pushed[name] == stripped[getattr(properties, name.upper())]
+    hparams = PruningHParams.parse(models["PruningTrainer"][properties.HPARAMS])
+    assert hparams == PruningHParams.for_steps(150, target_sparsity=0.75, allocation="uniform", exclude=["head"])
+
+
+@pytest.mark.e2e
+def test_worse_than_asked_for_pushes_nothing_and_exits_with_3(
+    pushed: dict[str, Any], refused: subprocess.CompletedProcess[str]
+) -> None:
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    (row,) = [line for line in refused.stdout.splitlines() if line.startswith("MeanSquaredError ")]
+    value = row.split()[2]
+    assert refused.stderr == (
+        "Nothing was pushed: the Evaluator refused the model: "
+        f"mean_squared_error is {value}, asked for is at most 0.001.\n"
+    )
+    assert re.search(r"^pushed model  none$", refused.stdout, re.MULTILINE)
+    assert os.listdir(pathlib.Path(pushed["pushed_to"]).parent) == [os.path.basename(pushed["pushed_to"])]
+
+
+@pytest.mark.e2e
+def test_component_that_fails_is_named_and_its_traceback_is_in_the_log(tmp_path: pathlib.Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.csv").write_text("area,price\n1,2\n3\n", encoding="utf-8")
+    root = tmp_path / "root"
+    command = [
+        pathlib.Path(sys.executable).with_name("tfx-pruning"),
+        "run",
+        "--root",
+        str(root),
+        "--module-file",
+        MODULE,
+    ]
+    command += ["--label-key", "price", "--data-root", str(data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[-1].split() == ["CsvExampleGen", "failed"]
+    assert result.stderr.startswith("Error: CsvExampleGen failed: ")
+    assert result.stderr.endswith(f"; details in {root / 'run.log'}\n")
+    assert "Traceback (most recent call last)" in (root / "run.log").read_text(encoding="utf-8")
+    assert not (root / "serving").exists()
+
+
+def test_podman_tasks_see_the_root_and_the_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx_pruning.pipelines.cli import run_command
+
+    podman = tmp_path / "bin" / "podman"
+    podman.parent.mkdir()
+    podman.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path / "called"}\n', encoding="utf-8")
+    podman.chmod(podman.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(podman.parent), prepend=":")
+    chosen = ChosenConfig.of(_options(tmp_path / "root", data_root="/data"))
+    engine = run_command._tasks_engine(chosen, "kubeflow-local", "podman", "image:1")
+    assert engine.run("image:1", ["python", "-c", "1"], {}, tmp_path / "log") == 0
+    root = tmp_path / "root"
+    assert (tmp_path / "called").read_text(encoding="utf-8").splitlines() == [
+        *["run", "--rm", "--pull=never", f"--volume={root}:{root}", "--volume=/data:/data:ro", "--entrypoint=python"],
+        *["image:1", "-c", "1"],
+    ]
