@@ -51,8 +51,8 @@ class SweepReport:
         headings, rows = sweep_table(self.sweep)
         if self.pushed_to is not None:
             rows = tuple((*row[:-1], "pushed" if row[-1] == "chosen" else row[-1]) for row in rows)
-        # No-break spaces are for pages.
-        cells = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in (headings, *rows)]
+        # As other tables of text have it; no-break spaces are for pages.
+        cells = [[cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row] for row in (headings, *rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])

@@ -92,7 +92,6 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport"
     from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
     from tfx_pruning.pipelines.local_sweep import run_sweep
     from tfx_pruning.pipelines.progress import Progress
-    from tfx_pruning.report.figures import percent
     from tfx_pruning.report.pareto import metric_text
 
     def on_round(number: int, candidates: Sequence[Candidate], sweep: "Sweep | None") -> None:
@@ -104,7 +103,7 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport"
             if each.name in names:
                 verdict = "within" if sweep.within(each) else "over"
                 print(
-                    f"  {each.name}: {percent(each.sparsity)} sparse, {sweep.goal.metric} {metric_text(each.metric)} "
+                    f"  {each.name}: {each.sparsity:.2%} sparse, {sweep.goal.metric} {metric_text(each.metric)} "
                     f"({metric_text(sweep.limit)} allowed), {verdict}",
                     file=stream,
                     flush=True,

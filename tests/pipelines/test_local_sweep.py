@@ -248,7 +248,7 @@ def test_page_shows_the_figures(again, resumed):
 
 def test_table_marks_what_was_pushed(resumed):
     (line,) = [line for line in resumed.stdout.splitlines() if line.endswith("  pushed")]
-    assert line.split()[:2] == [MOST, "90.00"]
+    assert line.split()[:2] == [MOST, "90.00%"]
 
 
 def test_chosen_model_stands_under_its_candidate_and_over_what_was_pushed(killed, store):
