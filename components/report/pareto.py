@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -129,37 +128,33 @@ def _sizes(axes: Axes, sizes: Sequence[int]) -> None:
 
 
 def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Writes each label where it covers no other and no mark, near its own."""
+    """Writes each label near its own mark, where it covers the least of other labels and marks."""
     axes.figure.draw_without_rendering()  # gives the axes their place
     marks = [axes.transData.transform((x, y)) for x, y, _ in labels]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    pixels = axes.figure.dpi / 72
     for x, y, text in labels:
-        written = axes.annotate(
+        label = axes.annotate(
             text, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", fontsize=10, parse_math=False
         )
-        written.set_in_layout(False)
-        box = _free_place(axes, written, taken)
-        taken.append(box)
+        label.set_in_layout(False)
+        middle = label.get_window_extent().padded(1.5)
+        boxes = {}
+        for right, up in _PLACES:
+            # From the mark to the edge of the text, not to its middle.
+            place = (right + math.copysign(middle.width / pixels / 2, right) if right else 0.0, up)
+            boxes[place] = middle.translated(place[0] * pixels, place[1] * pixels)
+        chosen = min(boxes, key=lambda place: _covered(boxes[place], taken, axes.bbox))
+        label.set_position(chosen)
+        taken.append(boxes[chosen])
 
 
-def _free_place(axes: Axes, label: Annotation, taken: Sequence[Bbox]) -> Bbox:
-    """Moves a label to the first place that is free, or the one where it covers the least; returns its box there."""
-    best: tuple[float, tuple[float, float], Bbox] | None = None
-    half = label.get_window_extent().width * 72 / axes.figure.dpi / 2
-    for x, y in _PLACES:
-        # From the mark to the edge of the text, not to its middle.
-        place = (x + math.copysign(half, x) if x else 0.0, y)
-        label.set_position(place)
-        box = label.get_window_extent().padded(1.5)
-        inside = Bbox.intersection(box, axes.bbox)
-        outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
-        crossings = (Bbox.intersection(box, other) for other in taken)
-        covered = 2 * outside + sum(each.width * each.height for each in crossings if each)
-        if best is None or covered < best[0]:
-            best = covered, place, box
-        if covered <= 0.5:
-            break
-    assert best is not None
-    _, place, box = best
-    label.set_position(place)
-    return box
+def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
+    """Square pixels of a box that others take, and, twice, of those outside of the axes."""
+    within = Bbox.intersection(box, inside)
+    outside = _area(box) - (_area(within) if within else 0.0)
+    return 2 * outside + sum(_area(each) for other in taken if (each := Bbox.intersection(box, other)))
+
+
+def _area(box: Bbox) -> float:
+    return box.width * box.height
