@@ -107,7 +107,8 @@ class PipelineConfig:
 
         What belongs to the taxi example alone is no default for other tasks: with a module of one's own the label must
         be named, the pipeline has the module's name, and there are no `further_metrics`; with a module or a metric of
-        one's own there is no `min_metric`.
+        one's own there is no `min_metric`. Where lower values are better, `max_metric_drop` must be given: mistakes are
+        measured in units of all sizes.
 
         Args:
             values: Fields and their values.
@@ -130,6 +131,11 @@ class PipelineConfig:
             given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
         if of_user or "metric" in given:
             given.setdefault("min_metric", None)
+        if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
+            raise ValueError(
+                f"max_metric_drop is missing: say by how much {given.get('metric', 'the metric')} may be above that of "
+                "the dense model, in its own unit."
+            )
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
                 raise ValueError(f"{name} is missing: it has no default.")
@@ -168,6 +174,17 @@ class PipelineConfig:
             if isinstance(values.get(name), str) and values[name] and "://" not in values[name]:
                 values[name] = os.path.normpath(folder / values[name])
         return values
+
+    @staticmethod
+    def with_hparams(values: Mapping[str, Any], hparams: str) -> dict[str, Any]:
+        """Values in which the fields that a string names, as PruningHParams reads it, override those of `pruning`.
+
+        Raises:
+            ValueError: The string is refused.
+            TypeError: The values' `pruning` is no mapping.
+        """
+        given = _fields("pruning", values.get("pruning", {}))
+        return {**values, "pruning": {**given, **PruningHParams.fields_of(hparams)}}
 
     @property
     def hparams(self) -> PruningHParams:

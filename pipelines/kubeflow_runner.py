@@ -19,7 +19,6 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
 
-from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_resources import TaskResources, cores, gigabytes
@@ -80,8 +79,17 @@ def compile_pipeline(
 
 
 def kubeflow_name(pipeline_name: str) -> str:
-    """The name as Kubeflow takes it: 'chicago_taxi_pruning' is 'chicago-taxi-pruning'."""
-    return re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
+    """The name as Kubeflow takes it: 'chicago_taxi_pruning' is 'chicago-taxi-pruning'.
+
+    Raises:
+        ValueError: It has neither letters from a to z nor digits.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
+    if not name:
+        raise ValueError(
+            f"pipeline_name must have a letter from a to z or a digit for Kubeflow, got {pipeline_name!r}."
+        )
+    return name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,7 +244,7 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     # Those that a flag is named after, and was given.
     values |= {name: value for name, value in vars(arguments).items() if name in _FIELDS and value is not None}
     if arguments.hparams is not None:
-        values["pruning"] = {**values.get("pruning", {}), **PruningHParams.fields_of(arguments.hparams)}
+        values = PipelineConfig.with_hparams(values, arguments.hparams)
     if arguments.no_cache:
         values["enable_cache"] = False
     if not (values.get("module_path") or values.get("module_file")):

@@ -9,6 +9,7 @@ import pytest
 from tfx import v1 as tfx
 
 from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.cli import run_command
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.evaluation import eval_config
 from tfx_pruning.pipelines.pipeline import create_pipeline
@@ -37,6 +38,25 @@ def test_pipeline_example_wires_a_pipeline() -> None:
     assert names["pusher"].inputs["model"] is names["stripper"].outputs["model"]
     hparams = PruningHParams.parse(names["pruned"].exec_properties["hparams"])
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
+
+
+def test_settings_of_ones_own_data_are_a_configuration(tmp_path: pathlib.Path) -> None:
+    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "houses.yaml").write_text(settings, encoding="utf-8")
+    config = PipelineConfig.read(tmp_path / "houses.yaml", {"pipeline_root": "out", "serving_dir": "out/serving"})
+    assert (config.data_root, config.module_file) == (str(tmp_path / "data"), str(tmp_path / "houses.py"))
+    assert (config.pipeline_name, config.label_key) == ("houses_pruning", "price")
+    assert (config.hparams.target_sparsity, config.hparams.exclude) == (0.95, ("head",))
+    (metrics,) = eval_config(config).metrics_specs
+    assert [metric.class_name for metric in metrics.metrics][:2] == ["MeanSquaredError", "MeanAbsoluteError"]
+
+
+def test_calls_of_run_have_options_that_there_are() -> None:
+    options = {name for parameter in run_command.command.params for name in parameter.opts}
+    calls = re.findall(r"tfx-pruning run ([^`\n]*)", README)
+    assert len(calls) >= 3
+    used = {word.partition("=")[0] for call in calls for word in call.split() if word.startswith("--")}
+    assert {"--root", "--config", "--hparams", "--json"} <= used - {"--help"} <= options
 
 
 def test_examples_without_tfx(

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
 from tfx_pruning.pipelines.run_folder import RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
@@ -88,7 +87,7 @@ class ChosenConfig:
             if options["module_file"] is not None:
                 values.pop("module_path", None)
             if options["hparams"] is not None:
-                values["pruning"] = {**values.get("pruning", {}), **PruningHParams.fields_of(options["hparams"])}
+                values = PipelineConfig.with_hparams(values, options["hparams"])
             if options["no_cache"]:
                 values["enable_cache"] = False
             is_example = not {"data_root", "module_file", "module_path"} & set(values)

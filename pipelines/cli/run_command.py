@@ -1,9 +1,12 @@
 """`tfx-pruning run`."""
 
 import dataclasses
+import importlib.util
+import math
 import pathlib
 import resource
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -61,7 +64,14 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     seconds = time.monotonic() - started
     page = str(chosen.folder.report)
-    found = {**dataclasses.asdict(report), "report": page, "seconds": round(seconds, 1), "memory_bytes": memory}
+    found = {
+        **dataclasses.asdict(report),
+        "dense": _finite(report.dense),
+        "pruned": _finite(report.pruned),
+        "report": page,
+        "seconds": round(seconds, 1),
+        "memory_bytes": memory,
+    }
     output.result(found, lambda console: console.print(_text(report, page, seconds, memory), markup=False))
     if report.pushed_to is None:
         why = "; ".join(report.refusals)
@@ -76,13 +86,16 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
             if value is not None:
                 raise click.UsageError(f"{option} needs --runner=kubeflow-local.")
         return None
+    if importlib.util.find_spec("kfp") is None:
+        raise WrongCallError("kfp is not installed, which compiles pipelines: pip install 'tfx-pruning[kubeflow]'.")
     if engine == "podman" and not image:
         raise click.UsageError("--engine=podman needs --image: the image with this package.")
     config, root = chosen.config, chosen.folder.root
+    data = [] if "://" in config.data_root else [pathlib.Path(config.data_root)]
     if engine == "podman" and not pathlib.Path(config.serving_dir).is_relative_to(root):
         raise WrongCallError(f"serving_dir {config.serving_dir} is not below {root}, all that containers may write to.")
     try:
-        return container_engine(engine or ENGINES[0], root, [pathlib.Path(config.data_root)])
+        return container_engine(engine or ENGINES[0], root, data)
     except ValueError as error:
         raise WrongCallError(str(error)) from error
 
@@ -105,9 +118,15 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
 
         return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none")
     except TaskFailedError as error:
-        raise click.ClickException(f"{error}; details in {folder.log}") from error
+        # That of a task has the end of the task's own log.
+        raise click.ClickException(f"{error}; details in {folder.log}" if tasks is None else str(error)) from error
     finally:
         stream.flush()
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics with None in place of NaN and infinity, which JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _text(report: "RunReport", page: str, seconds: float, memory: int) -> str:

@@ -100,6 +100,7 @@ preprocessing_signature: ''
 metric: MeanSquaredError
 metric_direction: lower
 max_metric: 3
+max_metric_drop: 0.5
 pruning: {target_sparsity: 0.8, exclude: [head/kernel]}
 """,
     )
@@ -117,6 +118,7 @@ pruning: {target_sparsity: 0.8, exclude: [head/kernel]}
         metric_direction="lower",
         min_metric=None,
         max_metric=4.5,
+        max_metric_drop=0.5,
         further_metrics=(),
         train_steps=7,
         pruning={"target_sparsity": 0.8, "exclude": ["head/kernel"]},
@@ -142,6 +144,10 @@ def test_json_is_read_and_an_empty_file_leaves_the_example(tmp_path: pathlib.Pat
         ("label_key: [", "settings.yaml is neither YAML nor JSON: while parsing"),
         ("metric: AUC\nmetric: Recall", "settings.yaml is neither YAML nor JSON: 'metric' is named twice"),
         ("module_file: m.py", "label_key is missing: /.*/m.py is a module of your own, so name its label"),
+        (
+            "metric: MeanSquaredError\nmetric_direction: lower",
+            "max_metric_drop is missing: say by how much MeanSquaredError may be above that of the dense model",
+        ),
         ("pipeline_root:", "pipeline_root must be a string, got None of type NoneType"),
     ],
 )

@@ -119,6 +119,52 @@ def test_kfp_loads_it_with_every_parameter_and_its_default(compiled: Compiled) -
     }
 
 
+def test_own_data_are_compiled_from_the_settings_of_a_file(tmp_path: pathlib.Path) -> None:
+    settings = tmp_path / "houses.yaml"
+    settings.write_text(
+        """\
+module_path: houses
+label_key: price
+preprocessing_signature: ''
+data_format: tfrecord
+metric: MeanSquaredError
+metric_direction: lower
+max_metric_drop: 20
+train_steps: 5
+pruning_steps: 60
+pruning: {target_sparsity: 0.5, exclude: [head]}
+""",
+        encoding="utf-8",
+    )
+    compiled = _main(tmp_path, "--config", str(settings), "--train-steps", "7", "--hparams", "target_sparsity=0.75")
+    assert compiled.spec["pipelineInfo"]["name"] == "houses-pruning"
+    assert set(compiled.tasks) == COMPONENTS - {"CsvExampleGen"} | {"ImportExampleGen"}
+    assert compiled.parameter("ImportExampleGen", "input_base") == {"componentInputParameter": "data_root"}
+    assert "lifecycle" not in compiled.container("ImportExampleGen")
+    assert compiled.parameter("Trainer", "run_fn") == {"runtimeValue": {"constant": "houses.run_fn"}}
+    parameters = compiled.spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameter["defaultValue"] for name, parameter in parameters.items()}
+    assert json.loads(defaults["train_args"]) == {"num_steps": 7}
+    hparams = PruningHParams.for_steps(60, target_sparsity=0.75, exclude=["head"])
+    assert PruningHParams.parse(defaults["hparams"]) == hparams
+    (model,) = json.loads(defaults["eval_config"])["model_specs"]
+    assert model == {"signature_name": "serving_default", "label_key": "price"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("chicago_taxi_pruning", "chicago-taxi-pruning"), ("My Houses (2)", "my-houses-2")]
+)
+def test_name_for_kubeflow(name: str, expected: str) -> None:
+    assert kubeflow_runner.kubeflow_name(name) == expected
+
+
+def test_name_without_anything_for_kubeflow_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="pipeline_name must have a letter from a to z or a digit for Kubeflow, got '__'"
+    ):
+        kubeflow_runner.kubeflow_name("__")
+
+
 def test_docs_submit_with_parameters_that_the_file_has(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted = {}
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from ml_metadata.proto import metadata_store_pb2
 from page_text import PageText
+from taxi_trips import write_few_trips
 
 from tfx_pruning import properties
 from tfx_pruning.metadata.connection import connection_config, open_store
@@ -85,6 +86,7 @@ class Store:
 
 
 def _command(root, *arguments):
+    arguments = f"--data-root={root.parent / 'data'}", *arguments
     return [str(pathlib.Path(sys.executable).with_name("tfx-pruning")), "sweep", "--root", str(root), *arguments]
 
 
@@ -100,6 +102,7 @@ def _call(root, *arguments):
 def killed(tmp_path_factory):
     """The root of a sweep that was killed while its first candidate was trained."""
     root = tmp_path_factory.mktemp("sweep") / "root"
+    write_few_trips(root.parent / "data", 3000)
     process = subprocess.Popen(_command(root, *WITHIN), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     printed = b""
     while f"PruningTrainer.{HALF} ".encode() not in printed:
