@@ -135,7 +135,7 @@ class Sweep:
         """The sparsest candidate within the tolerance; None if there is none.
 
         Of such as are as sparse, to a hundredth of a percent, the one with the best metric, then the smallest one
-        gzipped, then the first.
+        gzipped, then the first of those here.
         """
         return max(filter(self.within, self.candidates), key=self._merit, default=None)
 
@@ -144,7 +144,8 @@ class Sweep:
         """The Pareto front: candidates that no other is both as small gzipped and as good as; the smallest first."""
         front: list[SweepCandidate] = []
         good = self.goal.goodness
-        for candidate in sorted(self.candidates, key=lambda each: (each.gzipped_bytes, -good(each.metric))):
+        measured = [each for each in self.candidates if not math.isnan(each.metric)]
+        for candidate in sorted(measured, key=lambda each: (each.gzipped_bytes, -good(each.metric))):
             if not front or good(candidate.metric) > good(front[-1].metric):
                 front.append(candidate)
         return tuple(front)

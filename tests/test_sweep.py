@@ -82,6 +82,7 @@ def test_the_front_is_what_nothing_smaller_is_as_good_as():
         _candidate("as large as the middle, worse", 0.7, 0.82, 200),
         _candidate("middle", 0.75, 0.85, 200),
         _candidate("as good as the middle, larger", 0.6, 0.85, 250),
+        _candidate("smallest, without a metric", 0.99, math.nan, 50),
     )
     assert [each.name for each in sweep.front] == ["small", "middle", "large, best"]
 

@@ -32,8 +32,7 @@ def pareto(sweep: Sweep) -> ReportFigure:
         axes = plot.axes
         axes.axhline(sweep.limit, color=SECOND, linestyle="--", linewidth=1.2, label="worst allowed")
         axes.axhline(dense.metric, color=MARK, linestyle=":", linewidth=1.2, label="dense")
-        front = [each for each in sweep.front if each in shown]
-        axes.step(*_places(front), where="post", color=FIRST, linewidth=1.2, alpha=0.6, label="front")
+        axes.step(*_places(sweep.front), where="post", color=FIRST, linewidth=1.2, alpha=0.6, label="front")
         options = _options(sweep.candidates)
         for option, marker in zip(dict.fromkeys(options.values()), itertools.cycle(_MARKERS), strict=False):
             if option:

@@ -1,11 +1,16 @@
 """Reads the candidates of a sweep from what ML Metadata has of them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from .. import properties
 from ..sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 from .evaluation import read_metric
+
+# By how much, relatively, evaluations of one model may differ: Beam adds up in any order, and batches of other sizes
+# round otherwise.
+_SAME_BASELINE = 1e-4
 
 
 def read_sweep(
@@ -14,7 +19,9 @@ def read_sweep(
     evaluations: Mapping[str, str],
     baseline_model: Mapping[str, Any] | None = None,
 ) -> Sweep:
-    """Reads a sweep.
+    """Reads a sweep, the candidates in the order of their names.
+
+    The dense model's metric is that of the first one's evaluation.
 
     Args:
         goal: How good a candidate must be.
@@ -27,7 +34,7 @@ def read_sweep(
             the candidates were not compared with the same model.
     """
     candidates, baselines = [], {}
-    for name, model in models.items():
+    for name, model in sorted(models.items()):
         evaluated = read_metric(evaluations[name], goal.metric)
         baselines[name] = evaluated.baseline
         candidates.append(
@@ -40,13 +47,14 @@ def read_sweep(
                 hparams=model.get(properties.HPARAMS, ""),
             )
         )
-    if len(set(baselines.values())) > 1:
+    first = next(iter(baselines.values()))
+    if not all(math.isclose(value, first, rel_tol=_SAME_BASELINE) for value in baselines.values()):
         values = ", ".join(f"{value!r} in {name}" for name, value in baselines.items())
         raise ValueError(
             f"The {goal.metric} of the dense model differs: {values}. Give all Evaluators the same baseline_model and "
             "examples."
         )
-    return Sweep(goal, _baseline(next(iter(baselines.values())), baseline_model), tuple(candidates))
+    return Sweep(goal, _baseline(first, baseline_model), tuple(candidates))
 
 
 def _baseline(metric: float, model: Mapping[str, Any] | None) -> SweepBaseline:

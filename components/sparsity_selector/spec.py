@@ -65,8 +65,8 @@ def evaluation_key(name: str) -> str:
 
 
 def candidate_names(input_keys: Iterable[str]) -> list[str]:
-    """The names of the candidates whose models are among the inputs."""
-    return [key.removeprefix(_MODEL_PREFIX) for key in input_keys if key.startswith(_MODEL_PREFIX)]
+    """The names of the candidates whose models are among the inputs, sorted: inputs are in no order."""
+    return sorted(key.removeprefix(_MODEL_PREFIX) for key in input_keys if key.startswith(_MODEL_PREFIX))
 
 
 def refuse_name(name: object) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click.testing
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import STATE, StoreBuilder, build_taxi
+from store_builder import STATE, StoreBuilder, build_sweep, build_taxi
 
 from tfx_pruning import properties
 from tfx_pruning.cli import metadata_command, metadata_view
@@ -101,6 +101,16 @@ def test_long_history_is_a_tree_for_each_run(empty: pathlib.Path) -> None:
     ]
     assert lines[-1] == "Model 31  Trainer  run run-29"
     assert len(lines) == 60
+
+
+def test_lineage_of_a_sweep_names_the_metric_and_some_of_many_inputs(tmp_path: pathlib.Path) -> None:
+    build_sweep(tmp_path / "metadata.sqlite")
+    lines = _printed("lineage", "10", "--db", tmp_path / "metadata.sqlite").splitlines()
+    (chosen,) = [line.strip("│├└─ ") for line in lines if "<- asked for" in line]
+    assert chosen == (
+        "Model 10  SparsitySelector  stripped  90.00% sparse  883,999 bytes  auc 0.9421  with model_s50 2, "
+        "evaluation_s50 3, evaluation_s90 5, model_s95 6, evaluation_s95 7, model_s99 8 and 1 more  <- asked for"
+    )
 
 
 def test_lineage_json(taxi: pathlib.Path) -> None:

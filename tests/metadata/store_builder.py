@@ -165,6 +165,39 @@ class StoreBuilder:
         return found
 
 
+def build_sweep(path: pathlib.Path) -> StoreBuilder:
+    """A sweep of four candidates, of which s90 is chosen.
+
+    Ids: Model 1 is dense; candidates are Models 2, 4, 6, 8, each before its ModelEvaluation; SparsitySelector's Model
+    is 10, its ModelBlessing 11, and what was pushed 12.
+    """
+    builder = StoreBuilder(path)
+    builder.run("sweep", "run-1")
+    dense = builder.execute("Trainer", outputs={"model": "Model"})["model"]
+    inputs: dict[str, int] = {}
+    for name in ("s50", "s90", "s95", "s99"):
+        pruned = builder.execute("PruningTrainer", {"base_model": dense}, {"model": "Model"})["model"]
+        evaluated = {"model": pruned, "baseline_model": dense}
+        found = builder.execute("Evaluator", evaluated, {"evaluation": "ModelEvaluation"})
+        inputs |= {f"model_{name}": pruned, f"evaluation_{name}": found["evaluation"]}
+    choice = {
+        properties.CANDIDATE: "s90",
+        properties.METRIC: "auc",
+        properties.METRIC_VALUE: "0.94209",
+        properties.METRIC_LIMIT: "0.9394",
+    }
+    outputs = {"model": "Model", "blessing": "ModelBlessing"}
+    selected = builder.execute(
+        "SparsitySelector",
+        inputs,
+        outputs,
+        custom={"model": {**STRIPPED, **choice}, "blessing": {**choice, "blessed": 1}},
+    )
+    pushed = {"model": selected["model"], "model_blessing": selected["blessing"]}
+    builder.execute("Pusher", pushed, {"pushed_model": "PushedModel"})
+    return builder
+
+
 def build_taxi(path: pathlib.Path) -> StoreBuilder:
     """Two runs of a small pipeline of the taxi's shape; the second takes the data from the cache.
 

@@ -2,11 +2,12 @@
 
 import inspect
 import json
+import pathlib
 import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import EVENT, STATE, StoreBuilder, build_taxi
+from store_builder import EVENT, STATE, StoreBuilder, build_sweep, build_taxi
 
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.lineage import Input, Lineage, lineage
@@ -245,39 +246,27 @@ def test_unknown_id_is_refused(taxi: StoreBuilder) -> None:
         _lineage(taxi, 99)
 
 
-def test_chosen_model_stands_under_the_candidate_it_was_chosen_from(builder: StoreBuilder) -> None:
-    builder.run("sweep", "run1")
-    dense = builder.execute("Trainer", outputs={"model": "Model"})["model"]
-    inputs = {}
-    for name in ("s50", "s90", "s95"):
-        pruned = builder.execute("PruningTrainer", {"base_model": dense}, {"model": "Model"})["model"]
-        evaluated = {"model": pruned, "baseline_model": dense}
-        inputs[f"model_{name}"] = pruned
-        inputs[f"evaluation_{name}"] = builder.execute("Evaluator", evaluated, {"evaluation": "ModelEvaluation"})[
-            "evaluation"
-        ]
-    outputs = {"model": "Model", "blessing": "ModelBlessing"}
-    custom = {key: {"candidate": "s90"} for key in outputs}
-    selected = builder.execute("SparsitySelector", inputs, outputs, custom=custom)
-    pushed = {"model": selected["model"], "model_blessing": selected["blessing"]}
-    builder.execute("Pusher", pushed, {"pushed_model": "PushedModel"})
-    assert _outline(_lineage(builder, selected["model"])) == [
+def test_chosen_model_stands_under_the_candidate_it_was_chosen_from(tmp_path: pathlib.Path) -> None:
+    builder = build_sweep(tmp_path / "metadata.sqlite")
+    assert _outline(_lineage(builder, 10)) == [
         "Model 1",
         "  Model 2",
         "    ModelEvaluation 3",
         "  Model 4",
         "    ModelEvaluation 5",
-        "    Model 8 *",
-        "      PushedModel 10",
+        "    Model 10 *",
+        "      PushedModel 12",
         "  Model 6",
         "    ModelEvaluation 7",
+        "  Model 8",
+        "    ModelEvaluation 9",
     ]
     # Of a candidate that was not chosen the choice is a result too.
-    assert _outline(_lineage(builder, inputs["model_s50"])) == [
+    assert _outline(_lineage(builder, 2)) == [
         "Model 1",
         "  Model 2 *",
         "    ModelEvaluation 3",
-        "      Model 8",
-        "        PushedModel 10",
-        "      ModelBlessing 9",
+        "      Model 10",
+        "        PushedModel 12",
+        "      ModelBlessing 11",
     ]

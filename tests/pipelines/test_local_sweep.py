@@ -216,7 +216,7 @@ def test_figures_are_those_of_the_metadata_and_the_evaluations(again, store):
             for key in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
         }
         assert each["metric"] == metrics[tfma.CANDIDATE_KEY]
-        assert found["baseline"]["metric"] == metrics[tfma.BASELINE_KEY]
+        assert found["baseline"]["metric"] == pytest.approx(metrics[tfma.BASELINE_KEY], rel=1e-4)
         for key in (properties.SPARSITY, properties.STRIPPED_BYTES, properties.GZIPPED_BYTES, properties.HPARAMS):
             assert each[key] == stripped[key], key
     dense = store.properties("Stripper.dense", "model")

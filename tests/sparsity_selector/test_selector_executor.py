@@ -153,6 +153,12 @@ def test_lower_is_better(tmp_path):
     assert selector.outputs["model"].get_custom_property(properties.CANDIDATE) == "s90"
 
 
+def test_of_candidates_that_are_alike_the_first_by_name_is_taken_whatever_the_order_of_inputs(tmp_path):
+    selector = Selector(tmp_path, {"b": (0.9, 0.9), "a": (0.9, 0.9), "c": (0.9, 0.9)})
+    selector.run()
+    assert selector.outputs["model"].get_custom_property(properties.CANDIDATE) == "a"
+
+
 def test_sizes_of_the_dense_model(selector):
     dense = standard_artifacts.Model()
     dense.set_int_custom_property(properties.STRIPPED_BYTES, 5000)
@@ -184,6 +190,13 @@ def test_candidates_of_different_dense_models_are_refused(selector, tmp_path):
     _refused(selector, ValueError, r"auc of the dense model differs: 0\.89 in s50, 0\.9 in s90")
 
 
+def test_the_dense_model_may_differ_in_rounding(selector, tmp_path):
+    other = Selector(tmp_path / "other", {"s99": (0.99, 0.8)}, dense=DENSE + 1e-7)
+    selector.evaluations["s99"] = other.evaluations["s99"]
+    selector.run()
+    assert selector.outputs["model"].get_custom_property(properties.BASELINE_METRIC_VALUE) == repr(DENSE)
+
+
 def test_a_chosen_model_that_is_gone_is_refused(selector):
     selector.models["s90"].uri += "/nowhere"
     _refused(selector, OSError, "The chosen model .*/s90/nowhere is gone")
@@ -202,7 +215,7 @@ def test_a_wrong_parameter_of_a_run_is_refused(selector):
 
 
 def test_kubeflow_runs_it(selector, tmp_path):
-    """As a task of Kubeflow, which has ids as text, and every number as a float."""
+    """As a task of Kubeflow, which has ids as text, every number as a float, and inputs in no order."""
     specs = {
         f"{kind}_{name}": {"artifactType": {"schemaTitle": title, "schemaVersion": "0.0.1"}}
         for name in selector.models
