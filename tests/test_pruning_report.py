@@ -3,13 +3,14 @@
 import builtins
 import html
 import re
-import sys
-import types as pytypes
 
 import IPython.display
 import pytest
+import regression_module
 import yaml
+from page_text import PageText
 from tfx import types
+from tfx import v1 as tfx
 from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.utils import import_utils
 
@@ -45,24 +46,58 @@ def test_both_components_put_out_a_report():
 @pytest.fixture
 def context(tmp_path, monkeypatch):
     """A notebook's InteractiveContext."""
-    # It needs nbformat, which is no dependency of tfx's, for the export of notebooks alone.
-    monkeypatch.setitem(sys.modules, "nbformat", sys.modules.get("nbformat", pytypes.ModuleType("nbformat")))
     monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
     from tfx.orchestration.experimental.interactive.interactive_context import InteractiveContext
 
     return InteractiveContext(pipeline_root=str(tmp_path / "pipeline"))
 
 
-def test_interactive_context_shows_the_page_in_a_frame(artifact, context, monkeypatch):
-    shown = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
-    channel = types.Channel(type=PruningReport).set_artifacts([artifact])
-    context.show(channel)
-    (output,) = shown
-    (frame,) = re.findall(r'<iframe srcdoc="([^"]*)"', output.data)
+@pytest.fixture
+def framed(context, monkeypatch):
+    """Has the context show a channel; the page in the frame that a cell then has, and the HTML around it."""
+
+    def show(channel):
+        shown = []
+        monkeypatch.setattr(IPython.display, "display", shown.append)
+        context.show(channel)
+        (output,) = shown
+        (frame,) = re.findall(r'<iframe srcdoc="([^"]*)"', output.data)
+        return html.unescape(frame), output.data
+
+    return show
+
+
+def test_interactive_context_shows_the_page_in_a_frame(artifact, framed):
+    frame, around = framed(types.Channel(type=PruningReport).set_artifacts([artifact]))
     with open(f"{artifact.uri}/{HTML_NAME}", encoding="utf-8") as page:
-        assert html.unescape(frame) == page.read()
-    assert " sandbox " in output.data
+        assert frame == page.read()
+    assert " sandbox " in around
+
+
+@pytest.mark.slow
+def test_interactive_context_runs_both_components_and_shows_their_reports(context, framed, tmp_path):
+    for split in ("train", "eval"):
+        regression_module.write_examples(tmp_path / "data" / split / "data.tfrecord.gz", 40, seed=1)
+    splits = [tfx.proto.Input.Split(name=split, pattern=f"{split}/*") for split in ("train", "eval")]
+    example_gen = tfx.components.ImportExampleGen(
+        input_base=str(tmp_path / "data"), input_config=tfx.proto.Input(splits=splits)
+    )
+    trainer = PruningTrainer(
+        run_fn="regression_module.run_fn",
+        examples=example_gen.outputs["examples"],
+        train_args=tfx.proto.TrainArgs(num_steps=20),
+        eval_args=tfx.proto.EvalArgs(),
+        hparams=regression_module.HPARAMS,
+    )
+    stripper = Stripper(model=trainer.outputs["model"], examples=example_gen.outputs["examples"])
+    for component in (example_gen, trainer, stripper):
+        context.run(component)
+    for component in (trainer, stripper):
+        (report,) = component.outputs["report"].get()
+        frame, _ = framed(component.outputs["report"])
+        with open(f"{report.uri}/{HTML_NAME}", encoding="utf-8") as page:
+            assert frame == page.read()
+        assert PageText(frame).tiles["Parameters left"] == "44 of 88"
 
 
 def test_lineage_names_every_artifact_with_its_id_and_place():
