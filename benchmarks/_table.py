@@ -68,7 +68,9 @@ def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequenc
 
 
 def _machine() -> str:
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    load = f"load average {os.getloadavg()[2]:.1f}"
+    priority = f", at the priority {nice} (nice)" if (nice := os.getpriority(os.PRIO_PROCESS, 0)) else ""
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {load}{priority}"
 
 
 def _versions() -> str:

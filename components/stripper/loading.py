@@ -1,6 +1,7 @@
 """Loading a SavedModel, with the variables that TensorFlow forgets, or as if it had another MetaGraph."""
 
 import contextlib
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from .object_graph import ObjectGraph
 DEBUG_INFO = os.path.join("debug", "saved_model_debug_info.pb")
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-WITHOUT_VALUES = tf.saved_model.LoadOptions(experimental_skip_checkpoint=True)
 
 
 def saved_value(source: str, key: str) -> np.ndarray | None:
@@ -91,8 +91,26 @@ def loaded_without_values(source: str, meta_graph: meta_graph_pb2.MetaGraphDef) 
             for file in [*assets, *([DEBUG_INFO] if tf.io.gfile.exists(os.path.join(source, DEBUG_INFO)) else [])]:
                 tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
                 tf.io.gfile.copy(os.path.join(source, file), os.path.join(folder, file), overwrite=True)
-            model = tf.saved_model.load(folder, options=WITHOUT_VALUES)
+            model = load_without_values(folder)
         yield model
+
+
+def load_without_values(folder: str) -> Any:
+    """Loads a SavedModel, whose variables get no values, and whose tables only those that the graph gives them."""
+    with no_garbage_collection():
+        return tf.saved_model.load(folder, options=tf.saved_model.LoadOptions(experimental_skip_checkpoint=True))
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Puts off what takes a third of a second, to look at every object of TensorFlow, and finds little to free."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _restore_captured(source: str, graph: ObjectGraph, loaded: ObjectGraph, model: Any) -> None:

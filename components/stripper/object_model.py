@@ -83,9 +83,10 @@ class ObjectModel:
             objects = self._objects_at(model)
             self._read_resources(self._source, objects)
             for path in self._variables():
+                # In place of its value, which is copied.
                 _assign(objects[path], tf.constant(np.empty(0, objects[path].dtype.as_numpy_dtype)))
             self._save(model, objects, folder, values)
-            stripped = tf.saved_model.load(folder, options=loading.WITHOUT_VALUES)
+            stripped = loading.load_without_values(folder)
             stripped_objects = self._objects_at(stripped)
             self._read_resources(folder, stripped_objects)
             for path, value in values.tensors().items():
@@ -219,7 +220,8 @@ class ObjectModel:
             save_debug_info=tf.io.gfile.exists(os.path.join(self._source, loading.DEBUG_INFO)),
         )
         with staging.write_failure_explained(folder):
-            tf.saved_model.save(_tree(objects), folder, signatures=dict(model.signatures), options=options)
+            with loading.no_garbage_collection():
+                tf.saved_model.save(_tree(objects), folder, signatures=dict(model.signatures), options=options)
             if values is not None:
                 values.finish()
             _tidy(self._meta_graph, folder)

@@ -1,10 +1,12 @@
 """ValueCopy: a stripped model's values, copied from the files of its source as they are, and read where they stand."""
 
 import concurrent.futures
+import itertools
 import mmap
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -36,6 +38,8 @@ class ValueCopy:
         # Those whose bytes are a multiple of the alignment come first, and so begin at one.
         entries = [(path, bundle.entries[key.encode()]) for path, key in sorted(keys.items(), key=lambda item: item[1])]
         self._entries = dict(sorted(entries, key=lambda item: item[1].size % _ALIGNMENT > 0))
+        ends = itertools.accumulate(entry.size for entry in self._entries.values())
+        self._begins = dict(zip(self._entries, [0, *ends], strict=False))
         self._executor = concurrent.futures.ThreadPoolExecutor(1)
 
     @classmethod
@@ -79,10 +83,10 @@ class ValueCopy:
           OSError: They cannot be written.
           ValueError: The source's files are missing or damaged.
         """
-        begins = self._copying.result()
+        self._copying.result()
         prefix = loading.checkpoint(self._folder)
         written, keys = TensorBundle.read(prefix), _keys(self._folder, self._entries)
-        entries = {keys[path].encode(): _moved(entry, begins[path]) for path, entry in self._entries.items()}
+        entries = {keys[path].encode(): _moved(entry, self._begins[path]) for path, entry in self._entries.items()}
         with open(self._file, "ab") as target:
             for key, entry in written.entries.items():
                 if key not in entries:
@@ -95,28 +99,31 @@ class ValueCopy:
             os.remove(name)
         os.rename(self._file, data_file(prefix, 0, 1))
         write_index(prefix, entries)
-        self._reading = self._executor.submit(self._read)
 
     def tensors(self) -> dict[Path, tf.Tensor]:
-        """The values of the stripped model, which is finished, by path; large ones in the file's own memory.
-
-        Raises:
-          ValueError: A value's checksum is not the one that the source has of it.
-        """
-        return {path: _tensor(value) for path, value in self._reading.result().items()}
+        """The values by path; large ones in the file's own memory, where a change of a tensor changes no file."""
+        return {path: _tensor(value) for path, value in self._copying.result().items()}
 
     @property
     def _file(self) -> str:
         return os.path.join(self._folder, "values")
 
-    def _copy(self) -> dict[Path, int]:
-        """Copies all to one file; returns where each begins in it."""
-        begins = {}
-        with open(self._file, "wb", buffering=0) as target:
+    def _copy(self) -> dict[Path, np.ndarray]:
+        """Copies all to one file; returns what stands in it then."""
+        found = {}
+        with open(self._file, "w+b", buffering=0) as target:
+            target.truncate(sum(entry.size for entry in self._entries.values()))
+            content = _mapped(target)
             for path, entry in self._entries.items():
-                begins[path] = target.tell()
+                begin = self._begins[path]
                 self._append(target.fileno(), entry)
-        return begins
+                value = content[begin : begin + entry.size]
+                if _checksum(value) != entry.crc32c:
+                    with loading.failure_explained(self._source):
+                        raise ValueError(f"the checksum of the variable {'/'.join(path)!r} differs")
+                shape = tf.TensorShape(entry.shape).as_list()
+                found[path] = value.view(tf.as_dtype(entry.dtype).as_numpy_dtype).reshape(shape)
+        return found
 
     def _append(self, target: int, entry: Entry) -> None:
         """Appends a value to an open file, within the system, which is as fast as `cp`."""
@@ -131,23 +138,6 @@ class ValueCopy:
         if offset < end:
             with loading.failure_explained(self._source):
                 raise ValueError(f"{self._bundle.data_file(entry)!r} is cut short")
-
-    def _read(self) -> dict[Path, np.ndarray]:
-        """Maps the stripped model's file to memory; a change of an array changes no file."""
-        written, keys = TensorBundle.read(loading.checkpoint(self._folder)), _keys(self._folder, self._entries)
-        entries = {path: written.entries[key.encode()] for path, key in keys.items()}
-        (name,) = set(map(written.data_file, entries.values()))
-        with open(name, "rb") as stream:
-            content = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
-        found = {}
-        for path, entry in entries.items():
-            value = content[entry.offset : entry.offset + entry.size]
-            if _checksum(value) != self._entries[path].crc32c:
-                with loading.failure_explained(self._source):
-                    raise ValueError(f"the checksum of the variable {'/'.join(path)!r} differs")
-            shape = tf.TensorShape(entry.shape).as_list()
-            found[path] = value.view(tf.as_dtype(entry.dtype).as_numpy_dtype).reshape(shape)
-        return found
 
 
 def _keys(folder: str, paths: Iterable[Path]) -> dict[Path, str]:
@@ -170,6 +160,13 @@ def _moved(entry: Entry, offset: int) -> Entry:
     found.CopyFrom(entry)
     found.shard_id, found.offset = 0, offset
     return found
+
+
+def _mapped(file: BinaryIO) -> np.ndarray:
+    """The bytes of a file, in its own memory until they are changed, which the file does not see."""
+    if not os.fstat(file.fileno()).st_size:
+        return np.empty(0, np.uint8)
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
 
 
 def _checksum(value: np.ndarray) -> int:

@@ -116,8 +116,8 @@ def test_strip_taxi_answers_in_a_session_as_tensorflow_serving_runs_it(taxi_mode
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
     save = ObjectModel._save
 
-    def save_with_other_words(self, model, objects, folder):
-        save(self, model, objects, folder)
+    def save_with_other_words(self, model, objects, folder, *values):
+        save(self, model, objects, folder, *values)
         with open(os.path.join(folder, "assets", "company"), "w") as stream:
             stream.write("Blue Ribbon\nFlash Cab\n")
 
