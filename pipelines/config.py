@@ -22,6 +22,7 @@ _TARGET_SPARSITY = 0.9
 # A path in a configuration file is one beside the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 # Metrics that say how wrong a model is, by the names that TFMA and Keras give them.
 _OF_MISTAKES = re.compile(
     r"(Error|Loss|Cross[eE]ntropy|Hinge|KLDivergence|LogCosh|Poisson|False(Posi|Nega)tives|Brier.*)$"
@@ -118,24 +119,7 @@ class PipelineConfig:
             TypeError: A value is of the wrong type.
         """
         _refuse_unknown(values)
-        given = dict(values)
-        module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
-        of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
-        if of_user:
-            if "label_key" not in given:
-                raise ValueError(
-                    f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
-                    "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
-                )
-            name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
-            given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
-        if of_user or "metric" in given:
-            given.setdefault("min_metric", None)
-        if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
-            raise ValueError(
-                f"max_metric_drop is missing: say by how much {given.get('metric', 'the metric')} may be above that of "
-                "the dense model, in its own unit."
-            )
+        given = _without_the_example(values)
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
                 raise ValueError(f"{name} is missing: it has no default.")
@@ -214,6 +198,29 @@ class PipelineConfig:
             raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")
 
 
+def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, and defaults in place of those that only the taxi example may have."""
+    given = dict(values)
+    module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
+    of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
+    if of_user:
+        if "label_key" not in given:
+            raise ValueError(
+                f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
+                "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
+            )
+        name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
+        given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
+    if of_user or "metric" in given:
+        given.setdefault("min_metric", None)
+    if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
+        raise ValueError(
+            f"max_metric_drop is missing: say by how much {given.get('metric', 'the metric')} may be above that of "
+            "the dense model, in its own unit."
+        )
+    return given
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}.")
@@ -238,7 +245,9 @@ def _steps(name: str, value: Any) -> int:
 
 def _number(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
+        # YAML takes 1e-3 for text.
+        hint = " Write it with a point, as 1.0e-3." if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.{hint}")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)

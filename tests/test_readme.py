@@ -40,25 +40,6 @@ def test_pipeline_example_wires_a_pipeline() -> None:
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
 
 
-def test_settings_of_ones_own_data_are_a_configuration(tmp_path: pathlib.Path) -> None:
-    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    (tmp_path / "houses.yaml").write_text(settings, encoding="utf-8")
-    config = PipelineConfig.read(tmp_path / "houses.yaml", {"pipeline_root": "out", "serving_dir": "out/serving"})
-    assert (config.data_root, config.module_file) == (str(tmp_path / "data"), str(tmp_path / "houses.py"))
-    assert (config.pipeline_name, config.label_key) == ("houses_pruning", "price")
-    assert (config.hparams.target_sparsity, config.hparams.exclude) == (0.95, ("head",))
-    (metrics,) = eval_config(config).metrics_specs
-    assert [metric.class_name for metric in metrics.metrics][:2] == ["MeanSquaredError", "MeanAbsoluteError"]
-
-
-def test_calls_of_run_have_options_that_there_are() -> None:
-    options = {name for parameter in run_command.command.params for name in parameter.opts}
-    calls = re.findall(r"tfx-pruning run ([^`\n]*)", README)
-    assert len(calls) >= 3
-    used = {word.partition("=")[0] for call in calls for word in call.split() if word.startswith("--")}
-    assert {"--root", "--config", "--hparams", "--json"} <= used - {"--help"} <= options
-
-
 def test_examples_without_tfx(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,3 +86,22 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", README, re.MULTILINE))
     assert {"demo", "test", "venv", "test-quick", "lint", "clean", "lock"} <= targets
     assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_settings_of_ones_own_data_are_a_configuration(tmp_path: pathlib.Path) -> None:
+    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "houses.yaml").write_text(settings, encoding="utf-8")
+    config = PipelineConfig.read(tmp_path / "houses.yaml", {"pipeline_root": "out", "serving_dir": "out/serving"})
+    assert (config.data_root, config.module_file) == (str(tmp_path / "data"), str(tmp_path / "houses.py"))
+    assert (config.pipeline_name, config.label_key) == ("houses_pruning", "price")
+    assert (config.hparams.target_sparsity, config.hparams.exclude) == (0.95, ("head",))
+    (metrics,) = eval_config(config).metrics_specs
+    assert [metric.class_name for metric in metrics.metrics][:2] == ["MeanSquaredError", "MeanAbsoluteError"]
+
+
+def test_calls_of_run_have_options_that_there_are() -> None:
+    options = {name for parameter in run_command.command.params for name in parameter.opts}
+    calls = re.findall(r"tfx-pruning run ([^`\n]*)", README)
+    assert len(calls) >= 3
+    used = {word.partition("=")[0] for call in calls for word in call.split() if word.startswith("--")}
+    assert {"--root", "--config", "--hparams", "--json"} <= used - {"--help"} <= options

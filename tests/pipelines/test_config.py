@@ -148,6 +148,7 @@ def test_json_is_read_and_an_empty_file_leaves_the_example(tmp_path: pathlib.Pat
             "metric: MeanSquaredError\nmetric_direction: lower",
             "max_metric_drop is missing: say by how much MeanSquaredError may be above that of the dense model",
         ),
+        ("max_metric_drop: 1e-3", r"must be a number, got '1e-3' of type str. Write it with a point, as 1.0e-3"),
         ("pipeline_root:", "pipeline_root must be a string, got None of type NoneType"),
     ],
 )
