@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
-_COMMANDS = ["inspect", "metadata", "report", "run", "strip"]
+_COMMANDS = ["inspect", "metadata", "report", "run", "strip", "sweep"]
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
 
 
