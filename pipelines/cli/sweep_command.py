@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from tfx_pruning import PruningHParams
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
@@ -68,6 +69,8 @@ def command(
             raise click.UsageError("--tolerance and --max-metric-drop are the same: give one of them.")
         options["max_metric_drop"] = tolerance
     chosen = ChosenConfig.of(options)
+    if "target_sparsity" in PruningHParams.fields_of(options["hparams"] or ""):
+        raise click.UsageError("--hparams sets target_sparsity, which is what a sweep looks for: leave it out.")
     # Beside `run`, which may have the same root, its dense model starts from none that was pushed.
     config = dataclasses.replace(chosen.config, pipeline_name=f"{chosen.config.pipeline_name}_sweep")
     try:

@@ -19,6 +19,7 @@ HERE = pathlib.Path(__file__).parent
         (["--option", "wieght"], "prune_option must be one of weight, first_order_gradient, second_order_gradient"),
         (["--option", "weight", "--option", "prune_option=weight"], "The option 'prune_option=weight' is given twice."),
         (["--option", "target_sparsity=0.5"], "sets target_sparsity, which is what a sweep looks for"),
+        (["--hparams", "target_sparsity=0.5"], "--hparams sets target_sparsity, which is what a sweep looks for"),
         (["--min-sparsity", "90"], "min_sparsity must be in [0, 1], got 90.0."),
         (["--min-sparsity", "0.9", "--max-sparsity", "0.8"], "the first no larger than the second, got 0.9 and 0.8."),
         (["--resolution", "0.00001"], "resolution must be a multiple of 0.0001"),
