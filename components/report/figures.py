@@ -51,7 +51,7 @@ def layers(document: ReportDocument) -> ReportFigure | None:
         positions = np.arange(len(shown))
         axes.barh(positions, [weight.sparsity for weight in shown], height=0.4, color=FIRST)
         for position, weight in zip(positions, shown, strict=True):
-            label = f"{_shortened(weight.path)}  {percent(weight.sparsity)}"
+            label = f"{shortened(weight.path)}  {percent(weight.sparsity)}"
             # Above its bar: beside it, a long name would leave no room for the bars on a phone.
             axes.text(0.0, position - 0.3, label, va="bottom", fontsize=10, parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(shown) - 0.6, -0.95), yticks=[])
@@ -175,6 +175,11 @@ def byte_count(value: float) -> str:
     return f"{number}\N{NO-BREAK SPACE}{unit}"
 
 
+def shortened(path: str, length: int = 44) -> str:
+    """The end of a text that is too long, after an ellipsis."""
+    return path if len(path) <= length else f"…{path[-length + 1 :]}"
+
+
 def _weight(index: int, weight: WeightHistory, first_step: int) -> ReportFigure:
     before = "before training" if first_step == 0 else f"at step {first_step:,}"
     with Plot(f"weight{index}") as plot:
@@ -270,7 +275,3 @@ def _thinned(points: Sequence[Any]) -> list[Any]:
     if len(points) <= _ROWS:
         return list(points)
     return [points[round(index)] for index in np.linspace(0, len(points) - 1, _ROWS)]
-
-
-def _shortened(path: str, length: int = 44) -> str:
-    return path if len(path) <= length else f"…{path[-length + 1 :]}"

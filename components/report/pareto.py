@@ -10,10 +10,14 @@ from matplotlib.transforms import Bbox
 
 from ..engine import hparams_string
 from ..sweep import LOWER, Sweep, SweepCandidate
-from .figures import ReportFigure, Table, byte_count, percent
-from .plot import FIRST, MARK, SECOND, Plot
+from .figures import ReportFigure, Table, byte_count, percent, shortened
+from .plot import FIRST, GRID, MARK, SECOND, Plot
 
-_HEIGHT = 4.0  # inches; more than of other plots, for labels stand between the points
+# Inches: more than of other plots, for labels stand between the points.
+_HEIGHT = 3.3
+_HEIGHT_OF_CANDIDATE = 0.07
+_HEIGHT_OF_ENTRY = 0.17  # in the legend
+_ENTRY_OF_COLUMN = 20  # letters that fit into one of the legend's two columns
 _MARKERS = "osD^vPX"
 # Where a label may stand, in points from the middle of its mark: near ones first.
 _PLACES = [
@@ -21,6 +25,7 @@ _PLACES = [
     for distance in (9, 16, 24, 34, 46)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
 ]
+_FAR = 18  # points from which on a line leads from the mark to the label
 _LOGARITHMIC_FROM = 4.0  # largest size over the smallest one
 
 
@@ -28,12 +33,15 @@ def pareto(sweep: Sweep) -> ReportFigure:
     """Metric against gzipped size: each candidate, the front, the worst value allowed, and the dense model."""
     goal, dense = sweep.goal, sweep.baseline
     shown = [each for each in sweep.candidates if not math.isnan(each.metric)]
-    with Plot("pareto", _HEIGHT) as plot:
+    options = {name: shortened(option, 40) for name, option in _options(sweep.candidates).items()}
+    columns = 2 if max(map(len, options.values())) <= _ENTRY_OF_COLUMN else 1
+    entries = 4 + len(set(options.values()))
+    height = _HEIGHT + _HEIGHT_OF_CANDIDATE * len(shown) + _HEIGHT_OF_ENTRY * math.ceil(entries / columns)
+    with Plot("pareto", height) as plot:
         axes = plot.axes
         axes.axhline(sweep.limit, color=SECOND, linestyle="--", linewidth=1.2, label="worst allowed")
         axes.axhline(dense.metric, color=MARK, linestyle=":", linewidth=1.2, label="dense")
         axes.step(*_places(sweep.front), where="post", color=FIRST, linewidth=1.2, alpha=0.6, label="front")
-        options = _options(sweep.candidates)
         for option, marker in zip(dict.fromkeys(options.values()), itertools.cycle(_MARKERS), strict=False):
             if option:
                 axes.plot([], [], marker, color=FIRST, markersize=5, label=option)
@@ -49,7 +57,7 @@ def pareto(sweep: Sweep) -> ReportFigure:
         axes.set(xlabel="bytes, stripped and gzipped", ylabel=goal.metric)
         axes.margins(0.14, 0.12)
         _sizes(axes, [size for size, _, _ in labels])
-        plot.legend(columns=2)
+        plot.legend(columns)
         _label(axes, labels)
     better = "lower" if goal.direction == LOWER else "higher"
     bound = "" if goal.bound is None else f", and never worse than {goal.bound:g}"
@@ -145,6 +153,9 @@ def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
             boxes[place] = middle.translated(place[0] * pixels, place[1] * pixels)
         chosen = min(boxes, key=lambda place: _covered(boxes[place], taken, axes.bbox))
         label.set_position(chosen)
+        if math.hypot(*chosen) > _FAR + middle.width / pixels / 2:
+            line = {"arrowstyle": "-", "color": GRID, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", (x, y), chosen, textcoords="offset points", arrowprops=line).set_in_layout(False)
         taken.append(boxes[chosen])
 
 

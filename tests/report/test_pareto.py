@@ -98,6 +98,29 @@ def test_labels_keep_clear_of_each_other():
         assert all(abs(x - other) > 28 or abs(y - below) > 8 for other, below in places[:index])
 
 
+def test_long_names_of_options_leave_the_plot_its_width():
+    options = ["first_order_gradient", "second_order_gradient", "weight"]
+    crowd = tuple(
+        SweepCandidate(
+            f"{option}_{allocation}_{index}",
+            0.9 + index / 100,
+            0.94 - index / 1000,
+            1000,
+            90_000 - 5000 * index,
+            PruningHParams(prune_option=option, allocation=allocation, target_sparsity=0.9 + index / 100).to_string(),
+        )
+        for option in options
+        for allocation in ("global", "uniform")
+        for index in range(5)
+    )
+    svg = ET.fromstring(pareto(dataclasses.replace(SWEEP, candidates=crowd)).svg)
+    marks = [float(element.get("x")) for element in svg.iter("use")]
+    assert max(marks) - min(marks) > 200  # of 324
+    written = ["".join(element.itertext()) for element in svg.iter("text")]
+    assert sum(text.endswith("%") for text in written) == len(crowd)
+    assert "second_order_gradient, uniform" in written
+
+
 def test_sweep_of_one_candidate_without_hyperparameters_or_sizes_of_the_dense_model():
     one = Sweep(MetricGoal("auc", 0.1), SweepBaseline(0.9), (SweepCandidate("s50", 0.5, 0.85, 10, 5),))
     _, (dense, row) = pareto(one).table
