@@ -342,3 +342,18 @@ def test_wrong_types_are_refused_by_for_steps_and_parse():
         PruningHParams.for_steps(100, pruning_frequency="5")
     with pytest.raises(TypeError, match="reads a string, got 5"):
         PruningHParams.parse(5)
+
+
+def test_fields_of_a_string_are_those_it_names_for_for_steps_to_complete():
+    fields = PruningHParams.fields_of("target_sparsity=0.75,include=[dense,conv],add_summary=false,seed=3")
+    assert fields == {"target_sparsity": 0.75, "include": ("dense", "conv"), "add_summary": False, "seed": 3}
+    assert PruningHParams.for_steps(200, **fields).target_step == PruningHParams.for_steps(200).target_step
+    assert PruningHParams.fields_of("") == {}
+
+
+@pytest.mark.parametrize("field", ["taget_sparsity", "num_steps"])
+def test_unknown_field_is_refused_by_name(field):
+    with pytest.raises(ValueError, match=f"Unknown pruning hyperparameter '{field}'"):
+        PruningHParams.for_steps(200, **{field: 1})
+    with pytest.raises(ValueError, match=f"Unknown pruning hyperparameter '{field}'"):
+        PruningHParams.fields_of(f"{field}=1")
