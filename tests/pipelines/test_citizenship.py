@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import regression_module
-from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto import range_config_pb2
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.proto.orchestration import pipeline_pb2, platform_config_pb2
 
 from tfx_pruning import PruningHParams, PruningTrainer, Stripper
 from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts
@@ -25,7 +24,8 @@ from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.report.files import read_report
 
 pytestmark = pytest.mark.e2e
-ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+# The one kind that LocalDagRunner takes; a process has no use for it.
+PLATFORM_CONFIG = platform_config_pb2.DockerPlatformConfig(name="pruning")
 
 NAME = "citizenship"
 # Records of each span: of the split train, and of eval.
@@ -101,7 +101,7 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
         hparams=parameter("hparams", str, regression_module.HPARAMS.to_string()),
         custom_config=CUSTOM_CONFIG,
     ).with_id("PruningTrainer.plain")
-    plain = plain.with_platform_config(ResourceSpec(cpu_limit=2.0))
+    plain = plain.with_platform_config(PLATFORM_CONFIG)
     tuned = PruningTrainer(
         run_fn=run_fn,
         examples=examples,
@@ -211,9 +211,9 @@ def test_platform_config_of_a_node_is_compiled_for_it_alone(tmp_path: pathlib.Pa
     (name,) = deployment.node_level_platform_configs
     assert name == "PruningTrainer.plain"
     assert runs[0].states[name] == "complete"
-    resources = ResourceSpec()
-    assert deployment.node_level_platform_configs[name].Unpack(resources)
-    assert resources == ResourceSpec(cpu_limit=2.0)
+    found = platform_config_pb2.DockerPlatformConfig()
+    assert deployment.node_level_platform_configs[name].Unpack(found)
+    assert found == PLATFORM_CONFIG
 
 
 def test_tuner_overrides_the_pruning_hyperparameters_that_it_searched(runs: list[Run]) -> None:
