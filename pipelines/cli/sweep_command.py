@@ -84,6 +84,8 @@ def command(
     seconds, page = time.monotonic() - started, str(chosen.folder.report)
     found = {**report.to_dict(), "report": page, "seconds": round(seconds, 1)}
     text = f"\n{report.table()}\nreport        {page}\n\n{len(report.sweep.candidates)} candidates, {seconds:.0f} s"
+    if _ends_at_the_largest(plan, report.sweep):
+        text += f"\n{plan.max_sparsity:.2%} is within the tolerance: --max-sparsity allowed no more."
     output.result(found, lambda console: console.print(text, markup=False))
     if report.pushed_to is None:
         click.echo(f"Nothing was pushed: {_why(report.sweep)}", err=True)
@@ -127,6 +129,11 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport"
         ) from error
     finally:
         stream.flush()
+
+
+def _ends_at_the_largest(plan: SweepPlan, sweep: "Sweep") -> bool:
+    largest = {plan.candidate(option, plan.max_sparsity).name for option in plan.options}
+    return sweep.chosen is not None and sweep.chosen.name in largest
 
 
 def _why(sweep: "Sweep") -> str:

@@ -180,6 +180,7 @@ def test_progress_names_each_component_once_and_each_round(resumed):
     of_candidates = [f"{kind}.{name}" for name in (HALF, MOST) for kind in kinds]
     assert sorted(ran) == sorted([*DATA, "Stripper.dense", *of_candidates, "SparsitySelector", "Pusher"])
     assert [line for line in lines if line.startswith("Round")] == [f"Round 1: {HALF}", f"Round 2: {MOST}"]
+    assert lines[-1] == "90.00% is within the tolerance: --max-sparsity allowed no more."
 
 
 def test_second_call_finds_all_in_the_cache_and_says_the_same(again, resumed, store):
