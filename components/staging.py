@@ -101,7 +101,7 @@ def write_failure_explained(folder: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
+        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise OSError(
             f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {reason}. Choose a "
             "destination in a folder that this process may write to, with room for the model."
