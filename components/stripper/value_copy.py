@@ -17,6 +17,7 @@ from . import loading
 from .object_graph import Path
 from .sorted_table import masked
 from .tensor_bundle import Entry, TensorBundle, data_file, write_index
+from .verify import VerificationError
 
 # TensorFlow computes only on what begins at a multiple of it.
 _ALIGNMENT = 64
@@ -82,8 +83,9 @@ class ValueCopy:
         Raises:
           OSError: They cannot be written.
           ValueError: The source's files are missing or damaged.
+          VerificationError: TensorFlow does not find in the files what was written to them.
         """
-        self._copying.result()
+        values = self._copying.result()
         prefix = loading.checkpoint(self._folder)
         written, keys = TensorBundle.read(prefix), _keys(self._folder, self._entries)
         entries = {keys[path].encode(): _moved(entry, self._begins[path]) for path, entry in self._entries.items()}
@@ -99,6 +101,7 @@ class ValueCopy:
             os.remove(name)
         os.rename(self._file, data_file(prefix, 0, 1))
         write_index(prefix, entries)
+        _see_that_tensorflow_reads(prefix, entries, {keys[path]: value for path, value in values.items()})
 
     def tensors(self) -> dict[Path, tf.Tensor]:
         """The values by path; large ones in the file's own memory, where a change of a tensor changes no file."""
@@ -152,6 +155,28 @@ def _keys(folder: str, paths: Iterable[Path]) -> dict[Path, str]:
         if variable is not None:
             found[path] = variable.key
     return found
+
+
+def _see_that_tensorflow_reads(prefix: str, entries: Mapping[bytes, Entry], values: Mapping[str, np.ndarray]) -> None:
+    """Raises VerificationError unless TensorFlow finds all entries with their shapes, and values that are not large."""
+    reader = tf.train.load_checkpoint(prefix)
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    found = {key: (dtypes[key], shape) for key, shape in shapes.items()}
+    written = {
+        key.decode(): (tf.as_dtype(entry.dtype), tf.TensorShape(entry.shape).as_list())
+        for key, entry in entries.items()
+    }
+    if found != written:
+        raise VerificationError(f"TensorFlow reads other variables from {prefix!r} than were written: {found}.")
+    for key, value in values.items():
+        if value.nbytes > _CHUNK_BYTES:
+            continue
+        try:
+            same = reader.get_tensor(key).tobytes() == value.tobytes()
+        except tf.errors.OpError as error:
+            raise VerificationError(f"TensorFlow cannot read {key!r} from {prefix!r}: {error.message}") from error
+        if not same:
+            raise VerificationError(f"TensorFlow reads another value of {key!r} from {prefix!r} than was written.")
 
 
 def _moved(entry: Entry, offset: int) -> Entry:

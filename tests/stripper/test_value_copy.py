@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import object_model, verify
+from tfx_pruning.stripper import object_model, tensor_bundle, value_copy, verify
 from tfx_pruning.stripper.value_copy import ValueCopy
 
 _X = [tf.TensorSpec([None, 3], tf.float32, name="x")]
@@ -171,5 +171,46 @@ def test_values_that_change_on_their_way_are_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ValueCopy, "_append", append_and_damage)
     with pytest.raises(ValueError, match="checksum of the variable 'values/weight' differs"):
+        strip_saved_model(tmp_path / "in", tmp_path / "out")
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
+def _misplaced(entries):
+    """With the values of two variables in each other's place."""
+    one, other = (entries[key] for key in sorted(entries) if key.startswith(b"values/"))
+    one.offset, other.offset = other.offset, one.offset
+    return entries
+
+
+def _without_one(entries):
+    return {key: entry for key, entry in entries.items() if not key.startswith(b"values/a")}
+
+
+def _as_integers(entries):
+    for key, entry in entries.items():
+        if key.startswith(b"values/a"):
+            entry.dtype = tf.int32.as_datatype_enum
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (_misplaced, "TensorFlow cannot read 'values/a/"),
+        (_without_one, "TensorFlow reads other variables"),
+        (_as_integers, "TensorFlow reads other variables"),
+    ],
+)
+def test_an_index_that_tensorflow_reads_otherwise_is_found(mistake, message, tmp_path, monkeypatch):
+    values = {"a": tf.ones([3]), "b": tf.fill([3], 2.0)}
+    _save(tmp_path / "in", values, lambda x, values: x * values["a"] * values["b"])
+    write_index = value_copy.write_index
+
+    def write_with_mistake(prefix, entries):
+        copied = {key: tensor_bundle.Entry.FromString(entry.SerializeToString()) for key, entry in entries.items()}
+        write_index(prefix, mistake(copied))
+
+    monkeypatch.setattr(value_copy, "write_index", write_with_mistake)
+    with pytest.raises(verify.VerificationError, match=message):
         strip_saved_model(tmp_path / "in", tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
