@@ -27,8 +27,8 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.types import artifact_utils
 
 from tfx_pruning import properties
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.modules import taxi
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.taxi_example import shipped_data
@@ -84,7 +84,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
 def _prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
     """Runs the pipeline as far as Transform; returns the inputs of Trainer, and the raw examples."""
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(f"{config.pipeline_root}/metadata.sqlite")
-    whole = create_pipeline(config, metadata, BEAM_PIPELINE_ARGS)
+    whole = create_pipeline(config, metadata, IN_PROCESS)
     tfx.orchestration.LocalDagRunner().run(whole, run_options=RunOptions(to_nodes=["Transform"]))
     components = {component.id: component for component in whole.components}
     outputs = {

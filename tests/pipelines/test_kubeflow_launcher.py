@@ -11,11 +11,11 @@ from taxi_trips import write_few_trips
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines import kubeflow_launcher, kubeflow_runner
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.kubeflow_backend import Backend
 from tfx_pruning.pipelines.kubeflow_local.artifact import Artifact
 from tfx_pruning.pipelines.kubeflow_local.artifact_store import ArtifactStore
 from tfx_pruning.pipelines.kubeflow_local.launch import STORE_FILE
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 
 ROWS = 1500
 TARGET_SPARSITY = 0.75
@@ -144,9 +144,7 @@ def test_vertex_runs_the_driver_and_resolves_the_blessed_model(tmp_path: pathlib
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("latest")
     root = tmp_path / "root"
-    pipeline = tfx.dsl.Pipeline(
-        "small", str(root), components=[gen, resolver], beam_pipeline_args=list(BEAM_PIPELINE_ARGS)
-    )
+    pipeline = tfx.dsl.Pipeline("small", str(root), components=[gen, resolver], beam_pipeline_args=list(IN_PROCESS))
     path = tmp_path / "pipeline.yaml"
     kubeflow_runner.compile_pipeline(pipeline, str(path), "none", Backend.VERTEX)
     (root / "small").mkdir(parents=True)

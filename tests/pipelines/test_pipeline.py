@@ -10,8 +10,8 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import RunOptions
 
 from tfx_pruning import PruningHParams
+from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.local_runner import BEAM_PIPELINE_ARGS
 from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, runtime_parameter
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
@@ -117,7 +117,7 @@ def test_tfrecords_gzipped_or_not_become_the_examples(tmp_path: pathlib.Path) ->
         CONFIG, data_format="tfrecord", data_root=str(data), pipeline_root=str(tmp_path / "artifacts")
     )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
-    pipeline = create_pipeline(config, connection, BEAM_PIPELINE_ARGS)
+    pipeline = create_pipeline(config, connection, IN_PROCESS)
     tfx.orchestration.LocalDagRunner().run(pipeline, run_options=RunOptions(to_nodes=["ImportExampleGen"]))
     splits = {}
     for split in ("train", "eval"):
