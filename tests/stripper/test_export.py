@@ -13,7 +13,10 @@ from tfx_pruning.stripper.export import export_model
 from tfx_pruning.stripper.formats import FORMATS
 from tfx_pruning.stripper.verify import VerificationError
 
-pytestmark = pytest.mark.filterwarnings("ignore:(?s).*Interpreter is deprecated:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:(?s).*Interpreter is deprecated:UserWarning"),
+]
 
 _SIZE, _HIDDEN = 64, 256
 _ANSWERING = [name for name in FORMATS if name != "keras_weights"]
@@ -244,7 +247,6 @@ def recurrent_path(tmp_path_factory):
     return path / "model"
 
 
-@pytest.mark.slow
 def test_a_recurrent_model_needs_a_fixed_batch_size(recurrent_path, tmp_path):
     with pytest.raises(ValueError, match=r"a fixed batch size, such as tf\.TensorSpec\(\[1, "):
         export_model(recurrent_path, tmp_path / "open", ["tflite"])

@@ -65,6 +65,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_strip_to_a_full_disk_leaves_nothing(model, small_disk):
     with pytest.raises(OSError, match=r"cannot be written to '.*disk': .*No space left on device.*with room"):
         strip_saved_model(model, small_disk / "out")
