@@ -95,6 +95,14 @@ def copy_folder(source: str, destination: str) -> None:
             tf.io.gfile.copy(os.path.join(directory, name), os.path.join(target, name), overwrite=True)
 
 
+def empty_folder(folder: str) -> None:
+    """Removes all that is in a folder, if it is there; raises a tf.errors.OpError if that fails."""
+    if tf.io.gfile.isdir(folder):
+        for name in tf.io.gfile.listdir(folder):
+            path = os.path.join(folder, name)
+            (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
+
+
 @contextlib.contextmanager
 def write_failure_explained(folder: str) -> Iterator[None]:
     """Raises what is raised while a staged folder is written to as an OSError that names the place."""

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.staging import staged, write_file
+from tfx_pruning.staging import empty_folder, staged, write_file
 
 
 def test_staged_folder_appears_when_the_block_ends(tmp_path):
@@ -128,3 +128,13 @@ def test_file_that_cannot_take_its_place_leaves_what_was_there(tmp_path):
         write_file(str(tmp_path / "file"), b"content")
     assert os.listdir(tmp_path) == ["file"]
     assert (tmp_path / "file" / "precious").read_text() == "keep me"
+
+
+def test_emptied_folder_stays_and_has_nothing_in_it(tmp_path):
+    (tmp_path / "folder" / "inner" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "deep" / "file").touch()
+    (tmp_path / "folder" / "file").touch()
+    empty_folder(str(tmp_path / "folder"))
+    assert os.listdir(tmp_path / "folder") == []
+    empty_folder(str(tmp_path / "missing"))
+    assert os.listdir(tmp_path) == ["folder"]

@@ -15,7 +15,7 @@ from .. import properties
 from ..pruning_report import lineage
 from ..report.document import ReportDocument
 from ..report.files import write_report
-from ..staging import copy_folder, write_file
+from ..staging import copy_folder, empty_folder, write_file
 from ..sweep import MetricGoal, Sweep
 from .candidates import read_sweep
 from .spec import (
@@ -82,7 +82,7 @@ class Executor(base_executor.BaseExecutor):
             _bless(blessing, chosen)
         except BaseException:
             for artifact in outputs:
-                _empty(artifact.uri)
+                empty_folder(artifact.uri)
             raise
         for artifact in outputs:
             _set_properties(artifact, sweep)
@@ -120,14 +120,6 @@ def _bless(blessing: types.Artifact, chosen: types.Artifact | None) -> None:
         # The model that was copied, for that has an id already, and the copy has not.
         blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, chosen.uri)
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, chosen.id)
-
-
-def _empty(folder: str) -> None:
-    """Takes all that is in a folder out of it, if it is there."""
-    if tf.io.gfile.isdir(folder):
-        for name in tf.io.gfile.listdir(folder):
-            path = os.path.join(folder, name)
-            (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
 
 
 def _set_properties(artifact: types.Artifact, sweep: Sweep) -> None:

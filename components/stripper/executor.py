@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
@@ -13,6 +12,7 @@ from tfx.utils import json_utils, path_utils
 from .. import properties
 from ..pruning_report import lineage
 from ..report.files import write_report
+from ..staging import empty_folder
 from .answers import checked_tolerance
 from .data_proof import DataProof, ProofReport
 from .example_feed import ExampleFeed
@@ -103,8 +103,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
             write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
-            for folder in tf.io.gfile.listdir(stripped.uri):
-                tf.io.gfile.rmtree(os.path.join(stripped.uri, folder))
+            empty_folder(stripped.uri)
             raise
         _copy_properties(trained, stripped)
         _set_properties(stripped, report)

@@ -8,6 +8,7 @@ import kfp.components
 import pytest
 import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
+from pipeline_nodes import NODES
 from tfx import v1 as tfx
 from tfx.utils import import_utils
 
@@ -21,18 +22,7 @@ from tfx_pruning.pipelines.pipeline import create_pipeline
 
 ROOT = pathlib.Path(__file__).parents[2]
 ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-COMPONENTS = {
-    "CsvExampleGen",
-    "StatisticsGen",
-    "SchemaGen",
-    "ExampleValidator",
-    "Transform",
-    "Trainer",
-    "PruningTrainer",
-    "Stripper",
-    "Evaluator",
-    "Pusher",
-}
+COMPONENTS = set(NODES)
 TRAINING = {"Trainer", "PruningTrainer"}
 PATHS = ["--image", "registry/tfx-pruning:1", "--pipeline-root", "gs://bucket/root", "--data-root", "gs://bucket/data"]
 

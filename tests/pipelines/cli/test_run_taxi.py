@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 from page_text import PageText
+from pipeline_nodes import NODES
 
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.engine import naming
@@ -23,19 +24,7 @@ from tfx_pruning.metadata.runs import list_runs
 from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.cli.run_command import EXIT_NOT_BLESSED
 
-COMPONENTS = [
-    "CsvExampleGen",
-    "Resolver.latest_blessed_model",
-    "StatisticsGen",
-    "SchemaGen",
-    "ExampleValidator",
-    "Transform",
-    "Trainer",
-    "PruningTrainer",
-    "Stripper",
-    "Evaluator",
-    "Pusher",
-]
+COMPONENTS = [*NODES, "Resolver.latest_blessed_model"]
 TARGET_SPARSITY = 0.9
 
 
