@@ -19,8 +19,6 @@ Vocabulary = tuple[tuple[bytes, ...], ...]
 
 _SEED = 20210621
 _BATCH_SIZES = (1, 2, 61)
-_LARGE_MODEL = 1 << 26  # parameters
-_BATCH_SIZES_OF_LARGE = (1, 3)
 _RECORDS_PER_BATCH = 64
 # These are tried in their order, until the model takes the input.
 _SIZES = (8, 32, 1)
@@ -87,7 +85,7 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
 
 
 def synthetic_batches(
-    specs: Mapping[str, Spec], parsed: ParsedFeatures, vocabulary: Vocabulary, parameters: int = 0
+    specs: Mapping[str, Spec], parsed: ParsedFeatures, vocabulary: Vocabulary
 ) -> Iterator[Iterator[Inputs]]:
     """Yields, for each of several batch sizes, inputs to be tried in turn until the model takes one.
 
@@ -99,16 +97,12 @@ def synthetic_batches(
       specs: Name and spec of each of the signature's inputs.
       parsed: What the signature's functions parse.
       vocabulary: Words that the model may know, in parts that are drawn from equally often.
-      parameters: How many the model has. A large one is given small batches where all inputs are floats, of which each
-        row goes through the whole model, and takes its time; rows of ids or words differ in what they reach.
 
     Yields:
       An iterator over inputs, for each batch size; for a single one if no input has an unknown first dimension.
     """
     open_batch = any(spec.shape.rank is None or (spec.shape.rank and spec.shape[0] is None) for spec in specs.values())
-    small_batches = parameters >= _LARGE_MODEL and all(spec.dtype.is_floating for spec in specs.values())
-    sizes = _BATCH_SIZES_OF_LARGE if small_batches else _BATCH_SIZES
-    for batch_size in sizes if open_batch else sizes[:1]:
+    for batch_size in _BATCH_SIZES if open_batch else _BATCH_SIZES[:1]:
         recipes = [
             _Recipe(batch_size, size, bound, text)
             for text in _texts(specs, parsed)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -75,7 +74,6 @@ def source_answers(
     parsed: ParsedFeatures,
     vocabulary: Vocabulary,
     examples: Sequence[bytes] | None = None,
-    parameters: int = 0,
 ) -> SourceAnswers:
     """Calls a signature of the source on real records where given, and on drawn inputs.
 
@@ -85,7 +83,6 @@ def source_answers(
       parsed: What it parses.
       vocabulary: Words that the model may know.
       examples: Serialized records for a signature that parses such; at least one, if given.
-      parameters: How many the model has.
 
     Raises:
       VerificationError: It takes none of the inputs that are tried.
@@ -110,7 +107,7 @@ def source_answers(
         (key,) = specs
         taken = sum(answered([batch]) for batch in record_batches(key, specs[key], examples))
         logging.info("Signature %r took %d batches of the %d given examples.", name, taken, len(examples))
-    taken += sum(answered(batches) for batches in synthetic_batches(specs, parsed, vocabulary, parameters))
+    taken += sum(answered(batches) for batches in synthetic_batches(specs, parsed, vocabulary))
     if not taken:
         raise VerificationError(
             f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
@@ -136,18 +133,8 @@ def answers_of(
     """
     graph = ObjectGraph(meta_graph)
     vocabulary = vocabulary_of(meta_graph, graph, source)
-    kept = graph.kept()
-    shapes = [tf.TensorShape(graph.variable(node).shape) for node in graph.variables if node in kept]
-    parameters = sum(shape.num_elements() or 0 for shape in shapes)
     return [
-        source_answers(
-            name,
-            model.signatures[name],
-            parsed_features(meta_graph, graph, function),
-            vocabulary,
-            examples,
-            parameters,
-        )
+        source_answers(name, model.signatures[name], parsed_features(meta_graph, graph, function), vocabulary, examples)
         for name, function in graph.signatures.items()
     ]
 

@@ -49,19 +49,6 @@ def test_synthetic_batches_have_one_two_and_many_rows():
     assert shapes == [{"x": [rows, 3], "y": [rows]} for rows in (1, 2, 61)]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "dtype", "rows"),
-    [
-        (1 << 26, tf.float32, [1, 3]),
-        (1 << 26, tf.int64, [1, 2, 61]),
-        ((1 << 26) - 1, tf.float32, [1, 2, 61]),
-    ],
-)
-def test_synthetic_batches_of_large_models_of_floats_are_small(parameters, dtype, rows):
-    tries = synthetic_batches({"x": tf.TensorSpec([None, 3], dtype)}, _NOTHING, (), parameters)
-    assert [next(each)["x"].shape[0] for each in tries] == rows
-
-
 def test_synthetic_batches_of_fixed_shapes_are_one():
     (inputs,) = _first({"x": tf.TensorSpec([5, 2]), "scale": tf.TensorSpec([])})
     assert {name: value.shape.as_list() for name, value in inputs.items()} == {"x": [5, 2], "scale": []}
