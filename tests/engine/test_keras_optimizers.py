@@ -207,3 +207,39 @@ def test_gradients_that_are_nan_stop_the_training_even_if_the_optimizer_guards_t
     with pytest.raises(FloatingPointError, match=r"The gradient state of \S*/kernel is NaN or infinite after [57]"):
         pruned_fit(model, Guarding(0.01), x=x)
     assert all(np.all(np.isfinite(kernel)) for kernel in kernels(model))
+
+
+class WritesItself(keras.optimizers.SGD):
+    """Assigns past the optimizer's own methods after it has called one."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, learning_rate)
+        variable.assign_sub(learning_rate * gradient)
+
+
+class ZerosChecked(keras.callbacks.Callback):
+    """Asserts after each batch that no pruned weight has a value."""
+
+    batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        for kernel in kernels(self.model):
+            assert not np.any(kernel.numpy()[~WeightState.existing(kernel).mask.numpy()])
+        self.batches += 1
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *(
+            getattr(keras.optimizers, name)
+            for name in ("Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "RMSprop")
+        ),
+        WritesItself,
+    ],
+)
+def test_pruned_weights_are_zero_after_each_step_of_any_optimizer(optimizer):
+    model, checked = build(), ZerosChecked()
+    pruned_fit(model, optimizer(0.01), callbacks=[checked], epochs=2)
+    assert checked.batches == 2 * STEPS
+    assert_exact(model)
