@@ -51,5 +51,7 @@ def version_of(model: Model) -> KerasVersion:
 def steps_per_execution(model: Model) -> int:
     """How many batches one call of the model's training function takes."""
     steps = model.steps_per_execution if isinstance(model, keras.Model) else model._steps_per_execution
-    # A tensor of each number would take a tenth of a millisecond, once a batch.
-    return 1 if steps is None else steps if isinstance(steps, int) else int(tf.convert_to_tensor(steps))
+    if isinstance(steps, tf.Variable):
+        return int(tf.convert_to_tensor(steps))
+    # No tensor here: one of each number would take a tenth of a millisecond, once a batch.
+    return 1 if steps is None else int(steps)

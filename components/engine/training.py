@@ -19,7 +19,7 @@ from .schedule import SparsitySource
 from .training_callback import callback_class
 from .training_recorder import TrainingRecorder
 from .weight_choice import prunable_weights
-from .weight_state import Combination, Weight, WeightState
+from .weight_state import Weight, WeightState
 
 
 class Training:
@@ -58,8 +58,6 @@ class Training:
         self._saved = saved
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
-        # What the update under way has left masked.
-        self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch_loss = BatchLoss(model)
         with tf.init_scope(), model.distribute_strategy.scope():
@@ -133,7 +131,6 @@ class Training:
     @tf.autograph.experimental.do_not_convert
     def before_apply(self) -> None:
         """Takes in second derivatives if the step that follows updates the masks."""
-        self._masked = set()
         if self._hparams.uses_hessian:
             step = self.optimizer.coming_step() + self._steps_before
             self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
@@ -146,23 +143,6 @@ class Training:
             self._trained.add(key)
             if self._hparams.uses_backprop:
                 self.pruning.observe_gradient(self._states[key], gradient)
-
-    @tf.autograph.experimental.do_not_convert
-    def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
-        """Assigns to a pruned weight and masks it, in one pass, where no more is to come; whether it did."""
-        state = self._states.get(self.optimizer.key(variable))
-        if (
-            state is None
-            or variable is not state.weight  # a replica of it
-            or state.masked_forward
-            or state in self._constrained()
-            or not self.optimizer.assigns_last
-            or isinstance(value, tf.IndexedSlices)
-        ):
-            return False
-        state.assign_masked(combine, tf.cast(value, state.weight.dtype))
-        self._masked.add(state)
-        return True
 
     def check_trained(self) -> None:
         """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
@@ -229,11 +209,8 @@ class Training:
         del strategy
         step = self.optimizer.count() + self._steps_before
         self._saved.step.assign(step)
-        updated = self.pruning.update_masks_if_due(step)
-        if self._masked:
-            tf.cond(updated, self.pruning.apply_masks, self._apply_other_masks)
-        else:
-            self.pruning.apply_masks()
+        self.pruning.update_masks_if_due(step)
+        self.pruning.apply_masks()
         self._constrain()
         for state in self._states.values():
             average = self.optimizer.moving_average(state.weight)
@@ -242,19 +219,11 @@ class Training:
 
     def _constrain(self) -> None:
         """Lets the layers' own constraints hold for what the masks have left."""
-        for state, weight in self._constrained().items():
+        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
+        for weight in constrained:
+            state = WeightState.of(weight)
             if not state.masked_forward:
                 weight.assign(weight.constraint(weight))
-                state.apply_mask()
-
-    def _constrained(self) -> dict[WeightState, Weight]:
-        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
-        return {WeightState.of(weight): weight for weight in constrained}
-
-    def _apply_other_masks(self) -> None:
-        """Masks what the update has not."""
-        for state in self.pruning.states:
-            if state not in self._masked:
                 state.apply_mask()
 
     def _count_on(self) -> None:

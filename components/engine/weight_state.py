@@ -1,7 +1,7 @@
 """WeightState: the pruning variables of one weight, carried by the weight itself."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import keras
@@ -13,8 +13,6 @@ from .fused import fused
 Trackable = tf.__internal__.tracking.Trackable
 
 Weight: TypeAlias = tf.Variable | keras.Variable
-# Of a weight and a value, element by element.
-Combination: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def path_of(weight: Weight) -> str:
@@ -115,14 +113,6 @@ class WeightState(Trackable):
         if not self.masked_forward:
             self._reference.assign(_masked(tf.convert_to_tensor(self.mask), tf.convert_to_tensor(self._reference)))
 
-    def assign_masked(self, combine: Combination, value: tf.Tensor) -> None:
-        """Assigns `combine(weight, value)`, element by element, to the weight, and zero where it is pruned.
-
-        One pass over the weight, where `apply_mask` after an assignment would be one more.
-        """
-        mask, weight = tf.convert_to_tensor(self.mask), tf.convert_to_tensor(self._reference)
-        self._reference.assign(_masked_combination(combine, mask, value, weight))
-
     def sparsity(self) -> tf.Tensor:
         """Fraction of the weights whose mask is False, float64 scalar."""
         return 1.0 - tf.cast(self.kept(), tf.float64) / self.size
@@ -155,11 +145,6 @@ class WeightState(Trackable):
 @fused
 def _masked(mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return tf.where(mask, weight, tf.zeros([], weight.dtype))
-
-
-@fused
-def _masked_combination(combine: Combination, mask: tf.Tensor, value: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    return tf.where(mask, combine(weight, value), tf.zeros([], weight.dtype))
 
 
 def _state_child(holder: Weight) -> Any:

@@ -233,7 +233,19 @@ class ZerosChecked(keras.callbacks.Callback):
     [
         *(
             getattr(keras.optimizers, name)
-            for name in ("Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lamb", "Lion", "Nadam", "RMSprop")
+            for name in (
+                "Adadelta",
+                "Adafactor",
+                "Adagrad",
+                "Adamax",
+                "Ftrl",
+                "Lamb",
+                "Lion",
+                "Muon",
+                "Nadam",
+                "RMSprop",
+                "ScheduleFreeAdamW",
+            )
         ),
         WritesItself,
     ],
