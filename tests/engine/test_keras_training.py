@@ -91,26 +91,41 @@ def test_pruned_weights_are_zero_after_every_step_and_masks_follow_the_schedule(
             assert not np.any(other[one == 0])
 
 
+class SparsityInLogs(keras.callbacks.Callback):
+    """Keeps the sparsity in the logs of every call of the training function, and that of the weights then."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown, self.zeros = [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.shown.append(logs["sparsity"])
+        weights = [kernel.numpy() for kernel in kernels(self.model)]
+        self.zeros.append(sum(np.sum(weight == 0) for weight in weights) / sum(weight.size for weight in weights))
+
+
 def test_logs_show_the_sparsity_of_the_moment(capsys):
-    class Logs(keras.callbacks.Callback):
-        shown, zeros = [], []
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.shown.append(logs["sparsity"])
-            weights = [kernel.numpy() for kernel in kernels(self.model)]
-            self.zeros.append(sum(np.sum(weight == 0) for weight in weights) / sum(weight.size for weight in weights))
-
-    model = build()
+    model, logs = build(), SparsityInLogs()
     model.compile("adam", "mse", jit_compile=False)
     with pruning_scope(hparams(pruning_frequency=4, sparsity_function_end_step=16, end_pruning_step=16)) as scope:
-        history = model.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=2, callbacks=[Logs()])
-    np.testing.assert_allclose(Logs.shown, Logs.zeros, atol=1e-12)
+        history = model.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=2, callbacks=[logs])
+    np.testing.assert_allclose(logs.shown, logs.zeros, atol=1e-12)
     # Updates at 4, 8, 12 and 16; an epoch has six steps.
-    assert np.flatnonzero(np.diff(Logs.shown)).tolist() == [2, 6, 10, 14]
+    assert np.flatnonzero(np.diff(logs.shown)).tolist() == [2, 6, 10, 14]
     assert list(history.history) == ["loss", "sparsity"]
-    np.testing.assert_allclose(history.history["sparsity"], [Logs.shown[step - 1] for step in (6, 12, 18)], atol=1e-12)
+    np.testing.assert_allclose(history.history["sparsity"], [logs.shown[step - 1] for step in (6, 12, 18)], atol=1e-12)
     assert history.history["sparsity"][-1] == scope.prunings[0].sparsity() == 1 - 39 / 130
     assert f"sparsity: {history.history['sparsity'][0]:.4f}" in capsys.readouterr().out
+
+
+def test_logs_show_the_sparsity_after_several_steps_in_one_call():
+    model, logs = build(), SparsityInLogs()
+    model.compile("adam", "mse", jit_compile=False, steps_per_execution=2)
+    with pruning_scope(hparams(pruning_frequency=4, sparsity_function_end_step=16, end_pruning_step=16)):
+        model.fit(X, Y, batch_size=BATCH, epochs=3, shuffle=False, verbose=0, callbacks=[logs])
+    np.testing.assert_allclose(logs.shown, logs.zeros, atol=1e-12)
+    # Updates at 4, 8, 12 and 16, in the second of two steps.
+    assert np.flatnonzero(np.diff(logs.shown)).tolist() == [0, 2, 4, 6]
 
 
 def test_same_seed_and_data_give_the_same_bits():
