@@ -2,9 +2,10 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 Result = TypeVar("Result")
 
@@ -22,7 +23,41 @@ def fused(function: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(function)
     def call(*arguments: object) -> Result:
-        size = arguments[-1].shape.num_elements()
-        return (function if size is None or size < _LARGE else compiled)(*arguments)
+        return (compiled if is_large(arguments[-1]) else function)(*arguments)
 
     return call
+
+
+def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
+    """Assigns what `function` makes of a variable; compiled by XLA where that is large, and then done in its place.
+
+    Args:
+        function: Of tensors, and before them anything hashable. Its last argument is the variable's value, of whose
+            shape and dtype it returns a tensor.
+
+    Returns:
+        A function of the same arguments, but the variable for its value.
+    """
+    value_of = fused(function)
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def assign_in_place(*arguments: Any) -> None:
+        *others, variable = arguments
+        variable.assign(function(*others, variable.value()))
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> None:
+        *others, variable = arguments
+        # What a strategy has mirrored cannot be handed to compiled code as a variable.
+        if is_large(variable) and isinstance(variable, ResourceVariable):
+            assign_in_place(*arguments)
+        else:
+            variable.assign(value_of(*others, tf.convert_to_tensor(variable)))
+
+    return call
+
+
+def is_large(tensor: tf.Tensor | tf.Variable) -> bool:
+    """Whether compiled code takes less time than operation after operation."""
+    size = tensor.shape.num_elements()
+    return size is not None and size >= _LARGE

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from .fused import fused
+from .fused import fused_assignment
 
 
 def backprop_sample(gradient: tf.Tensor | tf.IndexedSlices, second_order: bool) -> tf.Tensor:
@@ -41,7 +41,7 @@ def moving_average(state: tf.Tensor, sample: tf.Tensor, decay: float) -> tf.Tens
     return decay * state + (1.0 - decay) * sample
 
 
-@fused
-def observed(second_order: bool, decay: float, gradient: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """The state after one more dL/dw: its `backprop_sample` taken into the `moving_average`, in one pass."""
+@fused_assignment
+def observe(second_order: bool, decay: float, gradient: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+    """Takes the `backprop_sample` of one more dL/dw into the `moving_average` that a variable holds, in one pass."""
     return moving_average(state, backprop_sample(gradient, second_order), decay)

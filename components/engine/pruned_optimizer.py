@@ -2,13 +2,14 @@
 
 import abc
 import functools
+import operator
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 import tf_keras
 
-from .weight_state import Weight, tf_variable
+from .weight_state import Combination, Weight, tf_variable
 
 
 class Training(Protocol):
@@ -24,6 +25,10 @@ class Training(Protocol):
 
     def observe(self, variable: Any, gradient: Any) -> None:
         """Called with the gradient of one variable, as its update gets it: reduced, unscaled and clipped."""
+        ...
+
+    def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
+        """Called before `combine(variable, value)` is assigned to a variable; whether that has been done here."""
         ...
 
     def after_apply(self) -> None:
@@ -77,6 +82,11 @@ class PrunedOptimizer(abc.ABC):
     def updates(self) -> int:
         """Batches taken in so far; those that a loss scale skipped are not counted."""
 
+    @property
+    def assigns_last(self) -> bool:
+        """Whether `Training.assign` sees the last assignment to every weight, but for those of its constraint."""
+        return False
+
     @abc.abstractmethod
     def key(self, variable: Any) -> Any:
         """What identifies a variable, be it given as a whole or as one replica of it."""
@@ -103,10 +113,27 @@ def pruned_optimizer(optimizer: Any, strategy: tf.distribute.Strategy) -> Pruned
     )
 
 
+def _replaced(weight: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    del weight
+    return value
+
+
 class _Keras3Mixin:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
         self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable, learning_rate)
+
+    def assign(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, _replaced, value):
+            super().assign(variable, value)
+
+    def assign_add(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, operator.add, value):
+            super().assign_add(variable, value)
+
+    def assign_sub(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, operator.sub, value):
+            super().assign_sub(variable, value)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         training = self.__dict__[_TRAINING]
@@ -136,6 +163,11 @@ class _Keras3(PrunedOptimizer):
     @property
     def updates(self) -> int:
         return int(tf.convert_to_tensor(self.optimizer._iterations))
+
+    @property
+    def assigns_last(self) -> bool:
+        # Of an optimizer of the user's nothing is known; an average of weights is assigned past its methods.
+        return type(self.optimizer).__module__.startswith("keras.") and not self.optimizer.use_ema
 
     def key(self, variable: Any) -> Any:
         return self.optimizer._var_key(variable)

@@ -11,6 +11,7 @@ from . import gradient_state, hessian, naming, summaries
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
 from .schedule import SparsitySource
+from .seldom import do_seldom
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -190,9 +191,8 @@ class Pruning(Trackable):
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
         """Takes dL/dw of one weight into its moving average."""
-        dense, before = tf.convert_to_tensor(gradient), tf.convert_to_tensor(state.gradient)
-        decay = self.hparams.gradient_decay_rate
-        state.gradient.assign(gradient_state.observed(self._second_order, decay, dense, before))
+        dense, decay = tf.convert_to_tensor(gradient), self.hparams.gradient_decay_rate
+        gradient_state.observe(self._second_order, decay, dense, state.gradient)
 
     def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
         """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
@@ -206,7 +206,7 @@ class Pruning(Trackable):
         """
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
 
-        def observe() -> tf.Tensor:
+        def observe() -> None:
             shapes = [weight.shape for weight in self.weights]
             probes = [hessian.probe(shape, self.hparams.seed + index, step) for index, shape in enumerate(shapes)]
             samples = hessian.diagonal_samples(loss, self.weights, probes)
@@ -215,20 +215,24 @@ class Pruning(Trackable):
                     state.gradient, sample / scale, self.hparams.gradient_decay_rate
                 )
                 state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
-            return tf.constant(True)
 
-        tf.cond(self._is_due(step), observe, lambda: tf.constant(False))
+        do_seldom(self.is_due(step), observe)
+
+    def is_due(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
+        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
+        due &= step >= self.hparams.begin_pruning_step
+        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
 
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
 
-        def update() -> tf.Tensor:
+        def update() -> None:
             self._masks.update(step)
             self.last_mask_update_step.assign(step)
-            return tf.constant(True)
 
-        return tf.cond(self._is_due(step), update, lambda: tf.constant(False))
+        return do_seldom(self.is_due(step), update)
 
     def apply_masks(self) -> None:
         """Sets the pruned weights to zero, but for those under `apply_mask`."""
@@ -333,12 +337,6 @@ class Pruning(Trackable):
     def _observe_in_replica(self, state: WeightState, weight: tf.Variable, gradient: tf.Tensor) -> None:
         del weight
         self.observe_gradient(state, gradient)
-
-    def _is_due(self, step: tf.Tensor) -> tf.Tensor:
-        """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
-        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
-        due &= step >= self.hparams.begin_pruning_step
-        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
 
     @staticmethod
     def kinds(hparams: PruningHParams) -> tuple[str, ...]:

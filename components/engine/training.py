@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from . import naming
 from .batch_loss import BatchLoss
+from .fused import is_large
 from .hparams import PruningHParams
 from .keras_version import Model, version_of
 from .pruned_optimizer import PrunedOptimizer, pruned_optimizer
@@ -19,7 +20,7 @@ from .schedule import SparsitySource
 from .training_callback import callback_class
 from .training_recorder import TrainingRecorder
 from .weight_choice import prunable_weights
-from .weight_state import Weight, WeightState
+from .weight_state import Combination, Weight, WeightState
 
 
 class Training:
@@ -58,6 +59,9 @@ class Training:
         self._saved = saved
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
+        # Of the optimizer step under way: whether it updates the masks, and the weights that it masks as it assigns.
+        self._due: tf.Tensor | None = None
+        self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch_loss = BatchLoss(model)
         with tf.init_scope(), model.distribute_strategy.scope():
@@ -130,9 +134,10 @@ class Training:
 
     @tf.autograph.experimental.do_not_convert
     def before_apply(self) -> None:
-        """Takes in second derivatives if the step that follows updates the masks."""
+        """Finds out whether the step that follows updates the masks; takes in second derivatives if it does."""
+        step = self.optimizer.coming_step() + self._steps_before
+        self._due, self._masked = self.pruning.is_due(step), set()
         if self._hparams.uses_hessian:
-            step = self.optimizer.coming_step() + self._steps_before
             self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     @tf.autograph.experimental.do_not_convert
@@ -143,6 +148,27 @@ class Training:
             self._trained.add(key)
             if self._hparams.uses_backprop:
                 self.pruning.observe_gradient(self._states[key], gradient)
+
+    @tf.autograph.experimental.do_not_convert
+    def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
+        """Assigns to a pruned weight and masks it in one pass, if nothing more is assigned to it; whether it did.
+
+        At a step that updates the masks pruned weights move, as they do in any other way, and `after_apply` masks.
+        """
+        state = self._states.get(self.optimizer.key(variable))
+        if (
+            state is None
+            or not is_large(state.weight)  # two small operations after one are no slower than three in one
+            or variable is not state.weight  # a replica of it
+            or state.masked_forward
+            or state in self._constrained()
+            or not self.optimizer.assigns_last
+            or isinstance(value, tf.IndexedSlices)
+        ):
+            return False
+        state.assign_masked(combine, tf.cast(value, state.weight.dtype), self._due)
+        self._masked.add(state)
+        return True
 
     def check_trained(self) -> None:
         """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
@@ -209,22 +235,34 @@ class Training:
         del strategy
         step = self.optimizer.count() + self._steps_before
         self._saved.step.assign(step)
-        self.pruning.update_masks_if_due(step)
-        self.pruning.apply_masks()
+        updated = self.pruning.update_masks_if_due(step)
+        if self._masked:
+            tf.cond(updated, self.pruning.apply_masks, self._apply_other_masks)
+        else:
+            self.pruning.apply_masks()
         self._constrain()
         for state in self._states.values():
             average = self.optimizer.moving_average(state.weight)
             if average is not None:
                 average.assign(average * tf.cast(state.mask, average.dtype))
 
+    def _apply_other_masks(self) -> None:
+        """Sets to zero what was not masked as it was assigned."""
+        for state in self.pruning.states:
+            if state not in self._masked:
+                state.apply_mask()
+
     def _constrain(self) -> None:
         """Lets the layers' own constraints hold for what the masks have left."""
-        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
-        for weight in constrained:
-            state = WeightState.of(weight)
+        for state, weight in self._constrained().items():
             if not state.masked_forward:
                 weight.assign(weight.constraint(weight))
                 state.apply_mask()
+
+    def _constrained(self) -> dict[WeightState, Weight]:
+        """The weights that their layers constrain."""
+        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
+        return {WeightState.of(weight): weight for weight in constrained}
 
     def _count_on(self) -> None:
         """Counts from the step that was saved on, whatever the optimizer's own count."""
