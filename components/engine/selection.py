@@ -88,7 +88,7 @@ def top_k_masks(
     flat = [_flat(each) for each in scores]
     k = _checked_count(k, flat)
     runs = _runs(flat)
-    joined = [run[0] if len(run) == 1 else _end_to_end(run) for run in runs]
+    joined = [_of_its_size(run[0] if len(run) == 1 else _end_to_end(run)) for run in runs]
     formulas = tuple(each.formula if _is_large(each) else None for each in joined)
     specs = tuple(tuple(value.dtype for value in each.inputs) for each in joined)
     select = _traced_select(formulas, specs, dtype)
@@ -99,8 +99,7 @@ def top_k_masks(
 
 def _flat(scores: tf.Tensor | Scores) -> Scores:
     if isinstance(scores, Scores):
-        flat = Scores(scores.formula, tuple(tf.reshape(value, [-1]) for value in scores.inputs))
-        return flat if _is_large(flat) else Scores(tf.identity, (flat.tensor(),))
+        return Scores(scores.formula, tuple(tf.reshape(value, [-1]) for value in scores.inputs))
     scores = tf.convert_to_tensor(scores)
     if not scores.dtype.is_floating:
         raise TypeError(f"top_k_mask ranks floating scores, got {scores.dtype.name}. Cast them to float32 first.")
@@ -108,7 +107,16 @@ def _flat(scores: tf.Tensor | Scores) -> Scores:
 
 
 def _end_to_end(run: Sequence[Scores]) -> Scores:
-    return Scores(tf.identity, (tf.concat([each.tensor() for each in run], axis=0),))
+    alike = len({(each.formula, tuple(value.dtype for value in each.inputs)) for each in run}) == 1
+    if not alike:
+        return Scores(tf.identity, (tf.concat([each.tensor() for each in run], axis=0),))
+    inputs = tuple(tf.concat(values, axis=0) for values in zip(*(each.inputs for each in run), strict=True))
+    return Scores(run[0].formula, inputs)
+
+
+def _of_its_size(flat: Scores) -> Scores:
+    """As it is if it is large; the scores themselves if it is small."""
+    return flat if _is_large(flat) else Scores(tf.identity, (flat.tensor(),))
 
 
 def _runs(flat: Sequence[Scores]) -> list[list[Scores]]:
