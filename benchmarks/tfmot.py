@@ -1,12 +1,14 @@
 """tensorflow-model-optimization (tfmot), run as a peer in a process of its own: it needs Keras 2."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _models import EPOCHS, MODELS, STEPS, random_data
+from _models import MODELS, STEPS, TIMES, random_data
 from _process import Arrays, in_own_process, run_task
+from _turns import step_seconds
 
 
 def tfmot_seconds(weight: np.ndarray, sparsity: float, repeats: int) -> list[float]:
@@ -35,17 +37,17 @@ def tfmot_accuracies(
     return [tuple(pair) for pair in found["pairs"].tolist()]
 
 
-def tfmot_step_seconds(model: str, rounds: int) -> dict[str, list[float]]:
+def tfmot_step_seconds(model: str, trials: int) -> dict[str, list[float]]:
     """Seconds of a training step, in Keras 2: 'dense', and 'pruned' by `prune_low_magnitude`, by turns.
 
     Args:
         model: A name of `_models.MODELS`.
-        rounds: Number of turns of each.
+        trials: Number of trainings of each.
 
     Returns:
-        For each of the two a value for each epoch that counts.
+        For each of the two a value for each `STEPS` that count.
     """
-    found = in_own_process(__file__, "step", {}, {"model": model, "rounds": rounds})
+    found = in_own_process(__file__, "step", {}, {"model": model, "trials": trials})
     return {which: found[which].tolist() for which in ("dense", "pruned")}
 
 
@@ -103,34 +105,26 @@ def _step(arrays: Arrays, options: Mapping[str, Any]) -> Arrays:
 
     del arrays
     layers, shape, batch_size = MODELS[options["model"]]
-    x, y = random_data(shape, batch_size)
+    data = random_data(shape, batch_size)
 
-    class Clock(tf_keras.callbacks.Callback):
-        def __init__(self, seconds: list[float]) -> None:
-            super().__init__()
-            self.seconds = seconds
+    def fit(pruned: bool, clock: tf_keras.callbacks.Callback) -> None:
+        model = tf_keras.Sequential([tf_keras.layers.Input(shape), *layers(tf_keras.layers)])
+        callbacks = [clock]
+        if pruned:
+            schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.9, 0, 10 * STEPS * TIMES, frequency=STEPS)
+            model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
+            callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
+        loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(tf_keras.optimizers.Adam(1e-4), loss)
+        model.fit(data, verbose=0, callbacks=callbacks)
 
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.start = time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            if epoch:
-                self.seconds.append((time.perf_counter() - self.start) / STEPS)
-
-    times: dict[str, list[float]] = {"dense": [], "pruned": []}
-    for _ in range(options["rounds"]):
-        for which, seconds in times.items():
-            model = tf_keras.Sequential([tf_keras.layers.Input(shape), *layers(tf_keras.layers)])
-            callbacks: list[Any] = [Clock(seconds)]
-            if which == "pruned":
-                schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.9, 0, 10 * STEPS * EPOCHS, frequency=STEPS)
-                model = tfmot.sparsity.keras.prune_low_magnitude(model, schedule)
-                callbacks.append(tfmot.sparsity.keras.UpdatePruningStep())
-            loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            model.compile(tf_keras.optimizers.Adam(1e-4), loss)
-            model.fit(x, y, batch_size=batch_size, epochs=EPOCHS, verbose=0, callbacks=callbacks)
-            tf_keras.backend.clear_session()
-    return {which: np.array(seconds) for which, seconds in times.items()}
+    fits = {"dense": functools.partial(fit, False), "pruned": functools.partial(fit, True)}
+    times: dict[str, list[float]] = {name: [] for name in fits}
+    for _ in range(options["trials"]):
+        for name, found in step_seconds(fits, tf_keras.callbacks.Callback).items():
+            times[name] += found
+        tf_keras.backend.clear_session()
+    return {name: np.array(found) for name, found in times.items()}
 
 
 if __name__ == "__main__":
