@@ -43,5 +43,12 @@ def moving_average(state: tf.Tensor, sample: tf.Tensor, decay: float) -> tf.Tens
 
 @fused_assignment
 def observe(second_order: bool, decay: float, gradient: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-    """Takes the `backprop_sample` of one more dL/dw into the `moving_average` that a variable holds, in one pass."""
+    """Takes the `backprop_sample` of one more dL/dw into the `moving_average` that a variable holds, in one pass.
+
+    Args:
+        second_order: As `backprop_sample` takes it.
+        decay: As `moving_average` takes it.
+        gradient: dL/dw, dense, of the weight's shape and dtype.
+        state: A float32 variable of that shape.
+    """
     return moving_average(state, backprop_sample(gradient, second_order), decay)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfx_pruning.engine import radix_select, selection
-from tfx_pruning.engine.selection import top_k_mask, top_k_masks
+from tfx_pruning.engine.selection import Scores, top_k_mask, top_k_masks
 
 SEED = tf.constant([7, 11], tf.int64)
 INF = float("inf")
@@ -191,6 +191,25 @@ def test_a_large_weight_draws_the_ties_that_a_small_one_would(tied, monkeypatch)
     if tied == "in few parts":
         assert large[equal].sum() == 2
         np.testing.assert_array_equal(np.delete(large, equal), np.delete(scores, equal) > threshold)
+
+
+def product(weight, gradient):
+    return tf.abs(tf.cast(weight, tf.float32)) * gradient
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float16", "float32")], ids=["alike", "of two dtypes"])
+def test_small_scores_that_are_large_together_are_ranked_as_if_they_had_been_computed(dtypes):
+    rng = np.random.default_rng(3)
+    # Each below the size of a part, above it together.
+    shapes = [(300, 500), (200, 600), (7,)]
+    weights = [rng.normal(size=shape).astype(dtypes[number % 2]) for number, shape in enumerate(shapes)]
+    gradients = [rng.random(size=shape).astype("float32") for shape in shapes]
+    inputs = [tuple(map(tf.constant, pair)) for pair in zip(weights, gradients, strict=True)]
+    masks, threshold = top_k_masks([Scores(product, pair) for pair in inputs], 1000, SEED)
+    expected = np.concatenate([product(*pair).numpy().ravel() for pair in inputs])
+    kept = np.sort(expected)[-1000]
+    assert float(threshold) == kept
+    np.testing.assert_array_equal(np.concatenate([mask.numpy().ravel() for mask in masks]), expected >= kept)
 
 
 @pytest.mark.parametrize("draw", ["ties", "no ties"])
