@@ -51,7 +51,7 @@ def version_of(model: Model) -> KerasVersion:
 def steps_per_execution(model: Model) -> int:
     """How many batches one call of the model's training function takes."""
     steps = model.steps_per_execution if isinstance(model, keras.Model) else model._steps_per_execution
-    if isinstance(steps, tf.Variable):
-        return int(tf.convert_to_tensor(steps))
-    # No tensor here: one of each number would take a tenth of a millisecond, once a batch.
-    return 1 if steps is None else int(steps)
+    # No tensor of a number, and no question whether that is a variable: they take microseconds, once a batch.
+    if steps is None or isinstance(steps, int):
+        return steps or 1
+    return int(tf.convert_to_tensor(steps))
