@@ -23,8 +23,8 @@ class Training(Protocol):
         """Called then, in the same place of the graph."""
         ...
 
-    def observe(self, variable: Any, gradient: Any) -> None:
-        """Called with the gradient of one variable, as its update gets it: reduced, unscaled and clipped."""
+    def observe(self, variable: Any, gradient: Any) -> Any:
+        """Called with the gradient of one variable, reduced, unscaled and clipped; returns what its update gets."""
         ...
 
     def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
@@ -120,7 +120,7 @@ def _replaced(weight: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
 
 class _Keras3Mixin:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
-        self.__dict__[_TRAINING].observe(variable, gradient)
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable, learning_rate)
 
     def assign(self, variable: Any, value: Any) -> None:
@@ -232,12 +232,12 @@ class _AppliesGradients:
 class _Keras2Mixin(_AppliesGradients):
     def update_step(self, gradient: Any, variable: Any) -> Any:
         if not self.jit_compile:
-            self.__dict__[_TRAINING].observe(variable, gradient)
+            gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable)
 
     # What it calls is compiled once for each variable, and kept when `fit` is over: nothing could be taken out again.
     def _update_step_xla(self, gradient: Any, variable: Any, key: int) -> Any:
-        self.__dict__[_TRAINING].observe(variable, gradient)
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super()._update_step_xla(gradient, variable, key)
 
 
@@ -249,7 +249,7 @@ class _Keras2(_CountedHere):
 
 class _LegacyMixin(_AppliesGradients):
     def _resource_apply_dense(self, gradient: Any, variable: Any, **kwargs: Any) -> Any:
-        self.__dict__[_TRAINING].observe(variable, gradient)
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super()._resource_apply_dense(gradient, variable, **kwargs)
 
     def _resource_apply_sparse_duplicate_indices(self, values: Any, variable: Any, indices: Any, **kwargs: Any) -> Any:

@@ -141,13 +141,21 @@ class Training:
             self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     @tf.autograph.experimental.do_not_convert
-    def observe(self, variable: Any, gradient: Any) -> None:
-        """Takes in the gradient of one variable, as the optimizer's update gets it."""
-        key = self.optimizer.key(variable)
-        if key in self._states and gradient is not None:
-            self._trained.add(key)
-            if self._hparams.uses_backprop:
-                self.pruning.observe_gradient(self._states[key], gradient)
+    def observe(self, variable: Any, gradient: Any) -> Any:
+        """Takes in the gradient of one variable, as the optimizer's update gets it; returns it for that update."""
+        state = self._states.get(self.optimizer.key(variable))
+        if state is None or gradient is None:
+            return gradient
+        self._trained.add(self.optimizer.key(variable))
+        if not self._hparams.uses_backprop:
+            return gradient
+        self.pruning.observe_gradient(state, gradient)
+        if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or not is_large(state.weight):
+            return gradient
+        # What reads it last may work in its memory. That must be the update, which would ask for new memory otherwise:
+        # its pages cost more time than all that is done here.
+        with tf.control_dependencies([state.gradient.value()]):
+            return tf.identity(gradient)
 
     @tf.autograph.experimental.do_not_convert
     def assign(self, variable: Any, combine: Combination, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Masking a large weight as it is assigned: bit for bit what masking it afterwards gives."""
+"""Masking and updating a large weight in few passes: bit for bit what many passes give."""
 
 import keras
 import numpy as np
@@ -126,3 +126,18 @@ def test_what_is_assigned_once_more_is_masked_afterwards(optimizer, constraint, 
 
 def test_the_model_has_a_large_weight_and_small_ones():
     assert [is_large(layer.kernel.value) for layer in model().layers] == [False, True, False]
+
+
+def test_a_large_weight_is_updated_after_its_gradient_is_observed():
+    waits_for = {}
+
+    class Noting(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            waits_for[tuple(variable.shape)] = [each.type for each in gradient.op.control_inputs]
+            super().update_step(gradient, variable, learning_rate)
+
+    weights(Noting(0.01), prune_option="first_order_gradient")
+    observed = waits_for.pop(UNITS)
+    assert observed == ["ReadVariableOp"]
+    assert waits_for
+    assert not any(waits_for.values())
