@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 Result = TypeVar("Result")
@@ -61,3 +62,8 @@ def is_large(tensor: tf.Tensor | tf.Variable) -> bool:
     """Whether compiled code takes less time than operation after operation."""
     size = tensor.shape.num_elements()
     return size is not None and size >= _LARGE
+
+
+def in_compiled_code() -> bool:
+    """Whether what is being built will be compiled by XLA, as a training step is with `jit_compile=True`."""
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from .fused import in_compiled_code
 from .position_hash import seed_words
 from .radix_select import (
     KEYS,
@@ -153,7 +154,8 @@ def _checked_count(k: int | tf.Tensor, flat: Sequence[Scores]) -> tf.Tensor:
 
 
 def _is_large(flat: Scores) -> bool:
-    return flat.shape[0] is not None and flat.shape[0] >= PART
+    # XLA would compile the loops over parts for a quarter of a minute, and anew at every step.
+    return flat.shape[0] is not None and flat.shape[0] >= PART and not in_compiled_code()
 
 
 @functools.cache

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from fits import (
     BATCH,
     STEPS,
@@ -131,12 +132,26 @@ def test_several_steps_in_one_execution_prune_like_single_ones():
 
 @pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])
 def test_a_step_compiled_by_xla_prunes_like_an_uncompiled_one(prune_option):
+    assert_compiled_step_prunes_alike(build, prune_option)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_a_large_weight_in_a_step_compiled_by_xla(version):
+    def large():
+        layers = version.layers
+        return version.Sequential([layers.Input((12,)), layers.Dense(600), layers.Dense(500), layers.Dense(1)])
+
+    assert_compiled_step_prunes_alike(large, "first_order_gradient", version)
+
+
+def assert_compiled_step_prunes_alike(build, prune_option, version=keras):
     results = []
     for jit_compile in (True, False):
-        keras.utils.set_random_seed(3)
+        version.utils.set_random_seed(3)
         model = build()
         pruned_fit(
-            model, keras.optimizers.Adam(0.01), compile_args={"jit_compile": jit_compile}, prune_option=prune_option
+            model, version.optimizers.Adam(0.01), compile_args={"jit_compile": jit_compile}, prune_option=prune_option
         )
         assert_exact(model)
         results.append([kernel.numpy() for kernel in kernels(model)])

@@ -171,6 +171,16 @@ def test_every_path_gives_one_mask_for_a_large_weight_with_ties(shape):
     assert scores[eager == 1].min() >= scores[eager == 0].max()
 
 
+def test_a_step_that_xla_compiles_goes_through_no_parts_of_a_large_weight():
+    def has_loop(**compiled):
+        function = tf.function(top_k_mask, **compiled)
+        scores = tf.TensorSpec([radix_select.PART + 1], tf.float32)
+        return "While" in str(function.get_concrete_function(scores, tf.constant(7), SEED).graph.as_graph_def())
+
+    assert has_loop()
+    assert not has_loop(jit_compile=True)
+
+
 @pytest.mark.parametrize("tied", ["everywhere", "in few parts"])
 def test_a_large_weight_draws_the_ties_that_a_small_one_would(tied, monkeypatch):
     rng = np.random.default_rng(2)
