@@ -69,7 +69,7 @@ def names():
     [
         pytest.param({"prune_option": "first_order_gradient"}, id="ties"),
         pytest.param({"prune_option": "second_order_gradient"}, id="ties of squares", marks=pytest.mark.slow),
-        pytest.param({"regrow": "gradient"}, id="regrowth"),
+        pytest.param({"regrow": "gradient"}, id="regrowth", marks=pytest.mark.slow),
         pytest.param({"regrow": "gradient", "prune_option": "first_order_gradient"}, id="both", marks=pytest.mark.slow),
         pytest.param({"allocation": "global"}, id="global", marks=pytest.mark.slow),
     ],
@@ -111,6 +111,7 @@ def test_every_option_of_an_optimizer_gives_the_same_bits(options, assigned):
     assert assigned == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "constraint"),
     [
