@@ -10,6 +10,8 @@ BINS = 60
 
 # XLA may take what is smaller for zero.
 _SMALLEST = float(np.finfo(np.float32).smallest_normal)
+# Values that are turned into float64 at a time.
+_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,16 @@ class Histogram:
     def _of(cls, values: np.ndarray, zeros: int, logarithmic: bool) -> "Histogram":
         if not values.size:
             return cls(0.0, 0.0, logarithmic, (), zeros)
-        placed = np.log10(values) if logarithmic else values
-        counts, edges = np.histogram(placed, BINS)
-        low, high = (float(10**edge) if logarithmic else float(edge) for edge in (edges[0], edges[-1]))
+
+        def placed(some: np.ndarray) -> np.ndarray:
+            # In float64: how NumPy rounds the logarithm of a float32 depends on the processor.
+            return np.log10(some, dtype=np.float64) if logarithmic else some.astype(np.float64)
+
+        first, last = np.histogram_bin_edges(placed(np.stack([values.min(), values.max()])), BINS)[[0, -1]]
+        counts = np.zeros(BINS, np.int64)
+        for start in range(0, values.size, _AT_ONCE):
+            # One value's logarithm, too, may be rounded otherwise among many than among few.
+            inside = np.clip(placed(values[start : start + _AT_ONCE]), first, last)
+            counts += np.histogram(inside, BINS, (first, last))[0]
+        low, high = (float(10**edge) if logarithmic else float(edge) for edge in (first, last))
         return cls(low, high, logarithmic, tuple(counts.tolist()), zeros)

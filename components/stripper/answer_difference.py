@@ -51,15 +51,13 @@ class AnswerDifference:
         return max((output.relative for output in self._outputs.values()), default=0.0)
 
     def __str__(self) -> str:
-        """The output that differs most, in words."""
-        if not self._outputs:
-            return "nothing"
-        name, output = max(self._outputs.items(), key=lambda item: item[1].relative)
-        if output.is_float:
-            return (
-                f"{output.max_abs:g} in output {name!r}, {output.relative:.3g} of its largest value {output.largest:g}"
-            )
-        return f"{output.differing} of {output.count} values of output {name!r}, {output.relative:.3g} of them"
+        """The difference of each output in words, the largest first."""
+        return self.beyond(-1.0)
+
+    def beyond(self, tolerance: float) -> str:
+        """The same of those outputs whose difference is more than `tolerance`."""
+        found = sorted(self._outputs.items(), key=lambda item: item[1].relative, reverse=True)
+        return "; ".join(output.in_words(name) for name, output in found if output.relative > tolerance) or "nothing"
 
 
 class _Output:
@@ -92,3 +90,8 @@ class _Output:
         if not self.is_float:
             return self.differing / max(self.count, 1)
         return self.max_abs / (self.largest or 1.0)
+
+    def in_words(self, name: str) -> str:
+        if not self.is_float:
+            return f"{self.differing} of {self.count} values of output {name!r}, {self.relative:.3g} of them"
+        return f"{self.max_abs:g} in output {name!r}, {self.relative:.3g} of its largest value {self.largest:g}"

@@ -224,9 +224,9 @@ class _Exporter:
         tolerance = each.tolerance if self._tolerance is None else self._tolerance
         if not difference.relative <= tolerance:
             raise VerificationError(
-                f"The export {each.name!r} of signature {self._name!r} differs from the model by {difference}, more "
-                f"than the tolerance of {tolerance:g}. Nothing was published; choose another format, or a larger "
-                "export_tolerance."
+                f"The export {each.name!r} of signature {self._name!r} differs from the model by "
+                f"{difference.beyond(tolerance)}, more than the tolerance of {tolerance:g}. Nothing was published; "
+                "choose another format, or a larger export_tolerance."
             )
         return content, difference.max_abs
 

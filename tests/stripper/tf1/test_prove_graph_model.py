@@ -227,12 +227,25 @@ def test_meta_graphs_none_of_which_is_the_served_one_are_refused(tags, tmp_path)
 
 def test_sessions_end_with_the_model(tmp_path, monkeypatch):
     _save(tmp_path / "model", lambda parsed: {"score": _score(parsed["x"], 1.0)})
-    ended = []
-    close = tf1.Session.close
-    monkeypatch.setattr(tf1.Session, "close", lambda session: (ended.append(session.graph), close(session)))
+    begun, ended = [], []
+    begin, close = tf1.Session.__init__, tf1.Session.close
+
+    def beginning(session, *args, **kwargs):
+        begin(session, *args, **kwargs)
+        begun.append(session.graph)
+
+    def closing(session):
+        # The garbage collector may close sessions of other tests now.
+        if any(session.graph is graph for graph in begun):
+            ended.append(session.graph)
+        close(session)
+
+    monkeypatch.setattr(tf1.Session, "__init__", beginning)
+    monkeypatch.setattr(tf1.Session, "close", closing)
     loaded = ServedModel.read(str(tmp_path / "model")).load()
+    assert len(begun) == 1
     answer = loaded.signatures["serving_default"](examples=tf.constant([example(x=[1.0, 0.0, 0.0, 2.0])]))
     assert answer["score"].tolist() == [3.0]
     assert not ended
     del loaded
-    assert len(ended) == 1
+    assert ended == begun
