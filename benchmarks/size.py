@@ -28,9 +28,9 @@ from _models import MODELS
 from _table import publish
 
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper.export import ExportedFile, export_model
-from tfx_pruning.stripper.formats import FORMATS
-from tfx_pruning.stripper.verify import VerificationError
+from tfx_pruning.stripper.check.verify import VerificationError
+from tfx_pruning.stripper.export.formats import FORMATS
+from tfx_pruning.stripper.export.model_export import ExportedFile, export_model
 
 _SPARSITIES = (0.5, 0.9, 0.99)
 _EXAMPLES = 32

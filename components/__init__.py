@@ -11,9 +11,9 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .engine.hparams import PruningHParams
-    from .engine.keras_training import pruning_scope
+    from .engine.keras.scope import pruning_scope
+    from .engine.keras.warm_start import warm_start
     from .engine.pruning import Pruning, apply_mask
-    from .engine.warm_start import warm_start
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
@@ -28,9 +28,9 @@ _HOME = {
     "SparsitySelector": ".sparsity_selector.component",
     "Stripper": ".stripper.component",
     "apply_mask": ".engine.pruning",
-    "pruning_scope": ".engine.keras_training",
+    "pruning_scope": ".engine.keras.scope",
     "strip_saved_model": ".stripper.strip",
-    "warm_start": ".engine.warm_start",
+    "warm_start": ".engine.keras.warm_start",
 }
 
 __all__ = [

@@ -117,7 +117,7 @@ def _feature_names(files: Sequence[str], data_root: str) -> list[str]:
     """Names of the features of the first examples."""
     import tensorflow as tf
 
-    from tfx_pruning.stripper.tfrecords import read_records
+    from tfx_pruning.record_files import read_records
 
     if not files:
         raise ValueError(f"no file in {data_root}: name the folder of the data with --data-root.")

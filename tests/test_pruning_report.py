@@ -6,16 +6,16 @@ import re
 
 import IPython.display
 import pytest
-import regression_module
 import yaml
-from page_text import PageText
 from tfx import types
 from tfx import v1 as tfx
 from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.utils import import_utils
 
+from helpers import regression_module
+from helpers.page_text import PageText
 from tfx_pruning import PruningReport, PruningTrainer, Stripper
-from tfx_pruning.engine.report import WeightReport
+from tfx_pruning.engine.keras.delivered import WeightReport
 from tfx_pruning.pruning_report import lineage
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import HTML_NAME, write_report
@@ -83,7 +83,7 @@ def test_interactive_context_runs_both_components_and_shows_their_reports(contex
         input_base=str(tmp_path / "data"), input_config=tfx.proto.Input(splits=splits)
     )
     trainer = PruningTrainer(
-        run_fn="regression_module.run_fn",
+        run_fn="helpers.regression_module.run_fn",
         examples=example_gen.outputs["examples"],
         train_args=tfx.proto.TrainArgs(num_steps=20),
         eval_args=tfx.proto.EvalArgs(),

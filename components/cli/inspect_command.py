@@ -24,7 +24,7 @@ def command(output: Output, model_dir: str) -> None:
       tfx-pruning inspect stripped/model --json
     """
     with output.working(f"Reading {model_dir}"):
-        from ..stripper.inventory import inventory
+        from .inventory import inventory
 
         report = inventory(model_dir)
     found = {**dataclasses.asdict(report), **report.totals()}

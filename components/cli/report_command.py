@@ -107,7 +107,7 @@ def _document(folder: str) -> "ReportDocument":
     import tensorflow as tf
 
     from ..report.files import JSON_NAME, read_report
-    from ..report.saved_model import saved_model_report
+    from ..report.saved_weights import saved_model_report
 
     if tf.io.gfile.exists(os.path.join(folder, JSON_NAME)):
         return read_report(folder)

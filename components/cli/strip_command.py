@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..stripper.formats import FORMATS
+from ..stripper.export.formats import FORMATS
 from .console import Output, reporting, table
 
 
@@ -71,8 +71,8 @@ def command(
     if not data and (needing := [name for name in formats if FORMATS[name].needs_examples]):
         raise click.UsageError(f"--export {needing[0]} needs examples for the range of activations: give --verify.")
     with output.working(f"Stripping {source}"):
+        from ..record_files import read_records
         from ..stripper.strip_and_export import strip_and_export
-        from ..stripper.tfrecords import read_records
 
         report, exported = strip_and_export(
             source,

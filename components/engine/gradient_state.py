@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from .fused import fused_assignment
+from .compiled import fused_assignment
 
 
 def backprop_sample(gradient: tf.Tensor | tf.IndexedSlices, second_order: bool) -> tf.Tensor:

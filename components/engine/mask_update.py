@@ -7,15 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from . import gradient_state
-from .allocation import Allocation, allocation
-from .fused import fused
-from .granularity import Elements, Granularity, granularities
+from .compiled import fused
 from .hparams import PruningHParams
-from .n_of_m import NOfM
-from .regrowth import regrown_masks
-from .saliency import Criterion, criterion
-from .schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
-from .selection import Scores
+from .ranking.allocation import Allocation, allocation
+from .ranking.criteria import Criterion, criterion
+from .ranking.granularity import Elements, Granularity, granularities
+from .ranking.n_of_m import NOfM
+from .ranking.regrowth import regrown_masks
+from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .ranking.selection import Scores
 from .weight_state import WeightState
 
 # What is smaller than this, XLA may take for zero.

@@ -8,10 +8,10 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
+from .conditional import do_seldom
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
-from .schedule import SparsitySource
-from .seldom import do_seldom
+from .ranking.schedule import SparsitySource
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 

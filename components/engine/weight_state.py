@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import naming
-from .fused import fused_assignment
+from .compiled import fused_assignment
 
 Trackable = tf.__internal__.tracking.Trackable
 

@@ -15,12 +15,12 @@ from tfx.utils import io_utils
 
 from .. import properties
 from ..engine.hparams import PruningHParams
-from ..engine.keras_training import pruning_scope
-from ..engine.report import SparsityReport, report_of
-from ..engine.sizes import directory_bytes
+from ..engine.keras.delivered import SparsityReport, report_of
+from ..engine.keras.scope import pruning_scope
 from ..pruning_report import lineage
 from ..report.document import ReportDocument
 from ..report.files import write_report
+from ..saved_model.sizes import directory_bytes
 from .spec import HPARAMS_KEY, REPORT_KEY
 
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engine.report import WeightReport
-from ..engine.training_history import TrainingHistory
+from ..engine.history.training_history import TrainingHistory
+from ..engine.keras.delivered import WeightReport
 from ..sweep import Sweep
 
 FORMAT = 2

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from ..engine.histogram import Histogram
-from ..engine.training_history import MetricsPoint, TrainingHistory, WeightHistory
+from ..engine.history.histogram import Histogram
+from ..engine.history.training_history import MetricsPoint, TrainingHistory, WeightHistory
 from .document import ReportDocument
 from .plot import FIRST, MARK, SECOND, Plot
 

@@ -10,8 +10,8 @@ from tfx.utils import json_utils
 
 from ..pruning_report import PruningReport
 from . import executor
-from .answers import checked_tolerance
-from .formats import chosen_formats, refuse_tolerance
+from .check.answers import checked_tolerance
+from .export.formats import chosen_formats, refuse_tolerance
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,
@@ -77,8 +77,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
             before that, in the component's own process; at least 1.
 
           export: Names of the formats that the stripped model is exported in besides, keys of
-            `tfx_pruning.stripper.formats.FORMATS`; those with int8 activations need `examples`. A RuntimeParameter is a
-            JSON list of them.
+            `tfx_pruning.stripper.export.formats.FORMATS`; those with int8 activations need `examples`. A
+            RuntimeParameter is a JSON list of them.
           export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
             numbers, else the first signature, by name, whose inputs are.
           export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest answer;

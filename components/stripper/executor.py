@@ -13,12 +13,13 @@ from .. import properties
 from ..pruning_report import lineage
 from ..report.files import write_report
 from ..staging import empty_folder
-from .answers import checked_tolerance
-from .data_proof import DataProof, ProofReport
-from .example_feed import ExampleFeed
-from .examples_input import ExamplesInput
-from .export import ExportedFile
-from .served_model import ServedModel
+from .check.answers import checked_tolerance
+from .check.served_model import ServedModel
+from .export.model_export import ExportedFile
+from .proof.data_proof import DataProof, ProofReport
+from .proof.example_feed import ExampleFeed
+from .proof.examples import ExamplesInput
+from .report import strip_document
 from .spec import (
     EXAMPLES_KEY,
     EXPORT_KEY,
@@ -38,7 +39,6 @@ from .spec import (
 )
 from .strip import StripReport
 from .strip_and_export import strip_and_export
-from .strip_document import strip_document
 
 # Beside the serving model, where Pusher and Evaluator do not look.
 _EXPORTS_FOLDER = "exports"

@@ -7,7 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from ..pruning_report import PruningReport
-from .formats import chosen_formats
+from .export.formats import chosen_formats
 
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
 TRAINED_MODEL_KEY = "trained_model"

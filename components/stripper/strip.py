@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from absl import logging
 
 from .. import staging
-from ..engine import sizes
-from .answers import checked_tolerance
-from .checks import Checks
-from .meta_graph import has_objects, read_saved_model
-from .object_model import ObjectModel
-from .records import checked_records
+from ..saved_model import sizes
+from ..saved_model.meta_graph import has_objects, read_saved_model
+from .check.acceptance import Checks
+from .check.answers import checked_tolerance
+from .check.given_records import checked_records
 from .tf1.saved_model import GraphModel
+from .tf2.object_model import ObjectModel
 
 
 @dataclasses.dataclass(frozen=True)

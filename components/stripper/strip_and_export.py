@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
-from .export import ExportedFile, export_model
-from .formats import chosen_formats, refuse_tolerance
-from .records import checked_records
+from .check.given_records import checked_records
+from .export.formats import chosen_formats, refuse_tolerance
+from .export.model_export import ExportedFile, export_model
 from .strip import StripReport, refuse_overlap, strip_saved_model
 
 

@@ -9,7 +9,7 @@ import click
 
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
-from tfx_pruning.pipelines.run_folder import RunFolder
+from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
 
 _Function = Callable[..., None]

@@ -14,10 +14,10 @@ import click
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.kubeflow_local.container_engine import ENGINES, ContainerEngine, container_engine
+from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, ContainerEngine, container_engine
 
 if TYPE_CHECKING:
-    from tfx_pruning.pipelines.run_report import RunReport
+    from tfx_pruning.pipelines.run.outcome import RunReport
 
 EXIT_NOT_BLESSED = 3
 RUNNERS = ("local", "kubeflow-local")
@@ -102,9 +102,9 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
 
 def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None, stream: TextIO) -> "RunReport":
     # Here, after the output has its place: importing these prints.
-    from tfx_pruning.pipelines import local_runner
-    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
-    from tfx_pruning.pipelines.progress import Progress
+    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.run import local_runner
+    from tfx_pruning.pipelines.run.progress import Progress
 
     config, folder, beam_args = chosen.config, chosen.folder, chosen.beam_pipeline_args
     if chosen.is_example:
@@ -114,7 +114,7 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
     try:
         if tasks is None:
             return local_runner.run(config, folder, progress, beam_args)
-        from tfx_pruning.pipelines import kubeflow_local_runner
+        from tfx_pruning.pipelines.kubeflow import local_runner as kubeflow_local_runner
 
         return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none", beam_args)
     except TaskFailedError as error:

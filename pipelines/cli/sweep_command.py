@@ -11,10 +11,10 @@ from tfx_pruning import PruningHParams
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.sweep_plan import Candidate, SweepPlan
+from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 
 if TYPE_CHECKING:
-    from tfx_pruning.pipelines.sweep_report import SweepReport
+    from tfx_pruning.pipelines.sweep.outcome import SweepReport
     from tfx_pruning.sweep import Sweep
 
 EXIT_NONE_WITHIN = 3
@@ -94,9 +94,9 @@ def command(
 
 def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport":
     # Here, after the output has its place: importing these prints.
-    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
-    from tfx_pruning.pipelines.local_sweep import run_sweep
-    from tfx_pruning.pipelines.progress import Progress
+    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.run.progress import Progress
+    from tfx_pruning.pipelines.sweep.local_sweep import run_sweep
     from tfx_pruning.report.pareto import metric_text
 
     def on_round(number: int, candidates: Sequence[Candidate], sweep: "Sweep | None") -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import click.testing
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import STATE, StoreBuilder, build_sweep, build_taxi
 
+from helpers.store_builder import STATE, StoreBuilder, build_sweep, build_taxi
 from tfx_pruning import properties
 from tfx_pruning.cli import metadata_command, metadata_view
 from tfx_pruning.engine.hparams import PruningHParams

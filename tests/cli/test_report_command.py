@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
-from page_text import PageText
-from report_models import train
 
+from helpers.page_text import PageText
+from helpers.report_models import train
 from tfx_pruning.cli.report_command import command
 from tfx_pruning.report.files import write_report
 

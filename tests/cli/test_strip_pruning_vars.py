@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from graph_models import X, graph, run_graph, save_checkpoint, tf1
 from tensorflow.core.framework import graph_pb2
 
+from helpers.graph_models import X, graph, run_graph, save_checkpoint, tf1
 from tfx_pruning.cli.strip_pruning_vars import main
 
 

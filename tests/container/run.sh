@@ -69,10 +69,10 @@ podman image list --format "{{.Repository}}:{{.Tag}} {{.Size}}" "$IMAGE"
 
 # The tasks' user, as the Dockerfile has it, writes to the pipeline root.
 install -d -o 1000 -g 1000 "$WORK/root"
-$PYTHON -m tfx_pruning.pipelines.kubeflow_runner --output "$WORK/pipeline.yaml" --image "$IMAGE" \
+$PYTHON -m tfx_pruning.pipelines.kubeflow.runner --output "$WORK/pipeline.yaml" --image "$IMAGE" \
     --pipeline-root "$WORK/root" --data-root "$DATA" 2>"$WORK/compile.log" || fail "$(cat "$WORK/compile.log")"
 before=$(pushed | wc -l)
-$PYTHON -m tfx_pruning.pipelines.kubeflow_launcher "$WORK/pipeline.yaml" --engine=podman
+$PYTHON -m tfx_pruning.pipelines.kubeflow.launcher "$WORK/pipeline.yaml" --engine=podman
 after=$(pushed | wc -l)
 [ "$after" -gt "$before" ] || fail "no model was pushed to $WORK/root/serving"
 echo "Pushed: $(dirname "$(pushed | sort | tail -1)")"

@@ -3,7 +3,8 @@
 import pathlib
 
 import pytest
-from store_builder import StoreBuilder
+
+from helpers.store_builder import StoreBuilder
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import STRIPPED, StoreBuilder, build_taxi
 
+from helpers.store_builder import STRIPPED, StoreBuilder, build_taxi
 from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts, refuse_unknown, type_names
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.store_reader import Origin, StoreReader

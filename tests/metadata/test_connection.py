@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import StoreBuilder
 
+from helpers.store_builder import StoreBuilder
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from store_builder import EVENT, STATE, StoreBuilder, build_sweep, build_taxi
 
+from helpers.store_builder import EVENT, STATE, StoreBuilder, build_sweep, build_taxi
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.lineage import Input, Lineage, lineage
 from tfx_pruning.metadata.store_reader import StoreReader

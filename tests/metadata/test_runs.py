@@ -4,8 +4,8 @@ import datetime
 import json
 
 import pytest
-from store_builder import STATE, StoreBuilder, build_taxi
 
+from helpers.store_builder import STATE, StoreBuilder, build_taxi
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.runs import Run, list_runs
 from tfx_pruning.metadata.store_reader import StoreReader

@@ -9,13 +9,13 @@ import pathlib
 from typing import Any
 
 import pytest
-import regression_module
 from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto import range_config_pb2
 from tfx.proto.orchestration import pipeline_pb2, platform_config_pb2
 
+from helpers import regression_module
 from tfx_pruning import PruningHParams, PruningTrainer, Stripper
 from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts
 from tfx_pruning.metadata.connection import connection_config, open_store
@@ -72,7 +72,7 @@ def _write_span(data: pathlib.Path, span: int) -> None:
 
 def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
     parameter = tfx.dsl.experimental.RuntimeParameter
-    run_fn, eval_args = "regression_module.run_fn", tfx.proto.EvalArgs()
+    run_fn, eval_args = "helpers.regression_module.run_fn", tfx.proto.EvalArgs()
     splits = [tfx.proto.Input.Split(name=name, pattern=f"span-{{SPAN}}/{name}/*") for name in ("train", "eval")]
     example_gen = tfx.components.ImportExampleGen(
         input_base=str(root / "data"), input_config=tfx.proto.Input(splits=splits)
@@ -88,7 +88,7 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
         run_fn=run_fn, examples=examples, train_args=tfx.proto.TrainArgs(num_steps=20), eval_args=eval_args
     )
     tuner = tfx.components.Tuner(
-        tuner_fn="regression_module.tuner_fn",
+        tuner_fn="helpers.regression_module.tuner_fn",
         examples=examples,
         train_args=tfx.proto.TrainArgs(num_steps=20),
         eval_args=eval_args,

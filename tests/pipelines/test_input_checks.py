@@ -4,10 +4,10 @@ import gzip
 import pathlib
 from typing import Any
 
-import house_data
 import pytest
 import tensorflow as tf
 
+from helpers import house_data
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.input_checks import check_data, check_module
 from tfx_pruning.pipelines.taxi_example import shipped_data

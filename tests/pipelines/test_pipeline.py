@@ -2,13 +2,13 @@ import dataclasses
 import json
 import pathlib
 
-import house_data
 import pytest
 import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import RunOptions
 
+from helpers import house_data
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig

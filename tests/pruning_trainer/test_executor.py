@@ -10,10 +10,10 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from tfx_pruning import PruningHParams, PruningReport, properties
-from tfx_pruning.engine.report import SparsityError
-from tfx_pruning.engine.saved_variables import SavedVariables
+from tfx_pruning.engine.keras.delivered import SparsityError
 from tfx_pruning.pruning_trainer.executor import Executor
 from tfx_pruning.report.files import HTML_NAME, read_report
+from tfx_pruning.saved_model.variables import SavedVariables
 
 # An ordinary TFX module: it knows nothing of pruning.
 MODULE = """

@@ -1,5 +1,6 @@
 import pytest
-from report_models import train
+
+from helpers.report_models import train
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tfx_pruning.engine.report import WeightReport
+from tfx_pruning.engine.keras.delivered import WeightReport
 from tfx_pruning.report.document import ReportDocument
 
 

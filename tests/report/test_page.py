@@ -4,15 +4,15 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from page_text import PageText
 
-from tfx_pruning.engine.histogram import Histogram
-from tfx_pruning.engine.report import WeightReport
-from tfx_pruning.engine.saved_variables import SavedVariables
-from tfx_pruning.engine.training_history import StepRange, WeightHistory
+from helpers.page_text import PageText
+from tfx_pruning.engine.history.histogram import Histogram
+from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
+from tfx_pruning.engine.keras.delivered import WeightReport
 from tfx_pruning.report import figures
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.page import page
+from tfx_pruning.saved_model.variables import SavedVariables
 
 NASTY = '</title><script>alert("$x_1$")</script>&amp;<b>'
 

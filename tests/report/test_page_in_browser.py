@@ -6,10 +6,10 @@ import subprocess
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from page_text import PageText
 
-from tfx_pruning.engine.saved_variables import SavedVariables
+from helpers.page_text import PageText
 from tfx_pruning.report.files import HTML_NAME, write_report
+from tfx_pruning.saved_model.variables import SavedVariables
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

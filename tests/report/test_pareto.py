@@ -5,8 +5,8 @@ import math
 import xml.etree.ElementTree as ET
 
 import pytest
-from page_text import PageText
 
+from helpers.page_text import PageText
 from tfx_pruning import PruningHParams
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.page import page

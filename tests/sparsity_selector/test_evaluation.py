@@ -4,8 +4,8 @@ import math
 import re
 
 import pytest
-from evaluations import write_evaluation
 
+from helpers.evaluations import write_evaluation
 from tfx_pruning.sparsity_selector.evaluation import EvaluatedMetric, read_metric
 
 BOTH = {"candidate": {"auc": 1 / 3, "loss": 2.5}, "baseline": {"auc": 0.1 + 0.2, "loss": 2.0}}

@@ -5,11 +5,11 @@ import json
 import os
 
 import pytest
-from evaluations import write_evaluation
 from tfx.components.util import model_utils
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.types import standard_artifacts
 
+from helpers.evaluations import write_evaluation
 from tfx_pruning import PruningReport, properties
 from tfx_pruning.report.files import HTML_NAME, read_report
 from tfx_pruning.sparsity_selector.executor import Executor

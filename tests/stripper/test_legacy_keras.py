@@ -13,7 +13,7 @@ from tfx_pruning import strip_saved_model
 
 pytestmark = pytest.mark.slow
 
-_MODELS = pathlib.Path(__file__).parent / "legacy_keras_models.py"
+_MODELS = pathlib.Path(__file__).parents[1] / "helpers" / "legacy_keras_models.py"
 _PRUNED = ("tfmot", "tfmot_signatures", "tfmot_lstm")
 _PLAIN = ("adam", "legacy_adam")
 

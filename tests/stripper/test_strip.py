@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.distribute import sharded_variable
 from tensorflow.python.saved_model import fingerprinting_utils
-from training_keys import adam_keys, state_keys
 
+from helpers.training_keys import adam_keys, state_keys
 from tfx_pruning import strip_saved_model
 
 

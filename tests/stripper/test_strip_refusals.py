@@ -9,9 +9,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import verify
-from tfx_pruning.stripper.object_model import ObjectModel
-from tfx_pruning.stripper.value_copy import ValueCopy
+from tfx_pruning.saved_model.value_copy import ValueCopy
+from tfx_pruning.stripper.check import verify
+from tfx_pruning.stripper.tf2.object_model import ObjectModel
 
 
 def test_strip_refuses_a_random_signature(tmp_path):

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from training_keys import adam_keys, state_keys
 
+from helpers.training_keys import adam_keys, state_keys
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import verify
-from tfx_pruning.stripper.object_model import ObjectModel
+from tfx_pruning.stripper.check import verify
+from tfx_pruning.stripper.tf2.object_model import ObjectModel
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,20 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_models import graph, layer, save, tf1, trained, variables
-from masked_weights import masked_weight
-from record_files import example, write_records
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from helpers.graph_models import graph, layer, save, tf1, trained, variables
+from helpers.masked_models import masked_weight
+from helpers.record_files import example, write_records
 from tfx_pruning import PruningReport, apply_mask, properties
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import read_report
+from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.executor import Executor
-from tfx_pruning.stripper.proof_report import ProofReport
+from tfx_pruning.stripper.proof.result import ProofReport
 from tfx_pruning.stripper.strip import StripReport
-from tfx_pruning.stripper.verify import VerificationError
 
 _DEFAULTS = {
     "splits": "null",
@@ -465,7 +465,7 @@ def test_do_honours_beam_pipeline_args(model, output, examples, monkeypatch):
     def fail(*unused):
         raise AssertionError("models were loaded in the component's own process")
 
-    monkeypatch.setattr("tfx_pruning.stripper.model_pair.ModelPair.__init__", fail)
+    monkeypatch.setattr("tfx_pruning.stripper.proof.model_pair.ModelPair.__init__", fail)
     _do(model, output, [examples], context=context)
     assert output.get_int_custom_property(properties.EXAMPLES_PROVEN) == 4
     assert os.listdir(output.uri) == ["Format-Serving"]

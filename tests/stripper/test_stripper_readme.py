@@ -6,7 +6,7 @@ import re
 
 import tfx_pruning
 from tfx_pruning import properties
-from tfx_pruning.stripper import verify
+from tfx_pruning.stripper.check import verify
 
 _README = (pathlib.Path(tfx_pruning.__file__).parent / "stripper" / "README.md").read_text()
 
@@ -57,5 +57,5 @@ def test_readme_shows_the_signature_of_strip_saved_model():
 
 
 def test_readme_names_an_error_that_exists():
-    assert "`tfx_pruning.stripper.verify.VerificationError`" in _README
-    assert verify.VerificationError.__module__ == "tfx_pruning.stripper.verify"
+    assert "`tfx_pruning.stripper.check.verify.VerificationError`" in _README
+    assert verify.VerificationError.__module__ == "tfx_pruning.stripper.check.verify"

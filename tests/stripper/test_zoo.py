@@ -3,12 +3,12 @@
 import pathlib
 import re
 
-import graph_models
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo import ZOO
 
+from helpers import graph_models
+from helpers.zoo import ZOO
 from tfx_pruning import strip_saved_model
 
 _QUICK = ("magnitude", "lookup_table", "tensorflow_1_plain", "masked_forward_pass")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ..loading import failure_explained
+from ...saved_model.loading import failure_explained
 from .saver import Entry
 
 PREFIX = os.path.join("variables", "variables")

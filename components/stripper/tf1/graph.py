@@ -5,7 +5,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 
-from ..function_library import called_functions
+from ...saved_model.function_library import called_functions
 
 # How a node spells what it reads: 'node', 'node:1', or '^node' for a control dependency.
 Reference = str

@@ -11,11 +11,11 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from ... import staging
-from .. import verify
-from ..checks import Checks
-from ..loading import DEBUG_INFO
-from ..meta_graph import EXTRA_ASSETS, FILENAME, is_for_training
-from ..signature_inputs import vocabulary_in
+from ...saved_model.loading import DEBUG_INFO
+from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, is_for_training
+from ..check import verify
+from ..check.acceptance import Checks
+from ..check.signature_inputs import vocabulary_in
 from . import collection_defs
 from .checkpoint import Checkpoint
 from .graph import Graph

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ..loading import failure_explained
-from ..signature_inputs import Spec
+from ...saved_model.loading import failure_explained
+from ..check.signature_inputs import Spec
 from . import collection_defs
 from .collection_defs import tensor_nodes
 from .graph import Graph

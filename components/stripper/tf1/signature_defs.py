@@ -3,8 +3,8 @@
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ..parsed_features import ParsedFeatures, parsed_features_of
-from ..signature_inputs import Spec
+from ..check.parsed_features import ParsedFeatures, parsed_features_of
+from ..check.signature_inputs import Spec
 from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE, tensor_nodes
 from .graph import Graph
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ..function_library import drop_uncalled_functions
+from ...saved_model.function_library import drop_uncalled_functions
 from . import collection_defs, values
 from .checkpoint import Checkpoint
 from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph, data_inputs, node_name, renamed

@@ -5,8 +5,8 @@ import os
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 
-from ...engine.report import WeightReport
-from ...report.saved_model import is_floating
+from ...engine.keras.delivered import WeightReport
+from ...report.saved_weights import is_floating
 from .checkpoint import Checkpoint
 from .saved_model import GraphModel
 from .saver import Entry

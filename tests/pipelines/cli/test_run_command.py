@@ -12,13 +12,13 @@ import subprocess
 import sys
 from typing import Any
 
-import house_data
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 from click.testing import CliRunner, Result
 
+from helpers import house_data
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.cli.main import cli
 from tfx_pruning.metadata.artifacts import list_artifacts
@@ -183,8 +183,8 @@ def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> No
 
 
 def test_runner_is_handed_the_arguments_of_the_workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfx_pruning.pipelines import local_runner
-    from tfx_pruning.pipelines.kubeflow_local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
+    from tfx_pruning.pipelines.run import local_runner
 
     handed = []
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from page_text import PageText
-from pipeline_nodes import NODES
-from taxi_trips import write_few_trips
 
+from helpers.page_text import PageText
+from helpers.pipeline_nodes import NODES
+from helpers.taxi_trips import write_few_trips
 from tfx_pruning import PruningHParams, properties
 
 ROWS = 1500

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
-from page_text import PageText
-from pipeline_nodes import NODES
 
+from helpers.page_text import PageText
+from helpers.pipeline_nodes import NODES
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.engine import naming
-from tfx_pruning.engine.saved_variables import SavedVariables
 from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.lineage import lineage
 from tfx_pruning.metadata.runs import list_runs
 from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.cli.run_command import EXIT_NOT_BLESSED
+from tfx_pruning.saved_model.variables import SavedVariables
 
 COMPONENTS = [*NODES, "Resolver.latest_blessed_model"]
 TARGET_SPARSITY = 0.9

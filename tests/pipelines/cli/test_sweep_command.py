@@ -42,7 +42,7 @@ def test_help_tells_every_exit_status():
 
 
 def test_help_names_the_keys_of_the_json():
-    from tfx_pruning.pipelines.sweep_report import SweepReport
+    from tfx_pruning.pipelines.sweep.outcome import SweepReport
     from tfx_pruning.sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 
     sweep = Sweep(MetricGoal("auc", 0.1), SweepBaseline(0.9), (SweepCandidate("s", 0.5, 0.9, 1, 1),))

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_models import KINDS, X, graph, layer, run_graph, save_checkpoint, tf1, trained
 
+from helpers.graph_models import KINDS, X, graph, layer, run_graph, save_checkpoint, tf1, trained
 from tfx_pruning.stripper.tf1.frozen_checkpoint import freeze_checkpoint
 
 

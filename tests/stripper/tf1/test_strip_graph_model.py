@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_models import (
+
+from helpers.graph_models import (
     KINDS,
     X,
     graph,
@@ -23,7 +24,6 @@ from graph_models import (
     trained,
     variables,
 )
-
 from tfx_pruning import strip_saved_model
 
 _TRAINING = re.compile(rb"masked_weight|mask|threshold|gradient|old_weight|Adam|beta1_power|global_step|train_op")

@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from graph_models import X, graph, layer, run, save, save_model, signature_def, tf1, trained, variables
 
+from helpers.graph_models import X, graph, layer, run, save, save_model, signature_def, tf1, trained, variables
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper import verify
+from tfx_pruning.stripper.check import verify
 from tfx_pruning.stripper.tf1.checkpoint import Checkpoint
 
 

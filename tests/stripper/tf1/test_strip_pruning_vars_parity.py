@@ -4,10 +4,10 @@ import importlib
 import re
 
 import pytest
-import reference_checkpoints
-from graph_models import run_graph
 from tensorflow.core.framework import graph_pb2
 
+from helpers import reference_checkpoints
+from helpers.graph_models import run_graph
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.tf1.frozen_checkpoint import freeze_checkpoint
 

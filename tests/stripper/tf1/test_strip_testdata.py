@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 import tfx
-from graph_models import meta_graphs, variables
 
+from helpers.graph_models import meta_graphs, variables
 from tfx_pruning import strip_saved_model
 
 # Starts no pipeline, but graphs of thousands of nodes.

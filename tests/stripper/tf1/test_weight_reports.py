@@ -2,10 +2,10 @@
 
 import numpy as np
 import tensorflow as tf
-from graph_models import X, graph, layer, save, save_model, tf1, trained, variables
 
+from helpers.graph_models import X, graph, layer, save, save_model, tf1, trained, variables
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper.strip_document import strip_document
+from tfx_pruning.stripper.report import strip_document
 
 
 def _weights(folder):

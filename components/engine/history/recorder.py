@@ -1,0 +1,135 @@
+"""TrainingRecorder: gathers the history of a pruned training while it runs."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..pruning import Pruning
+from ..weight_state import WeightState
+from .histogram import Histogram
+from .thinned_series import ThinnedSeries
+from .training_history import MetricsPoint, SparsityPoint, StepRange, TrainingHistory, WeightHistory, extended
+
+_SPARSITY = "sparsity"  # stands in a series of its own
+
+
+class TrainingRecorder:
+    """Gathers the history of one model's training, over all its `fit`s.
+
+    Steps are read, and points made, for a bounded number of batches; the histograms are made once, before the first
+    step, and once a `fit`, at its end.
+    """
+
+    def __init__(self) -> None:
+        self._first_step: int | None = None
+        self._last_step = 0
+        self._last_update = 0
+        self._updates: list[StepRange] = []
+        self._sparsity: ThinnedSeries[SparsityPoint] = ThinnedSeries()
+        self._metrics: ThinnedSeries[MetricsPoint] = ThinnedSeries()
+        self._epochs: ThinnedSeries[MetricsPoint] = ThinnedSeries()
+        self._before: dict[str, Histogram] = {}
+        self._scores: dict[str, Histogram] = {}
+
+    def begin(self, pruning: Pruning, step: int) -> None:
+        """Takes down what the weights were; does nothing but for those it does not know yet.
+
+        Args:
+            pruning: The pruning as it stands, what was loaded from a file included.
+            step: Optimizer steps taken so far.
+        """
+        if self._first_step is None:
+            self._first_step = self._last_step = step
+            self._last_update = int(tf.convert_to_tensor(pruning.last_mask_update_step))
+        for state in pruning.states:
+            if state.path not in self._before:
+                self._before[state.path] = Histogram.of(_value(state))
+
+    def wants_metrics(self) -> bool:
+        """Counts a batch; returns whether `add_metrics` is to be called for it."""
+        return self._metrics.due()
+
+    def add_metrics(self, step: int, logs: Mapping[str, Any] | None) -> None:
+        """Takes down loss and metrics after a batch."""
+        self._metrics.append(_metrics_point(step, logs))
+
+    def add_epoch(self, step: int, logs: Mapping[str, Any] | None) -> None:
+        """Takes down loss and metrics after an epoch."""
+        point = _metrics_point(step, logs)
+        if self._epochs.due():
+            self._epochs.append(point)
+        else:
+            self._epochs.end_with(point)
+
+    def add_mask_updates(self, pruning: Pruning) -> None:
+        """Takes down the mask updates since the last call.
+
+        Of several, as one call of a training function may make, only the last is seen; but steps come one by one, so
+        that the others were `pruning_frequency` steps apart, and none before `begin_pruning_step`.
+        """
+        last = int(tf.convert_to_tensor(pruning.last_mask_update_step))
+        earliest = max(self._last_update, self._first_step or 0) + 1
+        if last < earliest:
+            return
+        earliest = max(earliest, pruning.hparams.begin_pruning_step)
+        steps = range(last, earliest - 1, -pruning.hparams.pruning_frequency)
+        self._updates = extended(self._updates, reversed(steps))
+        self._last_update = last
+        if any([self._sparsity.due() for _ in steps]):  # a list, since every one counts
+            self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.sparsity()))
+
+    def end_steps(self, pruning: Pruning) -> None:
+        """Takes down the scores when the last step of a `fit` is taken, before the sparsity is brought to its end."""
+        for index, state in enumerate(pruning.states):
+            self._scores[state.path] = Histogram.of_scores(pruning.scores(index).numpy())
+
+    def end(self, pruning: Pruning, step: int, logs: Mapping[str, Any] | None) -> None:
+        """Takes down where a `fit` ended."""
+        self._last_step = step
+        sparsity, metrics = self._sparsity.points, self._metrics.points
+        if not sparsity or sparsity[-1].step != step:
+            self._sparsity.end_with(SparsityPoint(step, pruning.sparsity_asked(step), pruning.sparsity()))
+        if logs and metrics and metrics[-1].step != step:
+            # Here are the validation's metrics too, which belong to the epochs.
+            self._metrics.end_with(
+                _metrics_point(step, {name: logs[name] for name in metrics[-1].values if name in logs})
+            )
+
+    def history(self, pruning: Pruning) -> TrainingHistory:
+        """What was gathered, and the weights as they are now."""
+        return TrainingHistory(
+            first_step=self._first_step or 0,
+            last_step=self._last_step,
+            mask_updates=tuple(self._updates),
+            sparsity=self._sparsity.points,
+            metrics=self._metrics.points,
+            epochs=self._epochs.points,
+            weights=tuple(
+                WeightHistory(
+                    path=state.path,
+                    shape=tuple(state.weight.shape),
+                    before=self._before[state.path],
+                    after=Histogram.of(_value(state, masked=True)),
+                    scores=self._scores.get(state.path),
+                    threshold=_finite(float(tf.convert_to_tensor(state.threshold))),
+                )
+                for state in pruning.states
+            ),
+        )
+
+
+def _value(state: WeightState, masked: bool = False) -> np.ndarray:
+    value = state.weight.numpy()
+    return value * state.mask.numpy() if masked and state.masked_forward else value
+
+
+def _metrics_point(step: int, logs: Mapping[str, Any] | None) -> MetricsPoint:
+    scalars = {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0 and name != _SPARSITY}
+    return MetricsPoint(step, {name: value for name, value in scalars.items() if math.isfinite(value)})
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Pruning inside Keras's `fit`."""

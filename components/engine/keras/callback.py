@@ -1,0 +1,150 @@
+"""PruningCallback: the pruning's part in the course of a `fit`."""
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from .. import summaries
+from ..hparams import PruningHParams
+from .version import steps_per_execution
+
+if TYPE_CHECKING:
+    from .training import Training
+
+# A loss scale of 2^15 needs 15 skipped batches to come down to 1.
+_BATCHES_WITHOUT_STEP = 100
+
+
+class PruningCallback:
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes and records what happens.
+
+    What `callback_class` makes of it is a callback of the one or the other Keras.
+    """
+
+    def __init__(self, training: "Training", hparams: PruningHParams, log_dir: str | None) -> None:
+        """Takes part in a `fit`.
+
+        Args:
+            training: The pruning of the model that is fitted.
+            hparams: The hyperparameters.
+            log_dir: Directory for TensorBoard summaries; None for none.
+        """
+        super().__init__()
+        self._training = training
+        self._hparams = hparams
+        self._next_step = 0
+        self._checked = False
+        self._sparsity = 0.0
+        self._sparsity_holds_for: float = 0
+        self._batches = 0
+        self._updates = 0
+        self._begun = False
+        self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._training.begin()
+        self._updates = self._training.optimizer.updates
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._training.take_up_loaded()
+        if not self._begun and self._training.pruning is not None:
+            self._begun = True
+            self._record_begin(self._training.step())
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not self._checked:
+            self._training.check_trained()
+            self._checked = True
+            if not self._begun:
+                self._begun = True
+                self._record_begin(self._training.step() - steps_per_execution(self.model))
+        sparsity = self._sparsity_after_batch()
+        if logs is not None:
+            logs.setdefault("sparsity", sparsity)
+        self._check_progress()
+        recorder = self._training.recorder
+        if recorder is not None and recorder.wants_metrics():
+            recorder.add_metrics(self._training.step(), logs)
+        if self._writer is not None:
+            step = self._training.step()
+            if step >= self._next_step:
+                self._next_step = step + self._hparams.pruning_frequency
+                self._write(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._checked:
+            return
+        if logs is not None:
+            logs.setdefault("sparsity", self._training.pruning.sparsity())
+        if self._training.recorder is not None:
+            self._training.recorder.add_epoch(self._training.step(), logs)
+        self._write_histograms(self._training.step())
+
+    def on_train_end(self, logs: Any = None) -> None:
+        recorder, pruning = self._training.recorder, self._training.pruning
+        if self._checked and recorder is not None:
+            recorder.end_steps(pruning)
+        self._training.finish()
+        if not self._checked:
+            return
+        step = self._training.step()
+        if recorder is not None:
+            recorder.end(pruning, step, logs)
+        if self._writer is not None:
+            self._write(step, logs)
+            self._write_histograms(step)
+
+    def close(self) -> None:
+        """Closes the summaries' file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _check_progress(self) -> None:
+        """Refuses to go on when every one of many batches was skipped."""
+        self._batches += 1
+        if self._batches % _BATCHES_WITHOUT_STEP:
+            return
+        updates = self._training.optimizer.updates
+        if updates == self._updates:
+            raise FloatingPointError(
+                f"The optimizer skipped {_BATCHES_WITHOUT_STEP} batches in a row: the gradients of "
+                f"{self.model.name!r} are NaN or infinite at any loss scale. Look for bad values in the data, or for a "
+                "layer or loss that overflows in float16."
+            )
+        self._updates = updates
+
+    def _sparsity_after_batch(self) -> float:
+        """The sparsity; read, and the weights checked, only when the masks may have changed since."""
+        self._sparsity_holds_for -= steps_per_execution(self.model)
+        if self._sparsity_holds_for <= 0:
+            step, due = self._training.step(), self._training.next_mask_update()
+            self._sparsity = self._training.pruning.sparsity()
+            if self._training.recorder is not None:
+                self._training.recorder.add_mask_updates(self._training.pruning)
+            self._training.check_finite()
+            # A batch takes one step, or none if it is skipped.
+            self._sparsity_holds_for = due - step
+        return self._sparsity
+
+    def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
+        with self._writer.as_default(step):
+            summaries.write_logs(logs or {}, step)
+            summaries.write_pruning(self._training.pruning, step, histograms=False)
+
+    def _write_histograms(self, step: int) -> None:
+        if self._writer is not None:
+            with self._writer.as_default(step):
+                summaries.write_pruning(self._training.pruning, step, scalars=False)
+
+    def _record_begin(self, step: int) -> None:
+        if self._training.recorder is not None:
+            self._training.recorder.begin(self._training.pruning, step)
+        self._write_histograms(step)
+
+
+@functools.cache
+def callback_class(callback: type[Any]) -> type[Any]:
+    """PruningCallback as a subclass of a Keras version's class of callbacks."""
+    return type(PruningCallback.__name__, (PruningCallback, callback), {})

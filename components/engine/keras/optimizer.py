@@ -1,0 +1,280 @@
+"""PrunedOptimizer: the user's optimizer, while its model is fitted: its updates are observed, and masked afterwards."""
+
+import abc
+import functools
+import operator
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+import tf_keras
+
+from ..weight_state import Combination, Weight, tf_variable
+
+
+class Training(Protocol):
+    """What takes part in an optimizer's updates."""
+
+    def prepare(self) -> None:
+        """Called before the gradients are applied."""
+        ...
+
+    def before_apply(self) -> None:
+        """Called then, in the same place of the graph."""
+        ...
+
+    def observe(self, variable: Any, gradient: Any) -> Any:
+        """Called with the gradient of one variable, reduced, unscaled and clipped; returns what its update gets."""
+        ...
+
+    def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
+        """Called before `combine(variable, value)` is assigned to a variable; whether that has been done here."""
+        ...
+
+    def after_apply(self) -> None:
+        """Called when all variables have been updated."""
+        ...
+
+
+class PrunedOptimizer(abc.ABC):
+    """One kind of optimizer, and where its updates can be observed.
+
+    Attributes:
+        optimizer: The user's optimizer; of nested ones the one that updates the weights.
+        strategy: The strategy that its model is trained under.
+    """
+
+    # Put over the user's optimizer class while its model is fitted.
+    _mixin: type
+
+    def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
+        self.optimizer = optimizer
+        self.strategy = strategy
+
+    def take(self, training: Training) -> None:
+        """Lets `training` take part in the updates, until `release`."""
+        # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
+        self.optimizer.__dict__[_TRAINING] = training
+        if not isinstance(self.optimizer, self._mixin):
+            self.optimizer.__class__ = _pruned_class(self._mixin, type(self.optimizer))
+
+    def release(self) -> None:
+        """Gives the optimizer its own class back."""
+        if isinstance(self.optimizer, self._mixin):
+            self.optimizer.__class__ = type(self.optimizer).__bases__[1]
+            del self.optimizer.__dict__[_TRAINING]
+
+    @abc.abstractmethod
+    def count(self) -> tf.Tensor:
+        """To be called once after every update that is applied; gives the optimizer steps so far, int64 scalar."""
+
+    @abc.abstractmethod
+    def coming_step(self) -> tf.Tensor:
+        """What `count` will give if the update that is under way is applied, int64 scalar."""
+
+    @property
+    @abc.abstractmethod
+    def steps(self) -> int:
+        """Optimizer steps so far: what `count` gave last."""
+
+    @property
+    @abc.abstractmethod
+    def updates(self) -> int:
+        """Batches taken in so far; those that a loss scale skipped are not counted."""
+
+    @property
+    def assigns_last(self) -> bool:
+        """Whether `Training.assign` sees the last assignment to every weight, but for those of its constraint."""
+        return False
+
+    @abc.abstractmethod
+    def key(self, variable: Any) -> Any:
+        """What identifies a variable, be it given as a whole or as one replica of it."""
+
+    @abc.abstractmethod
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        """The moving average of a weight's values; None if the optimizer keeps none (`use_ema`)."""
+
+
+def pruned_optimizer(optimizer: Any, strategy: tf.distribute.Strategy) -> PrunedOptimizer:
+    """The optimizer whose updates count: a LossScaleOptimizer wraps it.
+
+    Raises:
+        TypeError: It is no optimizer of Keras 3 or tf_keras.
+    """
+    while isinstance(optimizer, (keras.optimizers.LossScaleOptimizer, tf_keras.mixed_precision.LossScaleOptimizer)):
+        optimizer = optimizer.inner_optimizer
+    for kind, classes in _KINDS.items():
+        if isinstance(optimizer, classes):
+            return kind(optimizer, strategy)
+    raise TypeError(
+        f"pruning_scope prunes models compiled with an optimizer of Keras, got {type(optimizer).__name__}. Compile the "
+        "model with a keras.optimizers.Optimizer, or prune your own loop with tfx_pruning.Pruning."
+    )
+
+
+def _replaced(weight: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    del weight
+    return value
+
+
+class _Keras3Mixin:
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
+        return super().update_step(gradient, variable, learning_rate)
+
+    def assign(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, _replaced, value):
+            super().assign(variable, value)
+
+    def assign_add(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, operator.add, value):
+            super().assign_add(variable, value)
+
+    def assign_sub(self, variable: Any, value: Any) -> None:
+        if not self.__dict__[_TRAINING].assign(variable, operator.sub, value):
+            super().assign_sub(variable, value)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+        training = self.__dict__[_TRAINING]
+        training.prepare()
+        training.before_apply()
+        result = super().apply(grads, trainable_variables)
+        training.after_apply()
+        return result
+
+
+class _Keras3(PrunedOptimizer):
+    """Optimizers of Keras 3. They count batches and, where gradients are accumulated, steps by themselves."""
+
+    _mixin = _Keras3Mixin
+
+    def count(self) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
+
+    def coming_step(self) -> tf.Tensor:
+        batches = tf.cast(tf.convert_to_tensor(self.optimizer._iterations), tf.int64) + 1
+        return batches // (self.optimizer.gradient_accumulation_steps or 1)
+
+    @property
+    def steps(self) -> int:
+        return int(tf.convert_to_tensor(self.optimizer.iterations))
+
+    @property
+    def updates(self) -> int:
+        return int(tf.convert_to_tensor(self.optimizer._iterations))
+
+    @property
+    def assigns_last(self) -> bool:
+        # Of an optimizer of the user's nothing is known; an average of weights is assigned past its methods.
+        return type(self.optimizer).__module__.startswith("keras.") and not self.optimizer.use_ema
+
+    def key(self, variable: Any) -> Any:
+        return self.optimizer._var_key(variable)
+
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        if not self.optimizer.use_ema:
+            return None
+        return self.optimizer._model_variables_moving_average[self.optimizer._get_variable_index(weight)]
+
+
+class _CountedHere(PrunedOptimizer):
+    """Optimizers of tf_keras: they count the batches that a loss scale skips as well, so the steps are counted here."""
+
+    def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
+        super().__init__(optimizer, strategy)
+        with tf.init_scope(), strategy.scope():
+            self._steps = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+    def count(self) -> tf.Tensor:
+        self._steps.assign_add(1)
+        return tf.convert_to_tensor(self._steps)
+
+    def coming_step(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self._steps) + 1
+
+    @property
+    def steps(self) -> int:
+        return int(tf.convert_to_tensor(self._steps))
+
+    @property
+    def updates(self) -> int:
+        return self.steps
+
+    def key(self, variable: Any) -> Any:
+        variable = tf_variable(variable)
+        if not isinstance(variable, tf.distribute.DistributedValues):
+            # What a replica is a part of is told by its handle, or by itself if it was made in a graph.
+            for part in (variable, variable.handle):
+                if hasattr(part, "_distributed_container"):
+                    return part._distributed_container()._unique_id
+        return variable._unique_id
+
+    def moving_average(self, weight: Weight) -> tf.Variable | None:
+        if not getattr(self.optimizer, "use_ema", False):
+            return None
+        index = self.optimizer._index_dict[self.optimizer._var_key(weight)]
+        return self.optimizer._model_variables_moving_average[index]
+
+
+class _AppliesGradients:
+    def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
+        training = self.__dict__[_TRAINING]
+        training.prepare()
+        training.before_apply()
+        result = super().apply_gradients(grads_and_vars, *args, **kwargs)
+        training.after_apply()
+        return result
+
+
+class _Keras2Mixin(_AppliesGradients):
+    def update_step(self, gradient: Any, variable: Any) -> Any:
+        if not self.jit_compile:
+            gradient = self.__dict__[_TRAINING].observe(variable, gradient)
+        return super().update_step(gradient, variable)
+
+    # What it calls is compiled once for each variable, and kept when `fit` is over: nothing could be taken out again.
+    def _update_step_xla(self, gradient: Any, variable: Any, key: int) -> Any:
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._update_step_xla(gradient, variable, key)
+
+
+class _Keras2(_CountedHere):
+    """Optimizers of tf_keras."""
+
+    _mixin = _Keras2Mixin
+
+
+class _LegacyMixin(_AppliesGradients):
+    def _resource_apply_dense(self, gradient: Any, variable: Any, **kwargs: Any) -> Any:
+        gradient = self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._resource_apply_dense(gradient, variable, **kwargs)
+
+    def _resource_apply_sparse_duplicate_indices(self, values: Any, variable: Any, indices: Any, **kwargs: Any) -> Any:
+        gradient = tf.IndexedSlices(values, indices, tf.shape(variable))
+        self.__dict__[_TRAINING].observe(variable, gradient)
+        return super()._resource_apply_sparse_duplicate_indices(values, variable, indices, **kwargs)
+
+
+class _Keras2Legacy(_CountedHere):
+    """Optimizers of tf_keras.optimizers.legacy."""
+
+    _mixin = _LegacyMixin
+
+
+_TRAINING = "_tfx_pruning_training"
+
+_KINDS: dict[type[PrunedOptimizer], type] = {
+    _Keras3: keras.optimizers.Optimizer,
+    _Keras2Legacy: tf_keras.optimizers.legacy.Optimizer,
+    _Keras2: tf_keras.optimizers.Optimizer,
+}
+
+
+@functools.cache
+def _pruned_class(mixin: type, optimizer_class: type) -> type:
+    # Under the name of the user's class: what is saved during `fit` must load without this package.
+    names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
+    return type(optimizer_class.__name__, (mixin, optimizer_class), names)

@@ -1,0 +1,292 @@
+"""Training: the pruning of one Keras model, and its optimizer's part in it."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .. import naming
+from ..compiled import is_large
+from ..history.recorder import TrainingRecorder
+from ..hparams import PruningHParams
+from ..pruning import Pruning
+from ..ranking.schedule import SparsitySource
+from ..weight_choice import prunable_weights
+from ..weight_state import Combination, Weight, WeightState
+from .batch_loss import BatchLoss
+from .callback import callback_class
+from .optimizer import PrunedOptimizer, pruned_optimizer
+from .resumption import SavedTraining
+from .version import Model, version_of
+
+
+class Training:
+    """The pruning of one model: its masks, and its optimizer's part in them.
+
+    Attributes:
+        model: The model.
+        optimizer: Its optimizer; None before the first `fit`.
+        pruning: Its pruning; None before the first step.
+        recorder: What gathers its history; None for nothing.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        hparams: PruningHParams,
+        sparsity: SparsitySource | None,
+        saved: SavedTraining,
+        record: bool = False,
+    ) -> None:
+        """Begins with no weights chosen.
+
+        Args:
+            model: The model.
+            hparams: The hyperparameters.
+            sparsity: Takes the place of the schedule; see `Pruning`.
+            saved: Where the training stands.
+            record: Whether its history is gathered.
+        """
+        self.model = model
+        self.optimizer: PrunedOptimizer | None = None
+        self.pruning: Pruning | None = None
+        self.recorder = TrainingRecorder() if record else None
+        self._hparams = hparams
+        self._sparsity = sparsity
+        self._saved = saved
+        self._states: Mapping[Any, WeightState] = {}
+        self._trained: set[Any] = set()
+        # Of the optimizer step under way: whether it updates the masks, and the weights that it masks as it assigns.
+        self._due: tf.Tensor | None = None
+        self._masked: set[WeightState] = set()
+        self._weights: list[Weight] = []
+        self._batch_loss = BatchLoss(model)
+        with tf.init_scope(), model.distribute_strategy.scope():
+            # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
+            self._steps_before = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+
+    def batches(self) -> contextlib.AbstractContextManager[None]:
+        """Holds while `fit` runs."""
+        return self._batch_loss.watch() if self._hparams.uses_hessian else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def callback_in(self, callbacks: Any, log_dir: str | None) -> Iterator[Any]:
+        """`callbacks`, as `fit` takes them, with the pruning's own in front; `log_dir` is for TensorBoard."""
+        version = version_of(self.model)
+        own = callback_class(version.callback)(self, self._hparams, log_dir)
+        try:
+            if isinstance(callbacks, version.callback_list):
+                callbacks.callbacks.insert(0, own)
+                yield callbacks
+            else:
+                yield [own, *tf.nest.flatten(callbacks or [])]
+        finally:
+            if isinstance(callbacks, version.callback_list):
+                callbacks.callbacks.remove(own)
+            own.close()
+
+    def begin(self) -> None:
+        """Takes hold of the optimizer, before `fit` traces its first step."""
+        optimizer = pruned_optimizer(self.model.optimizer, self.model.distribute_strategy)
+        if self.optimizer is None or optimizer.optimizer is not self.optimizer.optimizer:
+            self.optimizer = optimizer
+            self._states, self._trained = {}, set()
+            self.forget_compiled_steps()
+        self._count_on()
+        self.optimizer.take(self)
+        if self.model.train_function is None:
+            self.model.make_train_function()
+        if not self.model.built:
+            return
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+            self._prepare(self.model.distribute_strategy)
+        elif type(self.model).train_step is keras.Model.train_step:
+            # TensorFlow traces a step a second time if variables were made in the first. Keras's own train_step trains
+            # all that is trainable with this optimizer; of a train_step of the user's that is not known.
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.prepare()
+
+    @tf.autograph.experimental.do_not_convert
+    def prepare(self) -> None:
+        """Makes the masks when all layers are built: as the first step is traced, at the latest."""
+        if not self._states:
+            tf.__internal__.distribute.interim.maybe_merge_call(self._prepare, self.optimizer.strategy)
+
+    def _prepare(self, strategy: tf.distribute.Strategy) -> None:
+        del strategy
+        with tf.init_scope(), self.model.distribute_strategy.scope():
+            self._choose_weights()
+            trainable = {self.optimizer.key(weight) for weight in self.model.trainable_variables}
+            states = {self.optimizer.key(state.weight): state for state in self.pruning.states}
+            self._states = {key: state for key, state in states.items() if key in trainable}
+            self.take_up_loaded()
+            self._count_on()
+
+    def take_up_loaded(self) -> None:
+        """Goes on from a Keras file that was loaded since, if one was."""
+        if self._saved.take_up_loaded():
+            self._count_on()
+
+    @tf.autograph.experimental.do_not_convert
+    def before_apply(self) -> None:
+        """Finds out whether the step that follows updates the masks; takes in second derivatives if it does."""
+        step = self.optimizer.coming_step() + self._steps_before
+        self._due, self._masked = self.pruning.is_due(step), set()
+        if self._hparams.uses_hessian:
+            self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
+
+    @tf.autograph.experimental.do_not_convert
+    def observe(self, variable: Any, gradient: Any) -> Any:
+        """Takes in the gradient of one variable, as the optimizer's update gets it; returns it for that update."""
+        state = self._states.get(self.optimizer.key(variable))
+        if state is None or gradient is None:
+            return gradient
+        self._trained.add(self.optimizer.key(variable))
+        if not self._hparams.uses_backprop:
+            return gradient
+        self.pruning.observe_gradient(state, gradient)
+        if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or not is_large(state.weight):
+            return gradient
+        # What reads it last may work in its memory. That must be the update, which would ask for new memory otherwise:
+        # its pages cost more time than all that is done here.
+        with tf.control_dependencies([state.gradient.value()]):
+            return tf.identity(gradient)
+
+    @tf.autograph.experimental.do_not_convert
+    def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
+        """Assigns to a pruned weight and masks it in one pass, if nothing more is assigned to it; whether it did.
+
+        At a step that updates the masks pruned weights move, as they do in any other way, and `after_apply` masks.
+        """
+        state = self._states.get(self.optimizer.key(variable))
+        if (
+            state is None
+            or not is_large(state.weight)  # two small operations after one are no slower than three in one
+            or variable is not state.weight  # a replica of it
+            or state.masked_forward
+            or state in self._constrained()
+            or not self.optimizer.assigns_last
+            or isinstance(value, tf.IndexedSlices)
+        ):
+            return False
+        state.assign_masked(combine, tf.cast(value, state.weight.dtype), self._due)
+        self._masked.add(state)
+        return True
+
+    def check_trained(self) -> None:
+        """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
+        if self.pruning is None:
+            raise ValueError(
+                f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
+                "the weights in another way. Let it call self.optimizer.apply_gradients."
+            )
+        untrained = [state.path for key, state in self._states.items() if key not in self._trained]
+        if untrained:
+            raise ValueError(
+                f"model.optimizer does not train {', '.join(untrained)}: the loss has no gradient with respect to "
+                "them, or another optimizer trains them. Take them out with exclude, or let model.optimizer train them."
+            )
+
+    @tf.autograph.experimental.do_not_convert
+    def after_apply(self) -> None:
+        """Updates the masks and sets pruned weights, and their moving averages, to zero."""
+        tf.__internal__.distribute.interim.maybe_merge_call(self._update, self.optimizer.strategy)
+
+    def step(self) -> int:
+        """Optimizer steps so far, over all fits."""
+        return int(tf.convert_to_tensor(self._saved.step))
+
+    def finish(self) -> None:
+        """Brings the sparsity to what the schedule asks for at the last step."""
+        if self.pruning is not None:
+            self.check_finite()
+            self.pruning.finish(self.step())
+            self._constrain()
+
+    def check_finite(self) -> None:
+        """Refuses weights and gradient states that are NaN or infinite: they have no rank."""
+        for state in self.pruning.states:
+            values = {state.path: state.weight}
+            if self._hparams.uses_gradient:
+                values[f"The gradient state of {state.path}"] = state.gradient
+            for name, value in values.items():
+                if not bool(tf.reduce_all(tf.math.is_finite(value))):
+                    raise FloatingPointError(
+                        f"{name} is NaN or infinite after {self.step()} optimizer steps, since the weight's gradients "
+                        "were: the training has diverged, and there is nothing to rank. Lower the learning rate, clip "
+                        "the gradients (clipnorm), or look for bad values in the data; under mixed_float16 the "
+                        "optimizer must be a LossScaleOptimizer."
+                    )
+
+    def next_mask_update(self) -> float:
+        """The first step that may update the masks again; infinite after the last."""
+        last = int(tf.convert_to_tensor(self.pruning.last_mask_update_step))
+        hparams = self._hparams
+        due = max(last + hparams.pruning_frequency, hparams.begin_pruning_step, self.step() + 1)
+        return math.inf if -1 < hparams.end_pruning_step < due else due
+
+    def release_optimizer(self) -> None:
+        """Gives the optimizer its own class back."""
+        if self.optimizer is not None:
+            self.optimizer.release()
+
+    def forget_compiled_steps(self) -> None:
+        """Drops the training step that Keras has traced, so that the next `fit` traces it anew."""
+        self.model.train_function = None
+
+    def _update(self, strategy: tf.distribute.Strategy) -> None:
+        del strategy
+        step = self.optimizer.count() + self._steps_before
+        self._saved.step.assign(step)
+        updated = self.pruning.update_masks_if_due(step)
+        if self._masked:
+            tf.cond(updated, self.pruning.apply_masks, self._apply_other_masks)
+        else:
+            self.pruning.apply_masks()
+        self._constrain()
+        for state in self._states.values():
+            average = self.optimizer.moving_average(state.weight)
+            if average is not None:
+                average.assign(average * tf.cast(state.mask, average.dtype))
+
+    def _apply_other_masks(self) -> None:
+        """Sets to zero what was not masked as it was assigned."""
+        for state in self.pruning.states:
+            if state not in self._masked:
+                state.apply_mask()
+
+    def _constrain(self) -> None:
+        """Lets the layers' own constraints hold for what the masks have left."""
+        for state, weight in self._constrained().items():
+            if not state.masked_forward:
+                weight.assign(weight.constraint(weight))
+                state.apply_mask()
+
+    def _constrained(self) -> dict[WeightState, Weight]:
+        """The weights that their layers constrain."""
+        constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
+        return {WeightState.of(weight): weight for weight in constrained}
+
+    def _count_on(self) -> None:
+        """Counts from the step that was saved on, whatever the optimizer's own count."""
+        self._steps_before.assign(self.step() - self.optimizer.steps)
+
+    def _choose_weights(self) -> None:
+        """Makes the pruning; makes it anew when weights have become trainable since."""
+        trainable = self.model.trainable_variables
+        chosen = prunable_weights(trainable, self._hparams)
+        new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
+        if not new:
+            return
+        before = self.pruning
+        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity)
+        self._weights += new
+        self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
+        if before is not None:
+            self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
+        self._saved.hold(self.pruning)

@@ -1,0 +1,357 @@
+"""Allocation: how the sparsity asked for is shared out among the weights.
+
+What is ranked and counted are units: single weights, or the blocks or channels that a weight is divided into.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import tensorflow as tf
+
+from .. import path_map
+from ..hparams import PruningHParams
+from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
+from .selection import Scores, top_k_mask, top_k_masks
+
+Shape = tuple[int, ...]
+
+# 63 bits of a non-negative float64 are nine digits.
+_DIGIT_BITS = 7
+
+
+class Allocation(abc.ABC):
+    """Turns the scores of all weights' units into their masks.
+
+    Attributes:
+        parts: Which weights share a count of kept units: for each entry of `kept()` their indices, in order. The units
+            of one part are ranked together.
+    """
+
+    def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int) -> None:
+        """Takes the parts.
+
+        Args:
+            parts: See the attribute; every weight in one part.
+            floors: For each weight how many units it keeps whatever the ranking says.
+            seed: Seed of the tie-breaking.
+        """
+        self.parts = parts
+        self._floors = floors
+        self._seed = seed
+
+    @abc.abstractmethod
+    def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """The numbers of kept units that `step` asks for, int64 scalars, one for each of `parts`."""
+
+    def masks(
+        self, scores: Sequence[tf.Tensor | Scores], step: tf.Tensor, dtype: tf.DType = tf.float32
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Masks at `step`.
+
+        Args:
+            scores: For each weight its units' scores, non-negative and floating, of any shape; float32 as `Scores`.
+            step: int64 scalar.
+            dtype: Dtype of the masks.
+
+        Returns:
+            For each weight the mask of its units (0 or 1, shape of the scores) and its threshold (float32
+            scalar, the score of the last unit kept of those it is ranked with).
+        """
+        return self.best(scores, self.counts(step), step, dtype, floors=True)
+
+    def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """How many units a ranking keeps at `step`, integer scalars, one for each of `parts`.
+
+        What `kept` says, but where a part is ranked in runs the number for a run.
+        """
+        return self.kept(step)
+
+    def best(
+        self,
+        scores: Sequence[tf.Tensor | Scores],
+        counts: Sequence[tf.Tensor],
+        step: tf.Tensor,
+        dtype: tf.DType,
+        floors: bool = False,
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Masks of the units with the largest scores.
+
+        Args:
+            scores: See `masks`.
+            counts: How many to keep, as `counts` gives them.
+            step: int64 scalar; decides, with the seed, between equal scores.
+            dtype: Dtype of the masks.
+            floors: Whether a weight keeps at least what its floor says.
+
+        Returns:
+            As `masks`.
+        """
+        masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+        for part, count in zip(self.parts, counts, strict=True):
+            if len(part) == 1:
+                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step), dtype)
+            else:
+                masks.update(zip(part, self._ranked_together(part, scores, count, step, dtype, floors), strict=True))
+        return [masks[index] for index in range(len(scores))]
+
+    @property
+    def floors(self) -> list[int]:
+        """How many units of each part stay whatever its ranking says."""
+        return [sum(self._floors[index] for index in part) if len(part) > 1 else 0 for part in self.parts]
+
+    def _ranked_together(
+        self,
+        part: list[int],
+        scores: Sequence[tf.Tensor | Scores],
+        kept: tf.Tensor,
+        step: tf.Tensor,
+        dtype: tf.DType,
+        floors: bool,
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        ranked = [scores[i] if isinstance(scores[i], Scores) else tf.cast(scores[i], tf.float32) for i in part]
+        thresholds = [tf.constant(math.inf)] * len(part)
+        for position, index in enumerate(part):
+            if floors and self._floors[index]:
+                sure, thresholds[position] = top_k_mask(ranked[position], self._floors[index], self._lots(index, step))
+                if isinstance(ranked[position], Scores):
+                    ranked[position] = ranked[position].tensor()
+                # Above all others, infinite ones too.
+                ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
+        masks, threshold = top_k_masks(ranked, kept, self._lots(part[0], step), dtype)
+        return [(mask, tf.minimum(threshold, of_floor)) for mask, of_floor in zip(masks, thresholds, strict=True)]
+
+    def _lots(self, index: int, step: tf.Tensor) -> tf.Tensor:
+        """Seed of the tie-breaking at one step in one weight, or in the part that it is the first of; int64, [2]."""
+        return tf.stack([tf.constant(self._seed + index, tf.int64), tf.cast(step, tf.int64)])
+
+
+class PartByPart(Allocation):
+    """Each part has a sparsity of its own."""
+
+    def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int, counts: Sequence["_Count"]) -> None:
+        """Takes the parts; see `Allocation`. `counts` says for each of them how many units a step keeps."""
+        super().__init__(parts, floors, seed)
+        self._counts = counts
+
+    def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """See `Allocation.kept`."""
+        return [count(step) for count in self._counts]
+
+
+class ErdosRenyiKernel(Allocation):
+    """The sparsity holds for the sum; narrow weights stay denser (Evci et al., 2020, https://arxiv.org/abs/1911.11134).
+
+    The density of a weight is proportional to the sum of its dimensions over their product, and 1 where that would be
+    more. This is so at every step, for the sparsity of that step: what is dense at the target is never pruned on the
+    way.
+
+    Densities become whole numbers of units by Webster's divisor method: with the one factor c for which they add up to
+    exactly the number asked for, a weight keeps round(c * units * sum / product of its dimensions), but no more than
+    it has and no less than its floor. Unlike with largest remainders, no weight's number grows as the sum falls.
+    """
+
+    def __init__(
+        self, shapes: Sequence[Shape], units: Sequence[int], floors: Sequence[int], seed: int, total: "_Count"
+    ) -> None:
+        """Takes the weights; see `Allocation`.
+
+        Args:
+            shapes: The weights' shapes.
+            units: The weights' numbers of units.
+            floors: For each weight how many units it keeps at the least.
+            seed: Seed of the tie-breaking.
+            total: How many units a step keeps of all weights.
+        """
+        super().__init__([[index] for index in range(len(units))], floors, seed)
+        self._total = total
+        self._least = np.array(floors, np.float64)
+        self._most = np.array(units, np.float64)
+        self._shares = np.array(
+            [size * sum(shape or (1,)) / math.prod(shape) for size, shape in zip(units, shapes, strict=True)]
+        )
+
+    def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """See `Allocation.kept`."""
+        return tf.unstack(self._shared_out(self._total(step)))
+
+    def _shared_out(self, total: tf.Tensor) -> tf.Tensor:
+        """`total` units shared out among the weights, int64, one number a weight."""
+        # The largest factor at which there are too few. It is searched for digit by digit among the bits of float64,
+        # which order as the floats do; the next float has enough.
+        factor = tf.zeros([], tf.int64)
+        for places in range(63 - _DIGIT_BITS, -1, -_DIGIT_BITS):
+            candidates = factor + tf.range(1, 1 << _DIGIT_BITS, dtype=tf.int64) * (1 << places)
+            too_few = tf.reduce_sum(self._rounded(candidates), axis=1) < total
+            factor += tf.math.count_nonzero(too_few) * (1 << places)
+        counts, more = tf.unstack(self._rounded(tf.stack([factor, factor + 1])))
+        # More than one weight may be rounded up at the same factor: the first ones are, as far as the total goes.
+        rounded_up = more - counts
+        room = total - tf.reduce_sum(counts) - tf.cumsum(rounded_up, exclusive=True)
+        return counts + tf.clip_by_value(room, 0, rounded_up)
+
+    def _rounded(self, factor_bits: tf.Tensor) -> tf.Tensor:
+        """What the weights keep at the factors whose bits are given, int64 of shape [factors, weights]."""
+        ideal = tf.round(tf.bitcast(factor_bits, tf.float64)[:, None] * self._shares)
+        return tf.cast(tf.clip_by_value(ideal, self._least, self._most), tf.int64)
+
+
+def allocation(
+    hparams: PruningHParams,
+    paths: Sequence[str],
+    shapes: Sequence[Shape],
+    units: Sequence[int],
+    sparsity: SparsitySource | None = None,
+) -> Allocation:
+    """The allocation that `hparams` names.
+
+    Args:
+        hparams: The hyperparameters.
+        paths: The weights' paths.
+        shapes: The weights' shapes, in the order of `paths`.
+        units: How many units of each weight are ranked: of single weights as many as it has elements.
+        sparsity: Takes the place of the schedule (`schedule.ExternalSparsity`).
+
+    Returns:
+        The allocation. With `sparsity`, its `kept` and `masks` raise tf.errors.InvalidArgumentError at a sparsity that
+        no schedule could have had: outside [0, 1), or so high that a part would lose all its units. Code compiled by
+        XLA cannot raise: there the nearest possible number is kept.
+
+    Raises:
+        ValueError: A regex of a map matches no weight, two match one, a part would lose all its units or have fewer
+            than `min_layer_density` asks for, or there is a map beside `sparsity`.
+    """
+    if sparsity is not None:
+        _refuse_maps(hparams)
+    parts = _parts(hparams, paths)
+    floors = [_floor(size, hparams.min_layer_density) for size in units]
+    if hparams.allocation == "erk":
+        floors = [max(1, floor) for floor in floors]
+    counts = []
+    for part in parts:
+        single_weights = all(units[index] == math.prod(shapes[index]) for index in part.members)
+        counts.append(
+            _Count(
+                what=f"{'weights' if single_weights else 'units'} of {', '.join(paths[i] for i in part.members)}",
+                size=sum(units[index] for index in part.members),
+                least=max(1, sum(floors[index] for index in part.members)),
+                sparsity=schedule(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
+                targets_name=part.targets_name,
+                mend=_mend(hparams, part),
+            )
+        )
+    if hparams.allocation == "erk":
+        return ErdosRenyiKernel(shapes, units, floors, hparams.seed, counts[0])
+    return PartByPart([part.members for part in parts], floors, hparams.seed, counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Weights that have one sparsity together.
+
+    Attributes:
+        members: Their indices.
+        target_sparsity: Their target, a fraction.
+        targets_name: What set it.
+    """
+
+    members: list[int]
+    target_sparsity: float
+    targets_name: str
+
+
+class _Count:
+    """How many units of a part each step keeps."""
+
+    def __init__(
+        self, what: str, size: int, least: int, sparsity: Schedule | ExternalSparsity, targets_name: str, mend: str
+    ) -> None:
+        """Checks that the schedule keeps enough.
+
+        Args:
+            what: What the units are, for messages.
+            size: How many there are.
+            least: How many must stay.
+            sparsity: The sparsity at a step.
+            targets_name: What set the target, for messages.
+            mend: What to do where too few would stay, for messages.
+
+        Raises:
+            ValueError: At one of the schedule's ends fewer than `least` units would stay.
+        """
+        self._size = size
+        self._least = least
+        self._sparsity = sparsity
+        self._outside = isinstance(sparsity, ExternalSparsity)
+        self._refusal = f"of the {size} {what}, and {least} must stay. {mend}"
+        if not self._outside:
+            self._check(targets_name, sparsity.target_sparsity)
+            self._check("initial_sparsity", sparsity.initial_sparsity)
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """The number at `step`, int64 scalar."""
+        kept = kept_count(self._size, self._sparsity(step))
+        if not self._outside:
+            return kept
+        message = "The sparsity given in place of the schedule would leave too few"
+        check = tf.debugging.Assert(kept >= self._least, [f"{message} {self._refusal} Would be left:", kept])
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.clip_by_value(kept, self._least, self._size)
+
+    def _check(self, name: str, sparsity: float) -> None:
+        kept = int(kept_count(self._size, sparsity))
+        if kept < self._least:
+            raise ValueError(f"{name}={sparsity} would leave {kept or 'none'} {self._refusal}")
+
+
+def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
+    """The weights that have one sparsity together, in the order of their first ones."""
+    if hparams.allocation != "uniform" or (hparams.group_pruning and not hparams.group_sparsity_map):
+        return [_Part(list(range(len(paths))), hparams.target_sparsity, "target_sparsity")]
+    own = path_map.matches("weight_sparsity_map", hparams.weight_sparsities, paths)
+    groups = path_map.matches("group_sparsity_map", hparams.group_sparsities, paths)
+    parts: dict[str | int, _Part] = {}
+    for index, path in enumerate(paths):
+        if index in own and index in groups:
+            raise ValueError(
+                f"{path} matches {groups[index][0]!r} of group_sparsity_map and {own[index][0]!r} of "
+                "weight_sparsity_map. A weight has its group's sparsity or its own: let one of the two match it."
+            )
+        if index in groups:
+            pattern, target = groups[index]
+            parts.setdefault(pattern, _Part([], target, f"group_sparsity_map: {pattern}")).members.append(index)
+        elif index in own:
+            pattern, target = own[index]
+            parts[index] = _Part([index], target, f"weight_sparsity_map: {pattern}")
+        else:
+            parts[index] = _Part([index], hparams.target_sparsity, "target_sparsity")
+    return list(parts.values())
+
+
+def _floor(units: int, min_layer_density: float) -> int:
+    """How many of `units` stay whatever the ranking says: the fewest that are that fraction."""
+    # In decimals: as floats, 0.07 * 100 is a little more than 7.
+    return math.ceil(Fraction(str(min_layer_density)) * units)
+
+
+def _mend(hparams: PruningHParams, part: _Part) -> str:
+    if hparams.min_layer_density:
+        return f"Lower it, or min_layer_density={hparams.min_layer_density}."
+    if len(part.members) > 1:
+        return "Lower it."
+    return (
+        "The layer would be dead: lower the sparsity, give the weight a lower one in weight_sparsity_map, leave it out "
+        "with exclude, or use allocation='global'."
+    )
+
+
+def _refuse_maps(hparams: PruningHParams) -> None:
+    for name in ("weight_sparsity_map", "group_sparsity_map"):
+        if getattr(hparams, name):
+            raise ValueError(
+                f"{name}={list(getattr(hparams, name))} sets targets of the schedule, and a sparsity was given in its "
+                "place. Leave out one of the two."
+            )

@@ -1,0 +1,1 @@
+"""SavedModels and checkpoints as files and graphs; nothing of pruning."""

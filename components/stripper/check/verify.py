@@ -1,0 +1,206 @@
+"""Checks that a stripped model answers every signature as its source does, bit for bit or within a tolerance."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import logging
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from ...saved_model.object_graph import ObjectGraph
+from .answers import Answer, Refusal, Signature, ask, output_differences
+from .parsed_features import ParsedFeatures, parsed_features
+from .signature_inputs import (
+    Inputs,
+    Spec,
+    Vocabulary,
+    record_batches,
+    specs_in_words,
+    synthetic_batches,
+    takes_records,
+    vocabulary_of,
+)
+
+_REPEATS = 8  # a source that differs from itself shows it in as many calls
+
+
+class VerificationError(RuntimeError):
+    """A stripped model does not answer as its source, or that could not be checked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceAnswers:
+    """What a signature of the source answered.
+
+    Attributes:
+      signature: Its name.
+      answers: Inputs, and the answer or refusal; at least one answer.
+    """
+
+    signature: str
+    answers: Sequence[tuple[Inputs, Answer | Refusal]]
+
+    def compare(self, after: Signature, again: Callable[[], Signature], tolerance: float = 0.0) -> None:
+        """Sees that a stripped model's signature answers likewise.
+
+        Args:
+          after: The stripped model's.
+          again: Loads the source's once more, should an answer differ.
+          tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+
+        Raises:
+          VerificationError: It does not, or the source's answers differ from call to call.
+        """
+        for inputs, expected in self.answers:
+            if difference := _difference(expected, ask(after, inputs), tolerance):
+                before = again()
+                shapes = {name: value.shape.as_list() for name, value in inputs.items()}
+                if any(_difference(expected, ask(before, inputs), tolerance) for _ in range(_REPEATS)):
+                    raise VerificationError(
+                        f"Signature {self.signature!r} cannot be checked: the source model's own answer differs from "
+                        f"call to call on one input (shapes {shapes}), because it draws random numbers or changes its "
+                        "variables. Save the model with a signature that does neither, such as one with "
+                        "training=False."
+                    )
+                raise VerificationError(
+                    f"Signature {self.signature!r} of the stripped model differs from the source on inputs of shapes "
+                    f"{shapes}: {difference}. Nothing was published; please report this model."
+                )
+
+
+def source_answers(
+    name: str,
+    signature: Signature,
+    parsed: ParsedFeatures,
+    vocabulary: Vocabulary,
+    examples: Sequence[bytes] | None = None,
+) -> SourceAnswers:
+    """Calls a signature of the source on real records where given, and on drawn inputs.
+
+    Args:
+      name: Of the signature.
+      signature: The source's, none of whose functions has been called since it was loaded.
+      parsed: What it parses.
+      vocabulary: Words that the model may know.
+      examples: Serialized records for a signature that parses such; at least one, if given.
+
+    Raises:
+      VerificationError: It takes none of the inputs that are tried.
+    """
+    specs: Mapping[str, Spec] = signature.structured_input_signature[1]
+    asked: list[tuple[Inputs, Answer | Refusal]] = []
+    last_refusal = "none"
+
+    def answered(tries: Iterable[Inputs]) -> bool:
+        """Asks until one of `tries` is taken; returns whether one was."""
+        nonlocal last_refusal
+        for inputs in tries:
+            answer = ask(signature, inputs)
+            asked.append((inputs, answer))
+            if not isinstance(answer, Refusal):
+                return True
+            last_refusal = answer.reason
+        return False
+
+    taken = 0
+    if examples and takes_records(specs, parsed):
+        (key,) = specs
+        taken = sum(answered([batch]) for batch in record_batches(key, specs[key], examples))
+        logging.info("Signature %r took %d batches of the %d given examples.", name, taken, len(examples))
+    taken += sum(answered(batches) for batches in synthetic_batches(specs, parsed, vocabulary))
+    if not taken:
+        raise VerificationError(
+            f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
+            f"{specs_in_words(specs)}; the last refusal was: {last_refusal}. If it parses serialized records, give "
+            "some that it takes, in `examples`; otherwise leave it out when the model is saved."
+        )
+    return SourceAnswers(name, asked)
+
+
+def answers_of(
+    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, examples: Sequence[bytes] | None = None
+) -> list[SourceAnswers]:
+    """The answers of every signature of a SavedModel of TensorFlow 2.
+
+    Args:
+      source: Its folder.
+      model: What was loaded from it, none of whose functions has been called since.
+      meta_graph: Its MetaGraph.
+      examples: As `source_answers` takes them.
+
+    Raises:
+      VerificationError: As `source_answers`.
+    """
+    graph = ObjectGraph(meta_graph)
+    vocabulary = vocabulary_of(meta_graph, graph, source)
+    return [
+        source_answers(name, model.signatures[name], parsed_features(meta_graph, graph, function), vocabulary, examples)
+        for name, function in graph.signatures.items()
+    ]
+
+
+def verify(
+    answers: Sequence[SourceAnswers],
+    source_meta_graph: meta_graph_pb2.MetaGraphDef,
+    stripped_model: Any,
+    stripped_meta_graph: meta_graph_pb2.MetaGraphDef,
+    again: Callable[[], Any],
+    tolerance: float = 0.0,
+) -> tuple[str, ...]:
+    """Sees that a stripped model answers every signature as its source did. Both need not be in memory at once.
+
+    Args:
+      answers: The source's, as `answers_of` gives them.
+      source_meta_graph: The source's MetaGraph.
+      stripped_model: The stripped model, as `tf.saved_model.load` gives it.
+      stripped_meta_graph: The stripped model's MetaGraph.
+      again: Loads the source once more, should an answer differ.
+      tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+
+    Returns:
+      The signatures' names, all of them checked.
+
+    Raises:
+      VerificationError: A signature's declaration or answer differs, or its answer differs from call to call.
+    """
+    compare_declarations(source_meta_graph, stripped_meta_graph)
+    for each in answers:
+        name = each.signature
+        each.compare(stripped_model.signatures[name], lambda name=name: again().signatures[name], tolerance)
+    return tuple(each.signature for each in answers)
+
+
+def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance: float) -> str:
+    """Says in what two answers differ by more than `tolerance`; '' if in nothing."""
+    if isinstance(expected, Refusal) or isinstance(actual, Refusal):
+        if isinstance(expected, Refusal) and isinstance(actual, Refusal):
+            return ""
+        return "it takes an input that the source refuses" if isinstance(expected, Refusal) else "it refuses an input"
+    if expected.keys() != actual.keys():
+        return f"outputs {sorted(expected)} became {sorted(actual)}"
+    for name, difference in output_differences(expected, actual, tolerance=tolerance).items():
+        if difference.exceeding.any():
+            return f"output {name!r} differs, by up to {difference.distance.max():g}"
+    return ""
+
+
+def compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+    """Raises a VerificationError if two MetaGraphs declare other signatures, or inputs and outputs of them."""
+    before, after = _declarations(source), _declarations(stripped)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            raise VerificationError(
+                f"Signature {name!r} is declared otherwise by the stripped model: {before.get(name)} became "
+                f"{after.get(name)}. Nothing was published; please report this model."
+            )
+
+
+def _declarations(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """The signature defs, without the names of the tensors that stand for inputs and outputs in the graph."""
+    found = {}
+    for name, signature in meta_graph.signature_def.items():
+        found[name] = meta_graph_pb2.SignatureDef()
+        found[name].CopyFrom(signature)
+        for tensor in (*found[name].inputs.values(), *found[name].outputs.values()):
+            tensor.ClearField("name")
+    return found

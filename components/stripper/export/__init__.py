@@ -1,0 +1,1 @@
+"""A stripped model in other formats."""

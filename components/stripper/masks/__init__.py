@@ -1,0 +1,1 @@
+"""Folding masks into the weights that they prune."""

@@ -1,0 +1,1 @@
+"""SavedModels of TensorFlow 2, which hold objects."""

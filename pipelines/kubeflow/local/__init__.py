@@ -1,0 +1,1 @@
+"""A compiled pipeline, run on this machine as KFP's launcher would."""

@@ -1,0 +1,46 @@
+"""MetadataRun: the latest run of a pipeline in ML Metadata."""
+
+import ml_metadata
+from ml_metadata.proto import metadata_store_pb2
+
+from tfx_pruning.pipelines.run.outputs import NodeOutput
+
+
+class MetadataRun:
+    """The latest run of a pipeline in ML Metadata; a RunOutputs."""
+
+    def __init__(self, metadata_path: str, pipeline_name: str) -> None:
+        """Finds the run.
+
+        Args:
+            metadata_path: The SQLite file of ML Metadata.
+            pipeline_name: Name of the pipeline.
+
+        Raises:
+            ValueError: No run of the pipeline is recorded.
+        """
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = metadata_path
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        self._store = ml_metadata.MetadataStore(config)
+        pipeline = self._store.get_context_by_type_and_name("pipeline", pipeline_name)
+        runs = self._store.get_children_contexts_by_context(pipeline.id) if pipeline else []
+        runs = [context for context in runs if context.type == "pipeline_run"]
+        if not runs:
+            raise ValueError(f"{metadata_path} records no run of the pipeline {pipeline_name!r}.")
+        self._run = max(runs, key=lambda context: context.id)
+        self.name, self.pipeline_name, self.record = self._run.name, pipeline_name, metadata_path
+
+    def output(self, node: str, key: str) -> NodeOutput:
+        """As RunOutputs."""
+        context = self._store.get_context_by_type_and_name("node", f"{self.pipeline_name}.{node}")
+        executions = self._store.get_executions_by_context(context.id) if context else []
+        in_run = {execution.id for execution in self._store.get_executions_by_context(self._run.id)}
+        ids = [execution.id for execution in executions if execution.id in in_run]
+        if ids:
+            for event in self._store.get_events_by_execution_ids([max(ids)]):
+                if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
+                    (artifact,) = self._store.get_artifacts_by_id([event.artifact_id])
+                    properties = artifact.custom_properties.items()
+                    return NodeOutput(artifact.uri, {name: getattr(v, v.WhichOneof("value")) for name, v in properties})
+        raise ValueError(f"The run {self.name} of {self.pipeline_name!r} has no {key} of {node}.")

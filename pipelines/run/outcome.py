@@ -1,0 +1,188 @@
+"""RunReport: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from tfx.utils import path_utils
+
+# isort: split
+import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
+
+from tfx_pruning import properties
+from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
+from tfx_pruning.pipelines.run.outputs import RunOutputs
+from tfx_pruning.report.document import Evaluation, ReportDocument
+from tfx_pruning.report.files import read_report
+from tfx_pruning.report.page import page
+from tfx_pruning.saved_model.sizes import directory_bytes
+from tfx_pruning.staging import write_file
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+    """Figures of one run of a pipeline.
+
+    Attributes:
+        pipeline_name: Name of the pipeline.
+        dense: Metrics of the dense model by class, that which decides first.
+        pruned: Those of the stripped model.
+        sparsity: Fraction of the prunable parameters that is zero.
+        prunable_parameters: How many there are.
+        nonzero_parameters: How many of them are not zero.
+        dense_bytes: The dense SavedModel as trained, all its files.
+        trained_bytes: The pruned SavedModel as trained, all its files.
+        stripped_bytes: The stripped SavedModel, all its files.
+        gzipped_bytes: The stripped SavedModel as one .tar.gz.
+        refusals: Why the Evaluator did not bless the model, one sentence each; empty if it did.
+        pushed_to: Folder of the pushed model; None if nothing was pushed.
+        record: The file that records the run: ML Metadata's SQLite file, or what the launcher of Kubeflow files wrote.
+    """
+
+    pipeline_name: str
+    dense: Mapping[str, float]
+    pruned: Mapping[str, float]
+    sparsity: float
+    prunable_parameters: int
+    nonzero_parameters: int
+    dense_bytes: int
+    trained_bytes: int
+    stripped_bytes: int
+    gzipped_bytes: int
+    refusals: tuple[str, ...]
+    pushed_to: str | None
+    record: str
+
+    @classmethod
+    def of(cls, run: RunOutputs) -> "RunReport":
+        """Reads the figures of a run.
+
+        Raises:
+            ValueError: It did not come to its end.
+        """
+        evaluation = run.output("Evaluator", "evaluation").uri
+        stripped = run.output("Stripper", "model").properties
+        pushed = run.output("Pusher", "pushed_model").properties
+        return cls(
+            pipeline_name=run.pipeline_name,
+            dense=_metrics(evaluation, tfma.BASELINE_KEY),
+            pruned=_metrics(evaluation, tfma.CANDIDATE_KEY),
+            sparsity=float(stripped[properties.SPARSITY]),
+            prunable_parameters=int(stripped[properties.PRUNABLE_PARAMETERS]),
+            nonzero_parameters=int(stripped[properties.NONZERO_PARAMETERS]),
+            dense_bytes=directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri)),
+            trained_bytes=int(stripped[properties.TRAINED_BYTES]),
+            stripped_bytes=int(stripped[properties.STRIPPED_BYTES]),
+            gzipped_bytes=int(stripped[properties.GZIPPED_BYTES]),
+            refusals=tuple(_refusals(evaluation)),
+            pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
+            record=run.record,
+        )
+
+    def table(self) -> str:
+        """The figures as a table of text, without a newline at its end."""
+        rows = [
+            ("", "dense", "pruned"),
+            *((name, figure(value), figure(self.pruned[name])) for name, value in self.dense.items()),
+            ("sparsity of the kernels", "", f"{self.sparsity:.2%}"),
+            ("parameters in the kernels", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
+            ("non-zero parameters in the kernels", "", f"{self.nonzero_parameters:,}"),
+            ("SavedModel as trained, bytes", f"{self.dense_bytes:,}", f"{self.trained_bytes:,}"),
+            ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
+            ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [f"{name:<{widths[0]}}  {dense:>{widths[1]}}  {pruned:>{widths[2]}}" for name, dense, pruned in rows]
+        rule = "-" * len(lines[0])
+        lines = [lines[0], rule, *lines[1:], rule]
+        lines.append(f"pushed model  {self.pushed_to or 'none'}")
+        lines.append(f"metadata      {self.record}")
+        return "\n".join(lines)
+
+
+def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
+    """One document of a run's reports and of what the Evaluator found.
+
+    Args:
+        run: The run.
+        candidate: What the ids of the nodes of the model end with; '' where there is one model only.
+
+    Returns:
+        The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
+        the lineage of both reports.
+
+    Raises:
+        ValueError: The run did not come to its end.
+        FileNotFoundError: A report is gone.
+    """
+    end = f".{candidate}" if candidate else ""
+    trained, stripped = (
+        read_report(run.output(f"{node}{end}", "report").uri) for node in ("PruningTrainer", "Stripper")
+    )
+    evaluation = run.output(f"Evaluator{end}", "evaluation").uri
+    dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
+    return dataclasses.replace(
+        stripped,
+        title=f"Pruned model of {run.pipeline_name}",
+        total_parameters=trained.total_parameters,
+        training=trained.training,
+        sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
+        evaluation=Evaluation(*(_all_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
+        lineage={
+            "pipeline run": run.name,
+            **{f"PruningTrainer: {name}": value for name, value in trained.lineage.items()},
+            **{f"Stripper: {name}": value for name, value in stripped.lineage.items()},
+        },
+    )
+
+
+def write_page(run: RunOutputs, path: str) -> None:
+    """Writes the page of `run_document`."""
+    write_file(path, page(run_document(run)).encode())
+
+
+def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
+    """Values by class, in the order in which the Evaluator was asked for them."""
+    result = tfma.load_eval_result(evaluation_uri, model_name=model_name)
+    classes = [metric.class_name for spec in result.config.metrics_specs for metric in spec.metrics]
+    values = result.get_metrics_for_slice()
+    return {
+        name: values[metric_key(name)]["doubleValue"]
+        for name in classes
+        if name != EXAMPLE_COUNT and "doubleValue" in values.get(metric_key(name), {})
+    }
+
+
+def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
+    values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
+    return {
+        name: value["doubleValue"]
+        for name, value in values.items()
+        if "doubleValue" in value and name != metric_key(EXAMPLE_COUNT)
+    }
+
+
+def _refusals(evaluation_uri: str) -> Iterator[str]:
+    result = tfma.load_validation_result(evaluation_uri)
+    for of_slice in result.metric_validations_per_slice:
+        for failure in of_slice.failures:
+            name, threshold = failure.metric_key.name, failure.metric_threshold
+            if not failure.HasField("metric_value"):
+                yield f"{name} was not measured"
+                continue
+            value = failure.metric_value.double_value.value
+            if failure.metric_key.is_diff:
+                change = threshold.change_threshold
+                worse = "above" if change.direction == tfma.MetricDirection.LOWER_IS_BETTER else "below"
+                allowed = abs(change.absolute.value)
+                yield f"{name} is {figure(abs(value))} {worse} the dense model's, allowed is {figure(allowed)}"
+                continue
+            bounds = threshold.value_threshold
+            if bounds.HasField("upper_bound") and value > bounds.upper_bound.value:
+                yield f"{name} is {figure(value)}, asked for is at most {figure(bounds.upper_bound.value)}"
+            else:
+                yield f"{name} is {figure(value)}, asked for is at least {figure(bounds.lower_bound.value)}"
+
+
+def figure(value: float) -> str:
+    """A metric's value with four decimals, or, where these would say little or too much, five digits."""
+    return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.5g}"

@@ -1,0 +1,1 @@
+"""Several pruned copies of one dense model."""

@@ -1,0 +1,112 @@
+"""SweepReport: what a sweep came to, read from ML Metadata."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.run.outcome import run_document
+from tfx_pruning.pipelines.run.outputs import RunOutputs
+from tfx_pruning.pipelines.sweep.pipeline import DENSE, goal_of
+from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.files import read_report
+from tfx_pruning.report.page import page
+from tfx_pruning.report.pareto import sweep_table
+from tfx_pruning.sparsity_selector.candidates import read_sweep
+from tfx_pruning.staging import write_file
+from tfx_pruning.sweep import Sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepReport:
+    """What a sweep came to.
+
+    Attributes:
+        sweep: All candidates, and the dense model.
+        pushed_to: Folder of the pushed model; None if nothing was pushed.
+        record: The file that records the run.
+    """
+
+    sweep: Sweep
+    pushed_to: str | None
+    record: str
+
+    @classmethod
+    def of(cls, run: RunOutputs) -> "SweepReport":
+        """Reads the last run of a sweep, with SparsitySelector and Pusher.
+
+        Raises:
+            ValueError: It did not come to its end.
+            FileNotFoundError: A report is gone.
+        """
+        pushed = run.output("Pusher", "pushed_model").properties
+        return cls(
+            sweep=_selected(run),
+            pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
+            record=run.record,
+        )
+
+    def table(self) -> str:
+        """All candidates as a table of text, without a newline at its end."""
+        headings, rows = sweep_table(self.sweep)
+        if self.pushed_to is not None:
+            rows = tuple((*row[:-1], "pushed" if row[-1] == "chosen" else row[-1]) for row in rows)
+        # As other tables of text have it; no-break spaces are for pages.
+        cells = [[cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row] for row in (headings, *rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])
+            for name, *rest in cells
+        ]
+        rule = "-" * len(lines[0])
+        ends = f"pushed model  {self.pushed_to or 'none'}", f"metadata      {self.record}"
+        return "\n".join([lines[0], rule, *lines[1:], rule, *ends])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON."""
+        return {**self.sweep.to_dict(), "pushed_to": self.pushed_to, "record": self.record}
+
+
+def read_candidates(run: RunOutputs, config: PipelineConfig, names: Sequence[str]) -> Sweep:
+    """Reads the candidates of a run that chose none yet.
+
+    Args:
+        run: The run.
+        config: Of its pipeline.
+        names: The candidates' names.
+
+    Raises:
+        ValueError: The run did not come to the end of their nodes, or a metric cannot be read.
+    """
+    return read_sweep(
+        goal_of(config),
+        {name: run.output(f"Stripper.{name}", "model").properties for name in names},
+        {name: run.output(f"Evaluator.{name}", "evaluation").uri for name in names},
+        run.output(f"Stripper.{DENSE}", "model").properties,
+    )
+
+
+def sweep_document(run: RunOutputs) -> ReportDocument:
+    """One document of the sweep and, if a model was chosen, of that model.
+
+    Raises:
+        ValueError: The run did not come to its end.
+        FileNotFoundError: A report is gone.
+    """
+    report = read_report(run.output("SparsitySelector", "report").uri)
+    if report.sweep is None or report.sweep.chosen is None:
+        return dataclasses.replace(report, title=f"Sparsity sweep of {run.pipeline_name}")
+    chosen = run_document(run, report.sweep.chosen.name)
+    return dataclasses.replace(chosen, title=f"Sparsity sweep of {run.pipeline_name}", sweep=report.sweep)
+
+
+def write_page(run: RunOutputs, path: str) -> None:
+    """Writes the page of `sweep_document`."""
+    write_file(path, page(sweep_document(run)).encode())
+
+
+def _selected(run: RunOutputs) -> Sweep:
+    sweep = read_report(run.output("SparsitySelector", "report").uri).sweep
+    if sweep is None:
+        raise ValueError(f"The report of SparsitySelector in the run {run.name} has no sweep.")
+    return sweep

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from tfx_pruning.pipelines.kubeflow.resources import TaskResources, cores, gigabytes
+
+
+@pytest.mark.parametrize(("quantity", "expected"), [("", 0.0), ("2", 2.0), ("0.5", 0.5), ("500m", 0.5)])
+def test_cores(quantity: str, expected: float) -> None:
+    assert cores("cpu_limit", quantity) == expected
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"), [("", 0.0), ("4G", 4.0), ("512M", 0.512), ("1Gi", 1.073741824), ("1.5Ti", 1649.267441664)]
+)
+def test_gigabytes(quantity: str, expected: float) -> None:
+    assert gigabytes("memory_limit", quantity) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_is_right_is_taken() -> None:
+    TaskResources()
+    TaskResources(
+        cpu_request="500m",
+        cpu_limit="0.5",
+        memory_request="1Gi",
+        memory_limit="1.1G",
+        accelerator_type="nvidia.com/gpu",
+        accelerator_count=2,
+        node_selector=(("cloud.google.com/gke-accelerator", "nvidia-tesla-t4"), ("pool", "")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cpu_limit": "two"}, "cpu_limit must be a positive number of cores .* got 'two'"),
+        ({"cpu_request": "0"}, "cpu_request must be a positive number of cores .* got '0'"),
+        ({"memory_limit": "4"}, "memory_limit must be a positive amount of memory .* got '4'"),
+        ({"memory_request": "-1Gi"}, "memory_request must be a positive amount of memory .* got '-1Gi'"),
+        ({"cpu_request": "3", "cpu_limit": "2500m"}, "cpu_request 3 is above cpu_limit 2500m"),
+        ({"memory_request": "1Gi", "memory_limit": "1G"}, "memory_request 1Gi is above memory_limit 1G"),
+        ({"accelerator_type": "nvidia.com/gpu"}, "a type and a count, got 'nvidia.com/gpu' and 0"),
+        ({"accelerator_count": 1}, "a type and a count, got '' and 1"),
+        ({"accelerator_count": -1}, "accelerator_count must be 0 or more, got -1"),
+        ({"node_selector": (("a b", "c"),)}, "'a b'='c' is no label"),
+        ({"node_selector": (("pool", "gpu!"),)}, "'pool'='gpu!' is no label"),
+    ],
+)
+def test_what_is_wrong_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TaskResources(**fields)
