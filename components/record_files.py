@@ -12,15 +12,15 @@ def read_records(patterns: Sequence[str], limit: int) -> list[bytes]:
     """Reads records from files, gzipped or not.
 
     Args:
-      patterns: Paths or patterns, of any file system that `tf.io.gfile` reads.
-      limit: How many records are read at most, at least 1.
+        patterns: Paths or patterns, of any file system that `tf.io.gfile` reads.
+        limit: How many records are read at most, at least 1.
 
     Returns:
-      The first records of the files, in the order of the patterns and, within one, of the files' names; at least one.
+        The first records of the files, in the order of the patterns and, within one, of the files' names; at least one.
 
     Raises:
-      FileNotFoundError: A pattern fits no file.
-      ValueError: A file holds no TFRecords, or there are no records in any.
+        FileNotFoundError: A pattern fits no file.
+        ValueError: A file holds no TFRecords, or there are no records in any.
     """
     found: list[bytes] = []
     for pattern in patterns:

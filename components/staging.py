@@ -16,16 +16,16 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
     deleted. After an error nothing is left.
 
     Args:
-      destination: A path where nothing is, or an empty folder. Missing parents are made.
-      overwrite: Whether a folder that is not empty is replaced; it is moved aside, to `.NAME.HEX.replaced`, and deleted
-        when the new one is in place.
+        destination: A path where nothing is, or an empty folder. Missing parents are made.
+        overwrite: Whether a folder that is not empty is replaced; it is moved aside, to `.NAME.HEX.replaced`, and
+            deleted when the new one is in place.
 
     Yields:
-      The folder to write to; it has the same parent.
+        The folder to write to; it has the same parent.
 
     Raises:
-      FileExistsError: `destination` is a file, or a folder that is not empty and `overwrite` is False.
-      OSError: `destination` cannot be written.
+        FileExistsError: `destination` is a file, or a folder that is not empty and `overwrite` is False.
+        OSError: `destination` cannot be written.
     """
     refuse_occupied(destination, overwrite)
     place = _place(destination)
@@ -61,11 +61,11 @@ def write_file(path: str, content: bytes) -> None:
     """Writes a file, which is there as a whole or not at all, and replaces one that is there.
 
     Args:
-      path: A path where nothing or a file is. Missing parents are made.
-      content: What is written, to the hidden `.NAME.HEX.writing` beside the file first.
+        path: A path where nothing or a file is. Missing parents are made.
+        content: What is written, to the hidden `.NAME.HEX.writing` beside the file first.
 
     Raises:
-      OSError: The file cannot be written; what was there is as it was.
+        OSError: The file cannot be written; what was there is as it was.
     """
     place = _place(path)
     (hidden,) = _hidden(place, "writing")

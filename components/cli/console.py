@@ -18,7 +18,7 @@ class Output:
     """Where a command prints.
 
     Attributes:
-      as_json: Whether results are printed for machines, as one JSON object.
+        as_json: Whether results are printed for machines, as one JSON object.
     """
 
     def __init__(self, as_json: bool, debug: bool) -> None:
@@ -38,8 +38,8 @@ class Output:
         """Prints a result.
 
         Args:
-          found: It, as JSON.
-          show: Prints it for people.
+            found: It, as JSON.
+            show: Prints it for people.
         """
         if self.as_json:
             click.echo(json.dumps(found, indent=2))

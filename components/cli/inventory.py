@@ -27,16 +27,16 @@ class VariableEntry:
     """One variable.
 
     Attributes:
-      name: Its name, as in 'sequential/dense/kernel'.
-      key: Its key in the checkpoint, less '/.ATTRIBUTES/VARIABLE_VALUE'.
-      kind: 'model'; 'training' for optimizers and metrics; 'pruning' for masks, thresholds, gradients, ...; 'copy' for
-        what stands in the file a second time.
-      shape: Its shape.
-      dtype: Name of its dtype.
-      parameters: Number of its elements.
-      nonzeros: How many of them are not zero, once multiplied by the mask if there is one; None for strings.
-      masked: Whether there is a mask.
-      bytes: What its elements take; of strings, their lengths.
+        name: Its name, as in 'sequential/dense/kernel'.
+        key: Its key in the checkpoint, less '/.ATTRIBUTES/VARIABLE_VALUE'.
+        kind: 'model'; 'training' for optimizers and metrics; 'pruning' for masks, thresholds, gradients, ...; 'copy'
+            for what stands in the file a second time.
+        shape: Its shape.
+        dtype: Name of its dtype.
+        parameters: Number of its elements.
+        nonzeros: How many of them are not zero, once multiplied by the mask if there is one; None for strings.
+        masked: Whether there is a mask.
+        bytes: What its elements take; of strings, their lengths.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Inventory:
     """All variables of a SavedModel.
 
     Attributes:
-      variables: The model's first, each kind sorted by key.
-      total_bytes: All files.
-      gzipped_bytes: All files as one .tar.gz.
+        variables: The model's first, each kind sorted by key.
+        total_bytes: All files.
+        gzipped_bytes: All files as one .tar.gz.
     """
 
     variables: tuple[VariableEntry, ...]
@@ -91,14 +91,14 @@ def inventory(path: str) -> Inventory:
     """Reads the variables of a SavedModel; its graph is not loaded.
 
     Args:
-      path: Its folder; pruned, stripped or dense, of TensorFlow 1 or 2.
+        path: Its folder; pruned, stripped or dense, of TensorFlow 1 or 2.
 
     Returns:
-      The inventory.
+        The inventory.
 
     Raises:
-      FileNotFoundError: There is no SavedModel at `path`.
-      ValueError: Its files are damaged.
+        FileNotFoundError: There is no SavedModel at `path`.
+        ValueError: Its files are damaged.
     """
     read_saved_model(path)
     variables: list[tuple[str, str, np.ndarray, Kind]] = []

@@ -54,10 +54,10 @@ def show_artifacts(
     """Prints each artifact with a line for each property.
 
     Args:
-      console: Where to.
-      artifacts: What to print.
-      type_name: The type that was asked for.
-      other_types: Types that the store has artifacts of, if it has none of that.
+        console: Where to.
+        artifacts: What to print.
+        type_name: The type that was asked for.
+        other_types: Types that the store has artifacts of, if it has none of that.
     """
     if not artifacts:
         there = f"; there are such of {', '.join(other_types)}" if other_types else ""
@@ -103,8 +103,8 @@ def readable(name: str, value: Any) -> str:
     """A property as people read it: percentages, thousands with separators, hyperparameters that were chosen.
 
     Args:
-      name: The property's key.
-      value: Its value. Kubeflow hands every number on as a float.
+        name: The property's key.
+        value: Its value. Kubeflow hands every number on as a float.
     """
     if name in properties.FRACTIONS and isinstance(value, (int, float)):
         return f"{value:.2%}"

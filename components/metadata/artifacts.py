@@ -23,14 +23,14 @@ class ArtifactRecord:
     """An artifact.
 
     Attributes:
-      id: Its id in the store.
-      type: Name of its type, such as 'Model'.
-      state: 'live', 'pending', 'deleted' or another of ML Metadata's states, in lower case.
-      uri: Where it is, or was.
-      created: When it was recorded, in UTC.
-      origin: The execution that made it; None if none is recorded, as of an import from elsewhere.
-      runs: Ids of the pipeline runs that put it out, sorted: the one that made it, and those with it in their cache.
-      properties: All its properties, the type's and custom ones, by name.
+        id: Its id in the store.
+        type: Name of its type, such as 'Model'.
+        state: 'live', 'pending', 'deleted' or another of ML Metadata's states, in lower case.
+        uri: Where it is, or was.
+        created: When it was recorded, in UTC.
+        origin: The execution that made it; None if none is recorded, as of an import from elsewhere.
+        runs: Ids of the pipeline runs that put it out, sorted: the one that made it, and those with it in their cache.
+        properties: All its properties, the type's and custom ones, by name.
     """
 
     id: int
@@ -94,13 +94,13 @@ def list_artifacts(
     """Lists artifacts of a type, deleted ones too, the newest first.
 
     Args:
-      reader: Of the store.
-      type_name: Name of the type, whole or its last part: 'Model' is TFX's 'Model' and Kubeflow's 'tfx.Model'.
-      pipeline: Name of the pipeline whose artifacts are listed; None for all.
-      limit: How many are listed at most, at least 1; None for all.
+        reader: Of the store.
+        type_name: Name of the type, whole or its last part: 'Model' is TFX's 'Model' and Kubeflow's 'tfx.Model'.
+        pipeline: Name of the pipeline whose artifacts are listed; None for all.
+        limit: How many are listed at most, at least 1; None for all.
 
     Raises:
-      StoreError: The store has no pipeline of that name.
+        StoreError: The store has no pipeline of that name.
     """
     types = [each.id for each in reader.store.get_artifact_types() if type_name in (each.name, last_part(each.name))]
     conditions = [f"type_id IN ({', '.join(map(str, types))})"]
@@ -123,7 +123,7 @@ def pipeline_context(reader: StoreReader, name: str) -> metadata_store_pb2.Conte
     """The context of a pipeline.
 
     Raises:
-      StoreError: The store has no pipeline of that name.
+        StoreError: The store has no pipeline of that name.
     """
     pipelines = [context for type_name in PIPELINE_TYPES for context in reader.store.get_contexts_by_type(type_name)]
     for context in pipelines:

@@ -32,16 +32,16 @@ def connection_config(database: str, password: str = "") -> metadata_store_pb2.C
     """Makes the connection of a setting, as TFX's pipelines take it; connects to nothing.
 
     Args:
-      database: The path of a SQLite file, or `mysql://USER@HOST[:PORT]/DATABASE`, in which what a URL may not hold is
-        percent-encoded. After a `?` may come, joined by `&`, `socket=PATH` for a server on this machine, with the host
-        'localhost' or none, and for TLS `ssl_ca`, `ssl_cert` and `ssl_key`, paths of PEM files.
-      password: Of the MySQL user.
+        database: The path of a SQLite file, or `mysql://USER@HOST[:PORT]/DATABASE`, in which what a URL may not hold is
+            percent-encoded. After a `?` may come, joined by `&`, `socket=PATH` for a server on this machine, with the
+            host 'localhost' or none, and for TLS `ssl_ca`, `ssl_cert` and `ssl_key`, paths of PEM files.
+        password: Of the MySQL user.
 
     Returns:
-      The connection. SQLite is opened to be read only, and a MySQL database is not created.
+        The connection. SQLite is opened to be read only, and a MySQL database is not created.
 
     Raises:
-      ValueError: The setting is neither, or holds a password.
+        ValueError: The setting is neither, or holds a password.
     """
     config = metadata_store_pb2.ConnectionConfig()
     if not database:
@@ -74,13 +74,13 @@ def open_store(config: metadata_store_pb2.ConnectionConfig) -> ml_metadata.Metad
     can read, and can make none.
 
     Args:
-      config: As `connection_config` makes it.
+        config: As `connection_config` makes it.
 
     Returns:
-      The store.
+        The store.
 
     Raises:
-      StoreError: There is no file or no server, it holds no ML Metadata, or that of another version of ml_metadata.
+        StoreError: There is no file or no server, it holds no ML Metadata, or that of another version of ml_metadata.
     """
     where = _name(config)
     if config.HasField("sqlite"):

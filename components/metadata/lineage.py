@@ -18,9 +18,9 @@ class Input:
     """An input of the execution that made an artifact.
 
     Attributes:
-      artifact_id: The artifact that went in.
-      key: Name of the input, such as 'base_model'; '' if none is recorded.
-      other_run: Whether it came from another pipeline run, as the model does that a training starts from.
+        artifact_id: The artifact that went in.
+        key: Name of the input, such as 'base_model'; '' if none is recorded.
+        other_run: Whether it came from another pipeline run, as the model does that a training starts from.
     """
 
     artifact_id: int
@@ -33,12 +33,12 @@ class LineageNode:
     """An artifact in the lineage of another.
 
     Attributes:
-      artifact: The artifact.
-      relation: 'source' of the artifact asked for, that one 'self', or a 'result' of it.
-      parent_id: The one of its inputs that it stands under in the tree; None at a root.
-      inputs: All inputs of the execution that made it, also such as are in no relation to the artifact asked for.
-      followed: Whether its own sources, if it is one, or its results, if it is one, are in the lineage; they are not
-        beyond the step from one pipeline run to another.
+        artifact: The artifact.
+        relation: 'source' of the artifact asked for, that one 'self', or a 'result' of it.
+        parent_id: The one of its inputs that it stands under in the tree; None at a root.
+        inputs: All inputs of the execution that made it, also such as are in no relation to the artifact asked for.
+        followed: Whether its own sources, if it is one, or its results, if it is one, are in the lineage; they are not
+            beyond the step from one pipeline run to another.
     """
 
     artifact: ArtifactRecord
@@ -66,8 +66,8 @@ class Lineage:
     goes through the data, the dense, the pruned and the stripped model and the blessing.
 
     Attributes:
-      artifact_id: The artifact asked for.
-      nodes: All artifacts of the lineage, by their ids.
+        artifact_id: The artifact asked for.
+        nodes: All artifacts of the lineage, by their ids.
     """
 
     artifact_id: int
@@ -96,13 +96,13 @@ def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) ->
     to the pipeline runs of both.
 
     Args:
-      reader: Of the store.
-      artifact_id: The artifact asked for.
-      across_runs: Whether steps from one pipeline run to another are followed: the model that a training starts from
-        then brings in the run that made it, and the runs before.
+        reader: Of the store.
+        artifact_id: The artifact asked for.
+        across_runs: Whether steps from one pipeline run to another are followed: the model that a training starts from
+            then brings in the run that made it, and the runs before.
 
     Raises:
-      StoreError: The artifact is not in the store.
+        StoreError: The artifact is not in the store.
     """
     refuse_unknown(reader, artifact_id)
     walk = _Walk(reader, artifact_id, across_runs)

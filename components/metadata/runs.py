@@ -21,11 +21,11 @@ class NodeExecution:
     """One execution of a node.
 
     Attributes:
-      id: Its id in the store.
-      node: Id of the node.
-      state: 'complete', 'cached', 'running', 'failed', 'canceled', 'new' or 'unknown'.
-      started: When it was recorded, in UTC.
-      seconds: How long it took; None while it has not ended.
+        id: Its id in the store.
+        node: Id of the node.
+        state: 'complete', 'cached', 'running', 'failed', 'canceled', 'new' or 'unknown'.
+        started: When it was recorded, in UTC.
+        seconds: How long it took; None while it has not ended.
     """
 
     id: int
@@ -40,11 +40,11 @@ class Run:
     """A pipeline run.
 
     Attributes:
-      id: The run's id, the name of its context.
-      pipeline: Name of the pipeline; None if none is recorded.
-      started: When the run was recorded, in UTC.
-      seconds: From then to the end of the last execution; None while one has not ended, or there is none.
-      executions: Executions of the nodes, by their ids. Which nodes were yet to run is not recorded.
+        id: The run's id, the name of its context.
+        pipeline: Name of the pipeline; None if none is recorded.
+        started: When the run was recorded, in UTC.
+        seconds: From then to the end of the last execution; None while one has not ended, or there is none.
+        executions: Executions of the nodes, by their ids. Which nodes were yet to run is not recorded.
     """
 
     id: str
@@ -74,12 +74,12 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
     """Lists pipeline runs, the newest first.
 
     Args:
-      reader: Of the store.
-      pipeline: Name of the pipeline whose runs are listed; None for all.
-      limit: How many are listed at most, at least 1; None for all.
+        reader: Of the store.
+        pipeline: Name of the pipeline whose runs are listed; None for all.
+        limit: How many are listed at most, at least 1; None for all.
 
     Raises:
-      StoreError: The store has no pipeline of that name.
+        StoreError: The store has no pipeline of that name.
     """
     types = [each.id for each in reader.store.get_context_types() if each.name in RUN_TYPES]
     conditions = [f"type_id IN ({', '.join(map(str, types))})"]

@@ -29,10 +29,10 @@ class Origin:
     """Where an execution belongs.
 
     Attributes:
-      execution_id: Its id.
-      node: Id of the pipeline's node; where none is recorded, the last part of the execution's type.
-      run: Id of the pipeline run; None if none is recorded.
-      pipeline: Name of the pipeline; None if none is recorded.
+        execution_id: Its id.
+        node: Id of the pipeline's node; where none is recorded, the last part of the execution's type.
+        run: Id of the pipeline run; None if none is recorded.
+        pipeline: Name of the pipeline; None if none is recorded.
     """
 
     execution_id: int
@@ -46,9 +46,9 @@ class Use:
     """An artifact as an input or output of an execution.
 
     Attributes:
-      artifact_id: The artifact.
-      execution_id: The execution.
-      key: Name of the input or output; '' if none is recorded.
+        artifact_id: The artifact.
+        execution_id: The execution.
+        key: Name of the input or output; '' if none is recorded.
     """
 
     artifact_id: int

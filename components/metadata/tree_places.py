@@ -21,13 +21,13 @@ def parents(
     selected from; then one of the same pipeline run; then the one with the longest way from a root.
 
     Args:
-      artifacts: The artifacts of the lineage, by id.
-      inputs: Ids of each one's inputs among them, and whether such an input came from another pipeline run.
-      relations: Of each to the artifact asked for: 'source', 'self' or 'result'.
-      selected: Of those that are one of their inputs, chosen among others, the id of that input.
+        artifacts: The artifacts of the lineage, by id.
+        inputs: Ids of each one's inputs among them, and whether such an input came from another pipeline run.
+        relations: Of each to the artifact asked for: 'source', 'self' or 'result'.
+        selected: Of those that are one of their inputs, chosen among others, the id of that input.
 
     Returns:
-      The chosen input of each artifact; None for a root.
+        The chosen input of each artifact; None for a root.
     """
     depths: dict[int, int] = {}
     chosen: dict[int, int | None] = {}

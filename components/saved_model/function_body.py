@@ -30,7 +30,7 @@ class FunctionBody:
     """A copy of a function, and the edits that keep it whole.
 
     Attributes:
-      proto: The function.
+        proto: The function.
     """
 
     def __init__(self, function: function_pb2.FunctionDef) -> None:
@@ -74,8 +74,8 @@ class FunctionBody:
         Whatever ran after a removed node runs after all that the node itself ran after.
 
         Args:
-          nodes: Names of the nodes.
-          substitutes: For a node with one output that is still read: what is read in its place.
+            nodes: Names of the nodes.
+            substitutes: For a node with one output that is still read: what is read in its place.
         """
 
         def resolved(reference: Reference) -> Reference:

@@ -23,10 +23,10 @@ def drop_uncalled_functions(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str
     TensorFlow saves the gradient functions of a loaded model again, though nothing refers to them.
 
     Args:
-      meta_graph: Changed in place.
+        meta_graph: Changed in place.
 
     Returns:
-      The names of the functions removed.
+        The names of the functions removed.
     """
     library = meta_graph.graph_def.library
     bodies = {function.signature.name: function.node_def for function in library.function}

@@ -23,14 +23,14 @@ def saved_value(source: str, key: str) -> np.ndarray | None:
     """Reads the value of one variable from the files of a SavedModel.
 
     Args:
-      source: Its folder.
-      key: The variable's key, as `ObjectGraph.key` gives it.
+        source: Its folder.
+        key: The variable's key, as `ObjectGraph.key` gives it.
 
     Returns:
-      The value; None if there is none.
+        The value; None if there is none.
 
     Raises:
-      ValueError: The files are missing or damaged.
+        ValueError: The files are missing or damaged.
     """
     with failure_explained(source):
         reader = tf.train.load_checkpoint(checkpoint(source))
@@ -43,11 +43,11 @@ def load(source: str, graph: ObjectGraph) -> Any:
     TensorFlow restores no variable that hangs from nothing but another variable, as masks do.
 
     Args:
-      source: Its folder.
-      graph: Its object graph.
+        source: Its folder.
+        graph: Its object graph.
 
     Raises:
-      ValueError: It cannot be loaded.
+        ValueError: It cannot be loaded.
     """
     # A strict load would warn of each of those variables.
     with failure_explained(source):
@@ -61,16 +61,16 @@ def loaded_as(source: str, graph: ObjectGraph, meta_graph: meta_graph_pb2.MetaGr
     """Loads a SavedModel as if it had another MetaGraph.
 
     Args:
-      source: Its folder.
-      graph: Its object graph.
-      meta_graph: The MetaGraph; its objects have the numbers that they have in the SavedModel's own, and those that it
-        lacks are neither made nor read.
+        source: Its folder.
+        graph: Its object graph.
+        meta_graph: The MetaGraph; its objects have the numbers that they have in the SavedModel's own, and those that
+            it lacks are neither made nor read.
 
     Yields:
-      The model. Its assets are gone when the block ends.
+        The model. Its assets are gone when the block ends.
 
     Raises:
-      ValueError: It cannot be loaded.
+        ValueError: It cannot be loaded.
     """
     with loaded_without_values(source, meta_graph) as model:
         with failure_explained(source):
@@ -117,10 +117,10 @@ def _restore_captured(source: str, graph: ObjectGraph, loaded: ObjectGraph, mode
     """Gives the variables that signatures capture their values, where TensorFlow did not.
 
     Args:
-      source: Folder of the SavedModel.
-      graph: Its object graph.
-      loaded: That of what was loaded.
-      model: What was loaded.
+        source: Folder of the SavedModel.
+        graph: Its object graph.
+        loaded: That of what was loaded.
+        model: What was loaded.
     """
     for name, function in loaded.signatures.items():
         captures = model.signatures[name].captured_inputs

@@ -16,14 +16,14 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
     """Reads the MetaGraph of the SavedModel at `path`.
 
     Args:
-      path: Folder of a SavedModel written by TensorFlow 2.
+        path: Folder of a SavedModel written by TensorFlow 2.
 
     Returns:
-      Its only MetaGraph, with the object graph in it.
+        Its only MetaGraph, with the object graph in it.
 
     Raises:
-      FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
-      ValueError: The file is no SavedModel, has no or several MetaGraphs, or tags other than 'serve'.
+        FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
+        ValueError: The file is no SavedModel, has no or several MetaGraphs, or tags other than 'serve'.
     """
     saved_model = read_saved_model(path)
     if len(saved_model.meta_graphs) != 1:
@@ -55,15 +55,15 @@ def served_meta_graph(path: str, saved_model: saved_model_pb2.SavedModel) -> met
     """The MetaGraph that a server takes from a SavedModel of TensorFlow 1.
 
     Args:
-      path: The SavedModel's folder, to be named in errors.
-      saved_model: Its `saved_model.pb`.
+        path: The SavedModel's folder, to be named in errors.
+        saved_model: Its `saved_model.pb`.
 
     Returns:
-      The only one that is not for training; of several the one with no tag but 'serve', or else the one with 'serve'
-      among its tags.
+        The only one that is not for training; of several the one with no tag but 'serve', or else the one with 'serve'
+        among its tags.
 
     Raises:
-      ValueError: There is none, or more than one.
+        ValueError: There is none, or more than one.
     """
     found = [each for each in saved_model.meta_graphs if not is_for_training(each)]
     if len(found) > 1:
@@ -82,14 +82,14 @@ def read_saved_model(path: str) -> saved_model_pb2.SavedModel:
     """Reads the `saved_model.pb` of the SavedModel at `path`.
 
     Args:
-      path: Folder of a SavedModel.
+        path: Folder of a SavedModel.
 
     Returns:
-      The file's content.
+        The file's content.
 
     Raises:
-      FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
-      ValueError: The file is no SavedModel.
+        FileNotFoundError: `path` does not exist, or holds no `saved_model.pb`.
+        ValueError: The file is no SavedModel.
     """
     if not tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"There is no SavedModel at {path!r}: no such folder.")

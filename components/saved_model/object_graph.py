@@ -22,8 +22,8 @@ class ObjectGraph:
     """Read-only view of a SavedModel's object graph; objects are its node numbers.
 
     Attributes:
-      signatures: Name of each signature, in the model's order, and its function's object.
-      variables: The objects that are variables, in ascending order.
+        signatures: Name of each signature, in the model's order, and its function's object.
+        variables: The objects that are variables, in ascending order.
     """
 
     def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
@@ -101,10 +101,10 @@ class ObjectGraph:
         from it, pruning state above all, is there for training.
 
         Args:
-          roots: Objects.
+            roots: Objects.
 
         Returns:
-          The objects reached.
+            The objects reached.
         """
         found: set[int] = set()
         queue = list(roots)
@@ -140,13 +140,13 @@ class ObjectGraph:
         with it and has no place of its own.
 
         Args:
-          kept: Objects, as `kept()` gives them.
+            kept: Objects, as `kept()` gives them.
 
         Returns:
-          The path from the root of each object that has a place.
+            The path from the root of each object that has a place.
 
         Raises:
-          ValueError: A kept variable hangs from nothing but functions.
+            ValueError: A kept variable hangs from nothing but functions.
         """
         detour = [
             node.user_object.identifier not in _COLLECTIONS
@@ -229,9 +229,9 @@ def keep_only(meta_graph: meta_graph_pb2.MetaGraphDef, kept: set[int], places: I
     """Empties the objects that a stripped model does without, and drops their functions: loading makes none of them.
 
     Args:
-      meta_graph: Changed in place; its objects keep their numbers.
-      kept: The objects that stay, signatures among them.
-      places: Paths from the root, on which objects stay, too.
+        meta_graph: Changed in place; its objects keep their numbers.
+        kept: The objects that stay, signatures among them.
+        places: Paths from the root, on which objects stay, too.
     """
     graph, concrete_functions = ObjectGraph(meta_graph), meta_graph.object_graph_def.concrete_functions
     needed = {name for node in kept if graph.kind(node) in FUNCTIONS for name in graph.concrete_functions(node)}

@@ -16,13 +16,13 @@ def directory_bytes(path: str | os.PathLike[str]) -> int:
     """Bytes of all files under `path`, subfolders included.
 
     Args:
-      path: A folder, local or of any file system that `tf.io.gfile` reads.
+        path: A folder, local or of any file system that `tf.io.gfile` reads.
 
     Returns:
-      The sum of the files' lengths, in bytes; 0 for an empty folder.
+        The sum of the files' lengths, in bytes; 0 for an empty folder.
 
     Raises:
-      NotADirectoryError: `path` is not a folder.
+        NotADirectoryError: `path` is not a folder.
     """
     return sum(tf.io.gfile.stat(file).length for _, file in _files(os.fspath(path)))
 
@@ -34,13 +34,13 @@ def gzipped_bytes(path: str | os.PathLike[str]) -> int:
     their path relative to `path`, without owners or times, so that equal contents always give an equal size.
 
     Args:
-      path: A folder, local or of any file system that `tf.io.gfile` reads.
+        path: A folder, local or of any file system that `tf.io.gfile` reads.
 
     Returns:
-      The archive's length in bytes, at gzip's default level (6).
+        The archive's length in bytes, at gzip's default level (6).
 
     Raises:
-      NotADirectoryError: `path` is not a folder.
+        NotADirectoryError: `path` is not a folder.
     """
     counter = _ByteCounter()
     with (

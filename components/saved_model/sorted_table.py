@@ -16,10 +16,10 @@ def read_table(content: bytes) -> dict[bytes, bytes]:
     """The keys and values of a table.
 
     Args:
-      content: The whole file.
+        content: The whole file.
 
     Raises:
-      ValueError: It is no table, is damaged, or is compressed, which those of TensorFlow are not.
+        ValueError: It is no table, is damaged, or is compressed, which those of TensorFlow are not.
     """
     if len(content) < _FOOTER_BYTES or struct.unpack("<Q", content[-8:]) != (_MAGIC,):
         raise ValueError("it does not end as a table does")
@@ -37,7 +37,7 @@ def table_bytes(items: Mapping[bytes, bytes]) -> bytes:
     """A table as the content of a file.
 
     Args:
-      items: Values by key.
+        items: Values by key.
     """
     content = bytearray()
     index: list[tuple[bytes, bytes]] = []

@@ -22,8 +22,8 @@ class TensorBundle:
     """The index of a checkpoint.
 
     Attributes:
-      prefix: What the names of its files begin with.
-      entries: By key, what is known of each tensor.
+        prefix: What the names of its files begin with.
+        entries: By key, what is known of each tensor.
     """
 
     prefix: str
@@ -35,8 +35,8 @@ class TensorBundle:
         """Reads the index.
 
         Raises:
-          tf.errors.OpError: It cannot be read.
-          ValueError: It is damaged.
+            tf.errors.OpError: It cannot be read.
+            ValueError: It is damaged.
         """
         name = _index(prefix)
         with tf.io.gfile.GFile(name, "rb") as stream:
@@ -72,7 +72,7 @@ def write_index(prefix: str, entries: Mapping[bytes, Entry]) -> None:
     """Writes the index of a checkpoint with one file of values, in place of one that is there.
 
     Raises:
-      tf.errors.OpError: It cannot be written.
+        tf.errors.OpError: It cannot be written.
     """
     header = _Header(num_shards=1, endianness=_ENDIANNESS, version={"producer": 1})
     table = {_HEADER_KEY: header, **entries}

@@ -48,16 +48,17 @@ class ValueCopy:
         """A copy of the values of a SavedModel's variables.
 
         Args:
-          source: The SavedModel's folder.
-          folder: The folder of the stripped model, to be written.
-          paths: Where the variables hang in both.
+            source: The SavedModel's folder.
+            folder: The folder of the stripped model, to be written.
+            paths: Where the variables hang in both.
 
         Returns:
-          The copy; None if it cannot be made: a value is not there, or stands otherwise in the files than in memory; or
-          files are not local; or there is no variable.
+            The copy; None if it cannot be made: a value is not there, or stands otherwise in the files than in memory;
+                or
+            files are not local; or there is no variable.
 
         Raises:
-          ValueError: The source's files are missing or damaged.
+            ValueError: The source's files are missing or damaged.
         """
         paths = list(paths)
         if not paths or "://" in source or "://" in folder:
@@ -81,9 +82,9 @@ class ValueCopy:
         """Puts the values into the stripped model, which TensorFlow has written by now.
 
         Raises:
-          OSError: They cannot be written.
-          ValueError: The source's files are missing or damaged.
-          VerificationError: TensorFlow does not find in the files what was written to them.
+            OSError: They cannot be written.
+            ValueError: The source's files are missing or damaged.
+            VerificationError: TensorFlow does not find in the files what was written to them.
         """
         values = self._copying.result()
         prefix = loading.checkpoint(self._folder)

@@ -32,12 +32,12 @@ class Stripper(base_beam_component.BaseBeamComponent):
     signature is proven to on all of them, on Beam.
 
     Example:
-      ```
-      stripper = Stripper(
-          model=pruning_trainer.outputs['model'],
-          examples=example_gen.outputs['examples'])
-      pusher = Pusher(model=stripper.outputs['model'], push_destination=...)
-      ```
+        ```
+        stripper = Stripper(
+                model=pruning_trainer.outputs['model'],
+                examples=example_gen.outputs['examples'])
+        pusher = Pusher(model=stripper.outputs['model'], push_destination=...)
+        ```
 
     Component `outputs` contains:
      - `model`: Channel of type `standard_artifacts.Model`, the stripped model, with the exports in its folder
@@ -65,29 +65,29 @@ class Stripper(base_beam_component.BaseBeamComponent):
         """Constructs a Stripper component.
 
         Args:
-          model: A channel of type `standard_artifacts.Model`, pruned or not.
-          examples: An optional channel of type `standard_artifacts.Examples`: what the signature `signature_name`
-            parses, those of ExampleGen if it holds the Transform graph, or with its inputs as features, those of
-            Transform if it does not. The stripped model must answer each of them as `model` does.
-          splits: Which splits of the examples that is proven on. By default 'eval', on which Evaluator measures the
-            same model: it is drawn as the training data are, and much smaller. All splits if there is no 'eval'.
-          signature_name: The signature that answers them.
-          tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
-          num_examples: On how many of the first split's examples every signature that parses such records is checked
-            before that, in the component's own process; at least 1.
+            model: A channel of type `standard_artifacts.Model`, pruned or not.
+            examples: An optional channel of type `standard_artifacts.Examples`: what the signature `signature_name`
+                parses, those of ExampleGen if it holds the Transform graph, or with its inputs as features, those of
+                Transform if it does not. The stripped model must answer each of them as `model` does.
+            splits: Which splits of the examples that is proven on. By default 'eval', on which Evaluator measures the
+                same model: it is drawn as the training data are, and much smaller. All splits if there is no 'eval'.
+            signature_name: The signature that answers them.
+            tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
+            num_examples: On how many of the first split's examples every signature that parses such records is checked
+                before that, in the component's own process; at least 1.
 
-          export: Names of the formats that the stripped model is exported in besides, keys of
-            `tfx_pruning.stripper.export.formats.FORMATS`; those with int8 activations need `examples`. A
-            RuntimeParameter is a JSON list of them.
-          export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
-            numbers, else the first signature, by name, whose inputs are.
-          export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest answer;
-            by default the format's own.
+            export: Names of the formats that the stripped model is exported in besides, keys of
+                `tfx_pruning.stripper.export.formats.FORMATS`; those with int8 activations need `examples`. A
+                RuntimeParameter is a JSON list of them.
+            export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
+                numbers, else the first signature, by name, whose inputs are.
+            export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest
+                answer; by default the format's own.
 
         Raises:
-          ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits` empty,
-            a format unknown or in need of examples, or `export_tolerance` not above 0.
-          TypeError: One of them is of another type.
+            ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits`
+                empty, a format unknown or in need of examples, or `export_tolerance` not above 0.
+            TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
             refuse_num_examples(num_examples)

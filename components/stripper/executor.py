@@ -56,26 +56,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Strips the model; proves on Beam that it answers the examples as before.
 
         Args:
-          input_dict: Artifacts by input.
-            - trained_model: One Model artifact, whose serving model is stripped.
-            - examples: Optional Examples artifacts, TFRecords of tf.Examples, tf.SequenceExamples or other protos.
-          output_dict: Artifacts by output.
-            - model: One Model artifact; the stripped model goes to its serving model folder, its exports to `exports`.
-            - report: One PruningReport artifact.
-          exec_properties: Execution properties.
-            - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
-            - signature_name: Which signature is proven.
-            - tolerance: By how much a floating-point number of an answer may differ.
-            - num_examples: How many examples the check of all signatures, and the exports, read at most.
-            - export: JSON list of the names of the formats to export.
-            - export_signature: Optional name of the signature to export.
-            - export_tolerance: Optional tolerance for TFLite files.
+            input_dict: Artifacts by input.
+                - trained_model: One Model artifact, whose serving model is stripped.
+                - examples: Optional Examples artifacts, TFRecords of tf.Examples, tf.SequenceExamples or other protos.
+            output_dict: Artifacts by output. - model: One Model artifact; the stripped model goes to its serving model
+                folder, its exports to `exports`. - report: One PruningReport artifact.
+            exec_properties: Execution properties.
+                - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
+                - signature_name: Which signature is proven.
+                - tolerance: By how much a floating-point number of an answer may differ.
+                - num_examples: How many examples the check of all signatures, and the exports, read at most.
+                - export: JSON list of the names of the formats to export.
+                - export_signature: Optional name of the signature to export.
+                - export_tolerance: Optional tolerance for TFLite files.
 
         Raises:
-          ValueError: The examples are stored otherwise, a split is not there or empty, or the signature is not there or
-            does not take the examples; and as `strip_saved_model` and `export_model`, which say what else is raised. No
-            model is left then.
-          VerificationError: An answer differs by more than the tolerance.
+            ValueError: The examples are stored otherwise, a split is not there or empty, or the signature is not there
+                or does not take the examples; and as `strip_saved_model` and `export_model`, which say what else is
+                raised. No model is left then.
+            VerificationError: An answer differs by more than the tolerance.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         trained = artifact_utils.get_single_instance(input_dict[TRAINED_MODEL_KEY])

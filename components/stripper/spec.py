@@ -88,7 +88,7 @@ def decode_formats(value: str) -> tuple[str, ...]:
     """The names of the formats in an execution property.
 
     Raises:
-      ValueError: It is no JSON list of names of formats.
+        ValueError: It is no JSON list of names of formats.
     """
     try:
         names = json.loads(value)

@@ -22,13 +22,13 @@ class StripReport:
     """What `strip_saved_model` did.
 
     Attributes:
-      variables_removed: Keys of the source's variables that the stripped model lacks, sorted. A key is what
-        `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE', as in 'dense/_kernel/pruning/mask'.
-      variables_kept: Keys of the stripped model's variables, sorted.
-      signatures_checked: Names of the signatures, all of which answered as the source's.
-      source_bytes: All files of the source, in bytes.
-      stripped_bytes: All files of the stripped model, in bytes.
-      destination: Folder of the stripped model.
+        variables_removed: Keys of the source's variables that the stripped model lacks, sorted. A key is what
+            `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE', as in 'dense/_kernel/pruning/mask'.
+        variables_kept: Keys of the stripped model's variables, sorted.
+        signatures_checked: Names of the signatures, all of which answered as the source's.
+        source_bytes: All files of the source, in bytes.
+        stripped_bytes: All files of the stripped model, in bytes.
+        destination: Folder of the stripped model.
     """
 
     variables_removed: tuple[str, ...]
@@ -43,7 +43,7 @@ class StripReport:
         """The stripped model as one .tar.gz, in bytes; found when first asked for, which takes 40 s a GB.
 
         Raises:
-          NotADirectoryError: It is no longer there.
+            NotADirectoryError: It is no longer there.
         """
         return sizes.gzipped_bytes(self.destination)
 
@@ -72,30 +72,30 @@ def strip_saved_model(
     bit of every output must agree, or, with a tolerance, every number nearly. The source is only read.
 
     Args:
-      source: Folder of a SavedModel, of TensorFlow 2 or 1, pruned or not.
-      destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
-      examples: Serialized records, such as tf.Examples, on which signatures that parse such are checked, besides drawn
-        inputs; all are held in memory.
-      overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
-        checked it stays as it is.
-      tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
-      check: A further check, called with the folder of the stripped model before that appears at `destination`. If it
-        raises an error, nothing appears there.
+        source: Folder of a SavedModel, of TensorFlow 2 or 1, pruned or not.
+        destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
+        examples: Serialized records, such as tf.Examples, on which signatures that parse such are checked, besides
+            drawn inputs; all are held in memory.
+        overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
+            checked it stays as it is.
+        tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
+        check: A further check, called with the folder of the stripped model before that appears at `destination`. If it
+            raises an error, nothing appears there.
 
     Returns:
-      What was removed, kept, checked and saved.
+        What was removed, kept, checked and saved.
 
     Raises:
-      FileNotFoundError: There is no SavedModel at `source`.
-      FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
-      OSError: `destination` cannot be written.
-      TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
-      ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
-        variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of a
-        weight; `destination` and `source` lie one within the other; `examples` is empty; `tolerance` is negative or not
-        finite.
-      VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
-        is one that it takes.
+        FileNotFoundError: There is no SavedModel at `source`.
+        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
+        OSError: `destination` cannot be written.
+        TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
+        ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
+            variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of a
+            weight; `destination` and `source` lie one within the other; `examples` is empty; `tolerance` is negative or
+            not finite.
+        VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
+            is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
     checks = Checks(checked_records(examples), checked_tolerance(tolerance), check)

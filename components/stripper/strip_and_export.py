@@ -27,23 +27,23 @@ def strip_and_export(
     """Strips a SavedModel and exports the stripped model; nothing appears unless both succeed.
 
     Args:
-      source: Folder of the SavedModel.
-      destination: Where the stripped SavedModel goes.
-      formats: Names of formats, as `export_model` takes them; there may be none.
-      export_destination: The folder that the exports go to; None for `destination` with '_exports' behind it.
-      export_signature: Name of the signature that is exported, as for `export_model`.
-      export_tolerance: The tolerance of `export_model`.
-      examples: Serialized records, as for `strip_saved_model` and `export_model`.
-      overwrite: Whether folders at both places are replaced.
-      tolerance: As for `strip_saved_model`.
-      check: As for `strip_saved_model`.
+        source: Folder of the SavedModel.
+        destination: Where the stripped SavedModel goes.
+        formats: Names of formats, as `export_model` takes them; there may be none.
+        export_destination: The folder that the exports go to; None for `destination` with '_exports' behind it.
+        export_signature: Name of the signature that is exported, as for `export_model`.
+        export_tolerance: The tolerance of `export_model`.
+        examples: Serialized records, as for `strip_saved_model` and `export_model`.
+        overwrite: Whether folders at both places are replaced.
+        tolerance: As for `strip_saved_model`.
+        check: As for `strip_saved_model`.
 
     Returns:
-      What was stripped and what was exported.
+        What was stripped and what was exported.
 
     Raises:
-      ValueError: The places of the stripped model and of the exports lie one within the other; and as
-        `strip_saved_model` and `export_model`, which say what else is raised.
+        ValueError: The places of the stripped model and of the exports lie one within the other; and as
+            `strip_saved_model` and `export_model`, which say what else is raised.
     """
     records = checked_records(examples)
     if not chosen_formats(formats):

@@ -9,10 +9,10 @@ class Checks:
     """How a stripped model is compared with its source.
 
     Attributes:
-      records: Serialized records for signatures that parse such, besides drawn inputs; None for drawn inputs only.
-      tolerance: By how much floating-point numbers of the answers may differ; 0.0 for not in a bit.
-      further: What is called with the stripped model's folder when all signatures answered as before; it raises an
-        error if the model does not pass, a VerificationError if its answers are why.
+        records: Serialized records for signatures that parse such, besides drawn inputs; None for drawn inputs only.
+        tolerance: By how much floating-point numbers of the answers may differ; 0.0 for not in a bit.
+        further: What is called with the stripped model's folder when all signatures answered as before; it raises an
+            error if the model does not pass, a VerificationError if its answers are why.
     """
 
     records: Sequence[bytes] | None = None

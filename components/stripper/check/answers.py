@@ -25,7 +25,7 @@ class Refusal:
     """That a model does not take an input.
 
     Attributes:
-      reason: The line of the error that says why.
+        reason: The line of the error that says why.
     """
 
     reason: str
@@ -36,10 +36,10 @@ class Difference:
     """In what two answers to one batch of examples differ.
 
     Attributes:
-      differing: Whether an example's answers differ in any bit; bool [examples].
-      exceeding: Whether they differ by more than is tolerated; bool [examples].
-      distance: The largest absolute difference of an example's numbers; float64 [examples]. Infinite where a number
-        became NaN or the shapes differ. NaNs, zeros and strings that differ have none, and stay at 0.
+        differing: Whether an example's answers differ in any bit; bool [examples].
+        exceeding: Whether they differ by more than is tolerated; bool [examples].
+        distance: The largest absolute difference of an example's numbers; float64 [examples]. Infinite where a number
+            became NaN or the shapes differ. NaNs, zeros and strings that differ have none, and stay at 0.
     """
 
     differing: np.ndarray
@@ -72,11 +72,11 @@ def checked_tolerance(value: float) -> float:
     """A tolerance as a float.
 
     Args:
-      value: By how much floating-point numbers may differ.
+        value: By how much floating-point numbers may differ.
 
     Raises:
-      TypeError: It is not a number.
-      ValueError: It is negative, infinite or NaN.
+        TypeError: It is not a number.
+        ValueError: It is negative, infinite or NaN.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"tolerance is {value!r} of type {type(value).__name__}, expected a number such as 1e-6.")
@@ -113,14 +113,14 @@ def output_differences(
     of the examples is compared as a whole: a difference in it is one of every example.
 
     Args:
-      before: Outputs by name.
-      after: Outputs of the same names and dtypes.
-      examples: How many examples the answers are to; None to compare every output as a whole, as if it were one.
-      tolerance: By how much a floating-point number may differ. Above 0.0, a NaN may become any other NaN, and a zero
-        change its sign. Integers, booleans and strings may not differ.
+        before: Outputs by name.
+        after: Outputs of the same names and dtypes.
+        examples: How many examples the answers are to; None to compare every output as a whole, as if it were one.
+        tolerance: By how much a floating-point number may differ. Above 0.0, a NaN may become any other NaN, and a zero
+            change its sign. Integers, booleans and strings may not differ.
 
     Returns:
-      The differences by output, of outputs that differ in any bit.
+        The differences by output, of outputs that differ in any bit.
     """
     found = {}
     for name in sorted(before):
@@ -134,9 +134,9 @@ def in_words(before: Any, after: Any, example: int | None = None) -> str:
     """Says what an output became, values cut short.
 
     Args:
-      before: An output.
-      after: The same of another answer.
-      example: Which of its examples; None for a word on the whole.
+        before: An output.
+        after: The same of another answer.
+        example: Which of its examples; None for a word on the whole.
     """
     before, after = _tensor_like(before), _tensor_like(after)
     if example is not None and _has_examples(before, example + 1) and _has_examples(after, example + 1):

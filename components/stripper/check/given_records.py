@@ -7,8 +7,8 @@ def checked_records(examples: Iterable[bytes] | None) -> list[bytes] | None:
     """The records as a list, or None for None.
 
     Raises:
-      TypeError: `examples` is not an iterable of bytes.
-      ValueError: `examples` is empty.
+        TypeError: `examples` is not an iterable of bytes.
+        ValueError: `examples` is empty.
     """
     if examples is None:
         return None

@@ -28,11 +28,11 @@ class Feature:
     """One feature of a tf.Example, as a ParseExample operation reads it.
 
     Attributes:
-      key: The feature's name.
-      layout: 'dense' (fixed length, or padded if its first dimension is None), 'sparse' or 'ragged'.
-      dtype: tf.float32, tf.int64 or tf.string.
-      shape: Of one example's value, if it is dense; else empty.
-      required: Whether an example without it is refused.
+        key: The feature's name.
+        layout: 'dense' (fixed length, or padded if its first dimension is None), 'sparse' or 'ragged'.
+        dtype: tf.float32, tf.int64 or tf.string.
+        shape: Of one example's value, if it is dense; else empty.
+        required: Whether an example without it is refused.
     """
 
     key: str
@@ -47,8 +47,8 @@ class ParsedFeatures:
     """What a function, and the functions that it calls, parse.
 
     Attributes:
-      features: The features of tf.Examples, by name, in ascending order.
-      reads_records: Whether serialized records of any kind (tf.Example, tf.SequenceExample, protos) are parsed.
+        features: The features of tf.Examples, by name, in ascending order.
+        reads_records: Whether serialized records of any kind (tf.Example, tf.SequenceExample, protos) are parsed.
     """
 
     features: tuple[Feature, ...]
@@ -62,12 +62,12 @@ def parsed_features(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph,
     constants are left out.
 
     Args:
-      meta_graph: Of the SavedModel.
-      graph: Its object graph.
-      function: The object of a function in it.
+        meta_graph: Of the SavedModel.
+        graph: Its object graph.
+        function: The object of a function in it.
 
     Returns:
-      What the function parses.
+        What the function parses.
     """
     walk = _Walk(meta_graph)
     for name in graph.concrete_functions(function):

@@ -30,8 +30,8 @@ class ServedModel(abc.ABC):
     """A SavedModel, read but not loaded.
 
     Attributes:
-      path: Its folder.
-      signatures: The names of its signatures.
+        path: Its folder.
+        signatures: The names of its signatures.
     """
 
     path: str
@@ -42,11 +42,11 @@ class ServedModel(abc.ABC):
         """Reads a SavedModel of either kind.
 
         Args:
-          path: Its folder.
+            path: Its folder.
 
         Raises:
-          FileNotFoundError: There is no SavedModel.
-          ValueError: It is none, or none of its MetaGraphs is the one to be served.
+            FileNotFoundError: There is no SavedModel.
+            ValueError: It is none, or none of its MetaGraphs is the one to be served.
         """
         saved_model = read_saved_model(path)
         return _ServedObjects(path) if has_objects(saved_model) else _ServedGraph(path, saved_model)
@@ -56,7 +56,7 @@ class ServedModel(abc.ABC):
         """The inputs that a signature is given, in the order of their names, with their specs.
 
         Raises:
-          ValueError: An input is neither a tensor nor a sparse one.
+            ValueError: An input is neither a tensor nor a sparse one.
         """
 
     @abc.abstractmethod
@@ -68,7 +68,7 @@ class ServedModel(abc.ABC):
         """Loads the model.
 
         Raises:
-          ValueError: It cannot be loaded.
+            ValueError: It cannot be loaded.
         """
 
 

@@ -35,10 +35,10 @@ class _Recipe:
     """How one input is drawn.
 
     Attributes:
-      batch_size: Of the first dimension, where it is unknown.
-      size: Of every other unknown dimension; the most values of a feature of varying length.
-      integer_bound: Integers are drawn from [0, integer_bound).
-      text: What strings are: 'example', 'word', 'number' or 'image'.
+        batch_size: Of the first dimension, where it is unknown.
+        size: Of every other unknown dimension; the most values of a feature of varying length.
+        integer_bound: Integers are drawn from [0, integer_bound).
+        text: What strings are: 'example', 'word', 'number' or 'image'.
     """
 
     batch_size: int
@@ -66,12 +66,12 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
     """Yields inputs made of real records: a batch of one, then all of them in larger batches.
 
     Args:
-      name: Of the signature's input.
-      spec: Of that input, a string of rank 1.
-      records: Serialized records, at least one.
+        name: Of the signature's input.
+        spec: Of that input, a string of rank 1.
+        records: Serialized records, at least one.
 
     Yields:
-      Inputs. Where the batch size is fixed, records are repeated to fill the last batch.
+        Inputs. Where the batch size is fixed, records are repeated to fill the last batch.
     """
     fixed = spec.shape[0]
     if fixed is None:
@@ -94,12 +94,12 @@ def synthetic_batches(
     any, then words from `vocabulary` and others, then decimal numbers, then PNG images.
 
     Args:
-      specs: Name and spec of each of the signature's inputs.
-      parsed: What the signature's functions parse.
-      vocabulary: Words that the model may know, in parts that are drawn from equally often.
+        specs: Name and spec of each of the signature's inputs.
+        parsed: What the signature's functions parse.
+        vocabulary: Words that the model may know, in parts that are drawn from equally often.
 
     Yields:
-      An iterator over inputs, for each batch size; for a single one if no input has an unknown first dimension.
+        An iterator over inputs, for each batch size; for a single one if no input has an unknown first dimension.
     """
     open_batch = any(spec.shape.rank is None or (spec.shape.rank and spec.shape[0] is None) for spec in specs.values())
     for batch_size in _BATCH_SIZES if open_batch else _BATCH_SIZES[:1]:
@@ -116,13 +116,13 @@ def vocabulary_of(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, p
     """Words that a model may know, which reach more of it than random ones.
 
     Args:
-      meta_graph: Of the SavedModel.
-      graph: Its object graph.
-      path: The SavedModel's folder.
+        meta_graph: Of the SavedModel.
+        graph: Its object graph.
+        path: The SavedModel's folder.
 
     Returns:
-      The lines of its assets, and the string constants of its functions, of those that fill its tables too: at most
-      4096 words of each, without repeats, in an order that does not change.
+        The lines of its assets, and the string constants of its functions, of those that fill its tables too: at most
+        4096 words of each, without repeats, in an order that does not change.
     """
     captured = {graph.constant_operation(node) for node in graph.kept()}
     nodes = [node for node in meta_graph.graph_def.node if node.name in captured]

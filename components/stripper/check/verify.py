@@ -33,8 +33,8 @@ class SourceAnswers:
     """What a signature of the source answered.
 
     Attributes:
-      signature: Its name.
-      answers: Inputs, and the answer or refusal; at least one answer.
+        signature: Its name.
+        answers: Inputs, and the answer or refusal; at least one answer.
     """
 
     signature: str
@@ -44,12 +44,12 @@ class SourceAnswers:
         """Sees that a stripped model's signature answers likewise.
 
         Args:
-          after: The stripped model's.
-          again: Loads the source's once more, should an answer differ.
-          tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+            after: The stripped model's.
+            again: Loads the source's once more, should an answer differ.
+            tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
         Raises:
-          VerificationError: It does not, or the source's answers differ from call to call.
+            VerificationError: It does not, or the source's answers differ from call to call.
         """
         for inputs, expected in self.answers:
             if difference := _difference(expected, ask(after, inputs), tolerance):
@@ -78,14 +78,14 @@ def source_answers(
     """Calls a signature of the source on real records where given, and on drawn inputs.
 
     Args:
-      name: Of the signature.
-      signature: The source's, none of whose functions has been called since it was loaded.
-      parsed: What it parses.
-      vocabulary: Words that the model may know.
-      examples: Serialized records for a signature that parses such; at least one, if given.
+        name: Of the signature.
+        signature: The source's, none of whose functions has been called since it was loaded.
+        parsed: What it parses.
+        vocabulary: Words that the model may know.
+        examples: Serialized records for a signature that parses such; at least one, if given.
 
     Raises:
-      VerificationError: It takes none of the inputs that are tried.
+        VerificationError: It takes none of the inputs that are tried.
     """
     specs: Mapping[str, Spec] = signature.structured_input_signature[1]
     asked: list[tuple[Inputs, Answer | Refusal]] = []
@@ -123,13 +123,13 @@ def answers_of(
     """The answers of every signature of a SavedModel of TensorFlow 2.
 
     Args:
-      source: Its folder.
-      model: What was loaded from it, none of whose functions has been called since.
-      meta_graph: Its MetaGraph.
-      examples: As `source_answers` takes them.
+        source: Its folder.
+        model: What was loaded from it, none of whose functions has been called since.
+        meta_graph: Its MetaGraph.
+        examples: As `source_answers` takes them.
 
     Raises:
-      VerificationError: As `source_answers`.
+        VerificationError: As `source_answers`.
     """
     graph = ObjectGraph(meta_graph)
     vocabulary = vocabulary_of(meta_graph, graph, source)
@@ -150,18 +150,18 @@ def verify(
     """Sees that a stripped model answers every signature as its source did. Both need not be in memory at once.
 
     Args:
-      answers: The source's, as `answers_of` gives them.
-      source_meta_graph: The source's MetaGraph.
-      stripped_model: The stripped model, as `tf.saved_model.load` gives it.
-      stripped_meta_graph: The stripped model's MetaGraph.
-      again: Loads the source once more, should an answer differ.
-      tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+        answers: The source's, as `answers_of` gives them.
+        source_meta_graph: The source's MetaGraph.
+        stripped_model: The stripped model, as `tf.saved_model.load` gives it.
+        stripped_meta_graph: The stripped model's MetaGraph.
+        again: Loads the source once more, should an answer differ.
+        tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
     Returns:
-      The signatures' names, all of them checked.
+        The signatures' names, all of them checked.
 
     Raises:
-      VerificationError: A signature's declaration or answer differs, or its answer differs from call to call.
+        VerificationError: A signature's declaration or answer differs, or its answer differs from call to call.
     """
     compare_declarations(source_meta_graph, stripped_meta_graph)
     for each in answers:

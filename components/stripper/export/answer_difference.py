@@ -11,9 +11,9 @@ class AnswerDifference:
     """The difference over all batches of inputs added.
 
     Attributes:
-      mismatch: In which way answers cannot be compared; '' if they can.
-      bitwise_equal: Whether each bit of each answer agrees.
-      max_abs: The largest absolute difference of two numbers; infinite if one is not finite and the other is another.
+        mismatch: In which way answers cannot be compared; '' if they can.
+        bitwise_equal: Whether each bit of each answer agrees.
+        max_abs: The largest absolute difference of two numbers; infinite if one is not finite and the other is another.
     """
 
     def __init__(self) -> None:

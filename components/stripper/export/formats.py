@@ -13,11 +13,11 @@ class TFLiteOptions:
     """How a TFLite file holds its weights.
 
     Attributes:
-      weights: 'float32', 'float16', 'dynamic_int8' (weights int8, activations float32) or 'int8' (both, inputs and
-        outputs stay as the signature has them).
-      sparse: Whether weights with many zeros are stored sparsely.
-      default_kernels: Whether TensorFlow's interpreter runs the file as it is set up by default, with XNNPACK. If not,
-        it needs the resolver BUILTIN_WITHOUT_DEFAULT_DELEGATES.
+        weights: 'float32', 'float16', 'dynamic_int8' (weights int8, activations float32) or 'int8' (both, inputs and
+            outputs stay as the signature has them).
+        sparse: Whether weights with many zeros are stored sparsely.
+        default_kernels: Whether TensorFlow's interpreter runs the file as it is set up by default, with XNNPACK. If
+            not, it needs the resolver BUILTIN_WITHOUT_DEFAULT_DELEGATES.
     """
 
     weights: Literal["float32", "float16", "dynamic_int8", "int8"] = "float32"
@@ -30,11 +30,11 @@ class Format:
     """One format.
 
     Attributes:
-      name: Its name.
-      file: Name of the file that is written.
-      tolerance: The largest difference from the stripped model's answers, as `export_model` measures it; None where
-        each bit must agree.
-      tflite: How the file holds its weights, if it is a TFLite one.
+        name: Its name.
+        file: Name of the file that is written.
+        tolerance: The largest difference from the stripped model's answers, as `export_model` measures it; None where
+            each bit must agree.
+        tflite: How the file holds its weights, if it is a TFLite one.
     """
 
     name: str
@@ -74,8 +74,8 @@ def chosen_formats(names: Sequence[str]) -> tuple[Format, ...]:
     """The formats of these names, in the order given.
 
     Raises:
-      TypeError: `names` is a single string.
-      ValueError: A name is unknown, or given twice.
+        TypeError: `names` is a single string.
+        ValueError: A name is unknown, or given twice.
     """
     if isinstance(names, str):
         raise TypeError(f"export is the string {names!r}, expected a sequence of format names, such as [{names!r}].")

@@ -18,15 +18,15 @@ def freeze(signature: Any, name: str) -> graph_pb2.GraphDef:
     """Turns a signature's variables into constants.
 
     Args:
-      signature: As `tf.saved_model.load(path).signatures` holds it.
-      name: Its name, for errors.
+        signature: As `tf.saved_model.load(path).signatures` holds it.
+        name: Its name, for errors.
 
     Returns:
-      A GraphDef. Its placeholders are named as the signature's inputs, and the nodes that give the outputs as these;
-      with '_output' behind the name where another node is called so.
+        A GraphDef. Its placeholders are named as the signature's inputs, and the nodes that give the outputs as these;
+        with '_output' behind the name where another node is called so.
 
     Raises:
-      ValueError: The signature reads a lookup table or another resource that no GraphDef holds.
+        ValueError: The signature reads a lookup table or another resource that no GraphDef holds.
     """
     specs = signature.structured_input_signature[1]
     frozen = convert_to_constants.convert_variables_to_constants_v2(signature, lower_control_flow=False)
@@ -58,9 +58,9 @@ class FrozenGraph:
         """Imports a graph.
 
         Args:
-          graph_def: As `freeze` gives it.
-          inputs: Names of the signature's inputs.
-          outputs: Names of its outputs.
+            graph_def: As `freeze` gives it.
+            inputs: Names of the signature's inputs.
+            outputs: Names of its outputs.
         """
         self._outputs = list(outputs)
         imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])

@@ -24,13 +24,13 @@ def chosen_signature(path: str, meta_graph: meta_graph_pb2.MetaGraphDef, request
     """The signature that is exported.
 
     Args:
-      path: Folder of the SavedModel, for errors.
-      meta_graph: Its MetaGraph.
-      requested: A signature's name. None for 'serving_default' if all its inputs are numbers; else the first, by
-        name, of which that is so; else 'serving_default', or the first by name.
+        path: Folder of the SavedModel, for errors.
+        meta_graph: Its MetaGraph.
+        requested: A signature's name. None for 'serving_default' if all its inputs are numbers; else the first, by
+            name, of which that is so; else 'serving_default', or the first by name.
 
     Raises:
-      ValueError: There is no such signature, or none at all.
+        ValueError: There is no such signature, or none at all.
     """
     names = sorted(meta_graph.signature_def, key=lambda name: (name != _DEFAULT_SIGNATURE, name))
     names = [name for name in names if not name.startswith("__")]
@@ -54,8 +54,8 @@ class ExportInputs:
     """Inputs of one signature.
 
     Attributes:
-      batches: At least one, each of which the signature takes.
-      real: Whether they were made of examples; else they are drawn.
+        batches: At least one, each of which the signature takes.
+        real: Whether they were made of examples; else they are drawn.
     """
 
     batches: tuple[Inputs, ...]
@@ -76,17 +76,17 @@ def inputs_of(
     examples does; if there is none, the features of these names in the examples. Otherwise inputs are drawn.
 
     Args:
-      path: Folder of the SavedModel.
-      model: As `tf.saved_model.load` gives it.
-      meta_graph: Its MetaGraph.
-      name: The signature's name.
-      examples: Serialized records; at least one, if given.
+        path: Folder of the SavedModel.
+        model: As `tf.saved_model.load` gives it.
+        meta_graph: Its MetaGraph.
+        name: The signature's name.
+        examples: Serialized records; at least one, if given.
 
     Returns:
-      The inputs.
+        The inputs.
 
     Raises:
-      ValueError: The signature takes none of the inputs that were tried.
+        ValueError: The signature takes none of the inputs that were tried.
     """
     graph = ObjectGraph(meta_graph)
     specs = dict(model.signatures[name].structured_input_signature[1])

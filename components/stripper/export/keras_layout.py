@@ -24,9 +24,9 @@ class KerasLayer:
     """The weights of one layer.
 
     Attributes:
-      name: The layer's name as far as it is known; no two of a model are alike.
-      weights: The objects of its weights, those of its sublayers too: first the trainable ones, then the others, in the
-        layer's order.
+        name: The layer's name as far as it is known; no two of a model are alike.
+        weights: The objects of its weights, those of its sublayers too: first the trainable ones, then the others, in
+            the layer's order.
     """
 
     name: str
@@ -38,8 +38,8 @@ class KerasLayout:
     """The weights of a Keras model.
 
     Attributes:
-      layers: The layers that have weights, in the order of `model.layers`.
-      own: Weights of the model itself that are no layer's, trainable ones first.
+        layers: The layers that have weights, in the order of `model.layers`.
+        own: Weights of the model itself that are no layer's, trainable ones first.
     """
 
     layers: tuple[KerasLayer, ...]
@@ -58,14 +58,14 @@ def keras_layout(path: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> KerasLay
     of tf_keras.
 
     Args:
-      path: Folder of the SavedModel, for errors.
-      meta_graph: Its MetaGraph, as Keras wrote it.
+        path: Folder of the SavedModel, for errors.
+        meta_graph: Its MetaGraph, as Keras wrote it.
 
     Returns:
-      The layout.
+        The layout.
 
     Raises:
-      KerasLayoutError: The SavedModel is of no such kind, or does not tell the order of layers or weights.
+        KerasLayoutError: The SavedModel is of no such kind, or does not tell the order of layers or weights.
     """
     objects = _Objects(meta_graph)
     root = objects.children(_ROOT)
@@ -175,8 +175,8 @@ class _Keras3Walk:
     """Walks layers of Keras 3 in the order in which they are listed or were made attributes.
 
     Attributes:
-      certain: Whether that is their order in `layer.weights` for sure: attributes that are lists or dicts of layers are
-        listed after those that are layers, whichever was made first.
+        certain: Whether that is their order in `layer.weights` for sure: attributes that are lists or dicts of layers
+            are listed after those that are layers, whichever was made first.
     """
 
     def __init__(self, objects: _Objects) -> None:

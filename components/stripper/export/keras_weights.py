@@ -25,17 +25,17 @@ def keras_weights(
     SavedModel does not tell the classes of layers, which Keras 3's own `.weights.h5` names its groups after.
 
     Args:
-      model: Folder of the stripped SavedModel.
-      meta_graph: Its MetaGraph.
-      source: Folder of the SavedModel that it was stripped from, as Keras wrote it.
-      source_meta_graph: That one's MetaGraph.
+        model: Folder of the stripped SavedModel.
+        meta_graph: Its MetaGraph.
+        source: Folder of the SavedModel that it was stripped from, as Keras wrote it.
+        source_meta_graph: That one's MetaGraph.
 
     Returns:
-      The file's content.
+        The file's content.
 
     Raises:
-      KerasLayoutError: The source does not tell its layers and the order of their weights.
-      ValueError: A weight is none of the stripped model's, or has a dtype that HDF5 does not know.
+        KerasLayoutError: The source does not tell its layers and the order of their weights.
+        ValueError: A weight is none of the stripped model's, or has a dtype that HDF5 does not know.
     """
     layout = keras_layout(source, source_meta_graph)
     values = _Values(model, ObjectGraph(meta_graph), source, ObjectGraph(source_meta_graph))

@@ -31,13 +31,13 @@ class ExportedFile:
     """One export of a model.
 
     Attributes:
-      format: Name of its format.
-      path: Where the file is.
-      bytes: Its length.
-      gzipped_bytes: Its length gzipped, at gzip's default level (6).
-      max_abs_difference: The largest difference of a number in its answers from the stripped model's; 0.0 where each
-        bit agrees.
-      checked_on: 'examples', 'drawn inputs', or, of Keras weights, 'variables'.
+        format: Name of its format.
+        path: Where the file is.
+        bytes: Its length.
+        gzipped_bytes: Its length gzipped, at gzip's default level (6).
+        max_abs_difference: The largest difference of a number in its answers from the stripped model's; 0.0 where each
+            bit agrees.
+        checked_on: 'examples', 'drawn inputs', or, of Keras weights, 'variables'.
     """
 
     format: str
@@ -67,29 +67,29 @@ def export_model(
     for outputs that are no floats, the fraction that differ. Keras weights must hold the bits of the model's variables.
 
     Args:
-      model: Folder of a SavedModel that `strip_saved_model` wrote.
-      destination: The folder that the files go to: nothing or an empty folder must be there, unless `overwrite`.
-      formats: Names of formats, keys of `tfx_pruning.stripper.export.formats.FORMATS`.
-      signature: Name of the signature; None for 'serving_default' if its inputs are numbers, else the first signature,
-        by name, whose inputs are, else 'serving_default'.
-      examples: Serialized tf.Examples, for the range of activations and the check. Without them the check is on drawn
-        inputs, and formats with int8 activations are refused.
-      tolerance: The largest difference that a TFLite file may have, measured as above; None for its format's own.
-      source: Folder of the SavedModel that `model` was stripped from, for 'keras_weights'; None if `model` is as Keras
-        wrote it.
-      overwrite: Whether a folder at `destination` is replaced, with all that is in it.
+        model: Folder of a SavedModel that `strip_saved_model` wrote.
+        destination: The folder that the files go to: nothing or an empty folder must be there, unless `overwrite`.
+        formats: Names of formats, keys of `tfx_pruning.stripper.export.formats.FORMATS`.
+        signature: Name of the signature; None for 'serving_default' if its inputs are numbers, else the first
+            signature, by name, whose inputs are, else 'serving_default'.
+        examples: Serialized tf.Examples, for the range of activations and the check. Without them the check is on drawn
+            inputs, and formats with int8 activations are refused.
+        tolerance: The largest difference that a TFLite file may have, measured as above; None for its format's own.
+        source: Folder of the SavedModel that `model` was stripped from, for 'keras_weights'; None if `model` is as
+            Keras wrote it.
+        overwrite: Whether a folder at `destination` is replaced, with all that is in it.
 
     Returns:
-      What was written, in the order of `formats`.
+        What was written, in the order of `formats`.
 
     Raises:
-      FileNotFoundError: There is no SavedModel at `model`.
-      FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
-      OSError: `destination` cannot be written.
-      TypeError: `formats` is a string, or `examples` is not an iterable of bytes.
-      ValueError: A format is unknown, or cannot hold the signature; there is no such signature; formats with int8
-        activations have no examples that the signature takes.
-      VerificationError: An export does not answer as the model.
+        FileNotFoundError: There is no SavedModel at `model`.
+        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
+        OSError: `destination` cannot be written.
+        TypeError: `formats` is a string, or `examples` is not an iterable of bytes.
+        ValueError: A format is unknown, or cannot hold the signature; there is no such signature; formats with int8
+            activations have no examples that the signature takes.
+        VerificationError: An export does not answer as the model.
     """
     chosen = chosen_formats(formats)
     refuse_tolerance(tolerance)

@@ -18,16 +18,16 @@ def convert(model: str, signature: str, options: TFLiteOptions, examples: Sequen
     """Converts one signature of a SavedModel.
 
     Args:
-      model: Folder of the SavedModel, which must be one that is restored by its graph: a stripped one is.
-      signature: Name of the signature.
-      options: How the file holds its weights.
-      examples: Inputs that set the ranges of activations, for weights 'int8'.
+        model: Folder of the SavedModel, which must be one that is restored by its graph: a stripped one is.
+        signature: Name of the signature.
+        options: How the file holds its weights.
+        examples: Inputs that set the ranges of activations, for weights 'int8'.
 
     Returns:
-      The file's content; it has the signature, under its name.
+        The file's content; it has the signature, under its name.
 
     Raises:
-      ValueError: TFLite has no kernel for an operation, or cannot convert the signature for another reason.
+        ValueError: TFLite has no kernel for an operation, or cannot convert the signature for another reason.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(model, signature_keys=[signature])
     converter.optimizations = []
@@ -87,7 +87,7 @@ class TFLiteModel:
         """Sets up an interpreter with the kernels that the file needs.
 
         Raises:
-          RuntimeError: The interpreter does not take the file.
+            RuntimeError: The interpreter does not take the file.
         """
         types = tf.lite.experimental.OpResolverType
         kernels = types.AUTO if options.default_kernels else types.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -99,6 +99,6 @@ class TFLiteModel:
         """The outputs by name.
 
         Raises:
-          RuntimeError: A kernel fails.
+            RuntimeError: A kernel fails.
         """
         return self._runner(**{name: value.numpy() for name, value in inputs.items()})

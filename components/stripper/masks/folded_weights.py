@@ -16,9 +16,9 @@ class FoldedWeight:
     """A weight whose value is the product that the model computed from it and its mask.
 
     Attributes:
-      node: The weight's object.
-      product: The value, bit for bit: -0.0 where a negative weight is pruned, NaN where one that is not finite is.
-      positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses; it equals `product`.
+        node: The weight's object.
+        product: The value, bit for bit: -0.0 where a negative weight is pruned, NaN where one that is not finite is.
+        positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses; it equals `product`.
     """
 
     node: int
@@ -35,17 +35,17 @@ def folded_weights(source: str, graph: ObjectGraph, rewrite: Rewrite) -> list[Fo
     """Computes the products of weights and masks from the variables of a SavedModel.
 
     Args:
-      source: Folder of the SavedModel.
-      graph: Its object graph.
-      rewrite: Which products are needed.
+        source: Folder of the SavedModel.
+        graph: Its object graph.
+        rewrite: Which products are needed.
 
     Returns:
-      The weights, in the order of their objects. A weight that is used without its mask, too, has its own value.
+        The weights, in the order of their objects. A weight that is used without its mask, too, has its own value.
 
     Raises:
-      ValueError: A value is missing or cannot be read; a mask has other values than 0 and 1; or one value cannot stand
-        for all uses of a weight, because two masks differ, or it is also used without its mask and is not yet zero
-        there.
+        ValueError: A value is missing or cannot be read; a mask has other values than 0 and 1; or one value cannot
+            stand for all uses of a weight, because two masks differ, or it is also used without its mask and is not yet
+            zero there.
     """
 
     def value(node: int) -> tf.Tensor:

@@ -30,9 +30,9 @@ class Fold:
     """One product of a weight and its mask, which the weight's value takes in.
 
     Attributes:
-      weight: The weight's object.
-      mask: The mask's object.
-      casts: The dtypes that the weight is cast to, one after the other, before it is multiplied.
+        weight: The weight's object.
+        mask: The mask's object.
+        casts: The dtypes that the weight is cast to, one after the other, before it is multiplied.
     """
 
     weight: int
@@ -45,10 +45,10 @@ class Use:
     """A place in a function where a variable is used.
 
     Attributes:
-      function: Name of the function.
-      node: Name of the node, or of the function's output.
-      operation: The node's operation, or 'return'.
-      changes: Whether the variable is changed there, or may be.
+        function: Name of the function.
+        node: Name of the node, or of the function's output.
+        operation: The node's operation, or 'return'.
+        changes: Whether the variable is changed there, or may be.
     """
 
     function: str
@@ -65,9 +65,9 @@ class Rewrite:
     """What the weights of rewritten functions must take in.
 
     Attributes:
-      folds: The products.
-      bare_uses: By weight: where it is used without its mask, or changed. Functions that set a weight to its product
-        first, as those of tfmot's wrappers do, use it without its mask only after that, and such uses do not count.
+        folds: The products.
+        bare_uses: By weight: where it is used without its mask, or changed. Functions that set a weight to its product
+            first, as those of tfmot's wrappers do, use it without its mask only after that, and such uses do not count.
     """
 
     folds: frozenset[Fold]
@@ -84,17 +84,17 @@ def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Obje
     from the library, and so are gradients.
 
     Args:
-      source: Folder of the SavedModel, for messages.
-      meta_graph: Of the SavedModel. Its function library and the concrete functions of its object graph are changed in
-        place; its main graph is not, so that it can only be loaded as objects.
-      graph: Its object graph, read before the change.
+        source: Folder of the SavedModel, for messages.
+        meta_graph: Of the SavedModel. Its function library and the concrete functions of its object graph are changed
+            in place; its main graph is not, so that it can only be loaded as objects.
+        graph: Its object graph, read before the change.
 
     Returns:
-      What the weights must take in for the functions to answer as before.
+        What the weights must take in for the functions to answer as before.
 
     Raises:
-      ValueError: A pruning variable is changed, or used in another way than to multiply its weight by a mask of the
-        same shape. The message names the signature, the variable and the use.
+        ValueError: A pruning variable is changed, or used in another way than to multiply its weight by a mask of the
+            same shape. The message names the signature, the variable and the use.
     """
     functions = [node for node in sorted(graph.kept()) if graph.kind(node) in FUNCTIONS]
     kept = dict.fromkeys(name for node in functions for name in graph.concrete_functions(node))
@@ -183,13 +183,13 @@ class _Rewriter:
         """Rewrites a function for arguments of known origins.
 
         Args:
-          name: Of the function.
-          context: The origins of its arguments.
-          loop_body: Whether an output goes with the argument of the same index.
-          keep_name: Whether the rewritten function must have its name.
+            name: Of the function.
+            context: The origins of its arguments.
+            loop_body: Whether an output goes with the argument of the same index.
+            keep_name: Whether the rewritten function must have its name.
 
         Returns:
-          The name of the rewritten function.
+            The name of the rewritten function.
         """
         key = (name, context, loop_body)
         if key not in self._names:

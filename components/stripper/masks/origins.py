@@ -19,10 +19,10 @@ class Origin:
     """The variable that a tensor is, or is the value of.
 
     Attributes:
-      variable: The variable's object.
-      read: Whether it is the variable's value.
-      casts: The dtypes that the value was cast to, one after the other.
-      mask: The object of the mask that the value was multiplied by, if it was.
+        variable: The variable's object.
+        read: Whether it is the variable's value.
+        casts: The dtypes that the value was cast to, one after the other.
+        mask: The object of the mask that the value was multiplied by, if it was.
     """
 
     variable: int
@@ -36,9 +36,9 @@ class Masking:
     """A multiplication of a weight by its mask.
 
     Attributes:
-      factor: What the node reads as the weight.
-      weight: Where that comes from.
-      mask: The mask's object.
+        factor: What the node reads as the weight.
+        weight: Where that comes from.
+        mask: The mask's object.
     """
 
     factor: Reference
@@ -62,10 +62,10 @@ class Provenance:
         """Nothing is looked at yet.
 
         Args:
-          graph: The model's object graph.
-          body: The function, before it is changed.
-          context: The origin of each of its arguments, None where there is none or it is not known.
-          function: Gives a function of the library by its name.
+            graph: The model's object graph.
+            body: The function, before it is changed.
+            context: The origin of each of its arguments, None where there is none or it is not known.
+            function: Gives a function of the library by its name.
         """
         self._graph = graph
         self._body = body

@@ -24,7 +24,7 @@ def without_wrapper(name: str) -> str:
     """A node's, argument's or function's name as it is without tfmot's wrapper.
 
     Examples:
-      >>> without_wrapper('model/prune_low_magnitude_dense/MatMul')
-      'model/dense/MatMul'
+        >>> without_wrapper('model/prune_low_magnitude_dense/MatMul')
+        'model/dense/MatMul'
     """
     return name.replace(_TFMOT_WRAPPER, "")

@@ -28,11 +28,11 @@ class DataProof:
     """A proof to be made: what a stripped model is compared with, and on what.
 
     Attributes:
-      source: Folder of the source SavedModel. Beam's workers must be able to read it, the stripped model and the
-        examples.
-      feed: The signature that is compared, and how it is given examples.
-      files: The examples.
-      tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+        source: Folder of the source SavedModel. Beam's workers must be able to read it, the stripped model and the
+            examples.
+        feed: The signature that is compared, and how it is given examples.
+        files: The examples.
+        tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
     """
 
     source: str
@@ -44,15 +44,15 @@ class DataProof:
         """Sees that a stripped model answers every example as its source does.
 
         Args:
-          stripped: As for `compare`.
-          make_pipeline: As for `compare`.
+            stripped: As for `compare`.
+            make_pipeline: As for `compare`.
 
         Returns:
-          The report.
+            The report.
 
         Raises:
-          VerificationError: An answer differs by more than the tolerance.
-          ValueError: The models do not take an example, or an example cannot be read.
+            VerificationError: An answer differs by more than the tolerance.
+            ValueError: The models do not take an example, or an example cannot be read.
         """
         report = self.compare(stripped, make_pipeline)
         signature = self.feed.signature
@@ -82,11 +82,11 @@ class DataProof:
         """Compares a stripped model with its source on every example.
 
         Args:
-          stripped: Folder of the stripped SavedModel. The report is handed over in one beside it, which is deleted.
-          make_pipeline: Makes the pipeline to run on.
+            stripped: Folder of the stripped SavedModel. The report is handed over in one beside it, which is deleted.
+            make_pipeline: Makes the pipeline to run on.
 
         Returns:
-          The report, which is the same for every runner and number of workers.
+            The report, which is the same for every runner and number of workers.
         """
         folder = f"{stripped.rstrip('/')}.proof"
         file = os.path.join(folder, "report.json")
@@ -109,8 +109,8 @@ class CompareOnExamples(beam.PTransform):
         """Makes the transform.
 
         Args:
-          proof: What is compared.
-          stripped: Folder of the stripped SavedModel.
+            proof: What is compared.
+            stripped: Folder of the stripped SavedModel.
         """
         super().__init__()
         self._proof = proof

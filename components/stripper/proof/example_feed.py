@@ -15,10 +15,10 @@ class ExampleFeed:
     """Makes the inputs of a signature from serialized records.
 
     Attributes:
-      signature: The signature's name.
-      specs: Name and spec of each of its inputs.
-      whole: Whether its one input takes the records as they are. Else they are tf.Examples, and each input takes the
-        feature of its name.
+        signature: The signature's name.
+        specs: Name and spec of each of its inputs.
+        whole: Whether its one input takes the records as they are. Else they are tf.Examples, and each input takes the
+            feature of its name.
     """
 
     signature: str
@@ -33,12 +33,12 @@ class ExampleFeed:
         have a feature of that input's name. Every other signature gets the features that have its inputs' names.
 
         Args:
-          model: The model.
-          signature: The signature's name.
-          features: Names of the features that the examples have; None if the records are no tf.Examples.
+            model: The model.
+            signature: The signature's name.
+            features: Names of the features that the examples have; None if the records are no tf.Examples.
 
         Raises:
-          ValueError: There is no such signature, or it takes what the examples do not hold.
+            ValueError: There is no such signature, or it takes what the examples do not hold.
         """
         if signature not in model.signatures:
             raise ValueError(
@@ -71,10 +71,10 @@ class ExampleFeed:
         """Makes the inputs of one batch; records are repeated to fill it, where its size is fixed.
 
         Args:
-          records: Serialized records, at least one and at most `batch_size`.
+            records: Serialized records, at least one and at most `batch_size`.
 
         Raises:
-          tf.errors.OpError: A record is no tf.Example, or a feature is missing or of another type or length.
+            tf.errors.OpError: A record is no tf.Example, or a feature is missing or of another type or length.
         """
         if self.batch_size is not None:
             records = list(itertools.islice(itertools.cycle(records), self.batch_size))

@@ -26,9 +26,9 @@ class ExamplesInput:
     """Some splits of one or more Examples artifacts, none of them empty.
 
     Attributes:
-      splits: Their names, in the order in which they were asked for.
-      files: Their files, split by split, in the order of their paths.
-      features: Names of the features of the first record; None if the records are no tf.Examples.
+        splits: Their names, in the order in which they were asked for.
+        files: Their files, split by split, in the order of their paths.
+        features: Names of the features of the first record; None if the records are no tf.Examples.
     """
 
     splits: tuple[str, ...]
@@ -40,11 +40,11 @@ class ExamplesInput:
         """Finds the files, and looks at the first record of each split.
 
         Args:
-          artifacts: Examples artifacts, at least one.
-          splits: Names of splits; None for 'eval' if there is one, else all.
+            artifacts: Examples artifacts, at least one.
+            splits: Names of splits; None for 'eval' if there is one, else all.
 
         Raises:
-          ValueError: The artifacts hold something else than TFRecords, have no such split, or one without a record.
+            ValueError: The artifacts hold something else than TFRecords, have no such split, or one without a record.
         """
         payloads = [_payload(artifact) for artifact in artifacts]
         chosen = _chosen_splits(artifacts, splits)

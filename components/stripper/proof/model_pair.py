@@ -28,14 +28,14 @@ class ModelPair:
         """Loads both.
 
         Args:
-          source: Folder of the source SavedModel.
-          stripped: Folder of the stripped one.
-          feed: The signature that is compared, and how it is given examples.
-          tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+            source: Folder of the source SavedModel.
+            stripped: Folder of the stripped one.
+            feed: The signature that is compared, and how it is given examples.
+            tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
 
         Raises:
-          FileNotFoundError: There is no SavedModel in one of the folders.
-          ValueError: One cannot be loaded.
+            FileNotFoundError: There is no SavedModel in one of the folders.
+            ValueError: One cannot be loaded.
         """
         self._feed = feed
         self._tolerance = tolerance
@@ -50,10 +50,10 @@ class ModelPair:
         A batch that a model refuses is asked again record by record, to tell which one is refused.
 
         Args:
-          batch: Records, not more than the feed's batch size.
+            batch: Records, not more than the feed's batch size.
 
         Returns:
-          The report on these records. What both models refuse is not compared.
+            The report on these records. What both models refuse is not compared.
         """
         before, after = self._ask(batch.records)
         if isinstance(before, Refusal) and isinstance(after, Refusal):

@@ -22,7 +22,7 @@ class ExampleFile:
         """Reads the records, in their order.
 
         Raises:
-          tf.errors.OpError: The file cannot be read, or is damaged.
+            tf.errors.OpError: The file cannot be read, or is damaged.
         """
         compression = "GZIP" if self.path.endswith(".gz") else None
         return tf.data.TFRecordDataset(self.path, compression_type=compression).as_numpy_iterator()
@@ -33,8 +33,8 @@ class ExampleKey:
     """Where an example stands: it has no key of its own. Keys are ordered by split, path and index.
 
     Attributes:
-      file: The file that holds it.
-      index: Its number in the file, from 0.
+        file: The file that holds it.
+        index: Its number in the file, from 0.
     """
 
     file: ExampleFile
@@ -49,8 +49,8 @@ class RecordBatch:
     """Consecutive records of one file.
 
     Attributes:
-      first: The key of the first.
-      records: Serialized, at least one.
+        first: The key of the first.
+        records: Serialized, at least one.
     """
 
     first: ExampleKey
@@ -65,14 +65,14 @@ def read_batches(file: ExampleFile, batch_size: int | None = None) -> Iterator[R
     """Reads a file in batches, which are the same whoever reads it.
 
     Args:
-      file: The file.
-      batch_size: The most records of a batch; None for 256. A batch ends at 32 MiB too.
+        file: The file.
+        batch_size: The most records of a batch; None for 256. A batch ends at 32 MiB too.
 
     Yields:
-      Batches, in the records' order.
+        Batches, in the records' order.
 
     Raises:
-      tf.errors.OpError: As `ExampleFile.records`, after the batches before the damage.
+        tf.errors.OpError: As `ExampleFile.records`, after the batches before the damage.
     """
     limit = batch_size or _MAX_RECORDS
     batch: list[bytes] = []
@@ -92,7 +92,7 @@ def feature_names(record: bytes) -> frozenset[str]:
     """Names of the features of a serialized tf.Example.
 
     Raises:
-      ValueError: It is none.
+        ValueError: It is none.
     """
     try:
         return frozenset(tf.train.Example.FromString(record).features.feature)

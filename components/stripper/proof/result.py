@@ -11,8 +11,8 @@ class Finding:
     """What was found at an example.
 
     Attributes:
-      key: Where the example stands.
-      what: The finding, in words.
+        key: Where the example stands.
+        what: The finding, in words.
     """
 
     key: ExampleKey
@@ -24,13 +24,13 @@ class ProofReport:
     """What the comparison of two models on examples came to. Reports of parts add up to that of the whole.
 
     Attributes:
-      examples: How many examples were compared.
-      differing: How many answers differ in any bit.
-      exceeding: How many differ by more than is tolerated.
-      max_absolute_difference: Over all numbers of all outputs; infinite where a number became NaN, shapes differ, or
-        one model refuses what the other takes. Strings that differ, zeros and NaNs count 0.
-      first: The first example, by key, whose answers differ by more than is tolerated.
-      refused: The first example that the models do not take, or that cannot be read, if there is one.
+        examples: How many examples were compared.
+        differing: How many answers differ in any bit.
+        exceeding: How many differ by more than is tolerated.
+        max_absolute_difference: Over all numbers of all outputs; infinite where a number became NaN, shapes differ, or
+            one model refuses what the other takes. Strings that differ, zeros and NaNs count 0.
+        first: The first example, by key, whose answers differ by more than is tolerated.
+        refused: The first example that the models do not take, or that cannot be read, if there is one.
     """
 
     examples: int = 0

@@ -16,14 +16,14 @@ class Checkpoint:
     """The checkpoint of a SavedModel, read-only.
 
     Attributes:
-      keys: The names of its tensors, sorted; none if it has no file.
+        keys: The names of its tensors, sorted; none if it has no file.
     """
 
     def __init__(self, source: str) -> None:
         """Opens the checkpoint of the SavedModel at `source`.
 
         Raises:
-          ValueError: It is damaged.
+            ValueError: It is damaged.
         """
         self._source = source
         self._prefix = os.path.join(source, PREFIX)
@@ -43,13 +43,13 @@ class Checkpoint:
         """Writes some of the tensors to the checkpoint of another SavedModel; slices are put together.
 
         Args:
-          folder: Of the other SavedModel.
-          keys: Names of the tensors.
-          changed: The values that are not those of this checkpoint.
+            folder: Of the other SavedModel.
+            keys: Names of the tensors.
+            changed: The values that are not those of this checkpoint.
 
         Raises:
-          ValueError: A tensor is lost or damaged.
-          tf.errors.OpError: The files cannot be written.
+            ValueError: A tensor is lost or damaged.
+            tf.errors.OpError: The files cannot be written.
         """
         names = sorted(keys)
         whole = [""] * len(names)

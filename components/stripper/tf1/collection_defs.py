@@ -73,8 +73,8 @@ def forget_removed(meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph) -> Non
     """Removes from the collections what names nodes that the graph lacks, and the collections of pruning.
 
     Args:
-      meta_graph: Changed in place.
-      graph: What is left of its graph.
+        meta_graph: Changed in place.
+        graph: What is left of its graph.
     """
     keys = list(meta_graph.collection_def)
     pruned = MASKS in keys

@@ -22,9 +22,9 @@ class FrozenGraph:
     """A stripped graph without variables.
 
     Attributes:
-      graph_def: The graph, cut back to its outputs.
-      checkpoint: The path of the checkpoint that it was made of.
-      sparsities: The fraction of zeros in each masked weight, by the name of its node; empty if the graph has none.
+        graph_def: The graph, cut back to its outputs.
+        checkpoint: The path of the checkpoint that it was made of.
+        sparsities: The fraction of zeros in each masked weight, by the name of its node; empty if the graph has none.
     """
 
     graph_def: graph_pb2.GraphDef
@@ -40,16 +40,16 @@ def freeze_checkpoint(checkpoint_dir: str | os.PathLike[str], output_node_names:
     node hands that constant on. Nodes that the outputs do not need are removed.
 
     Args:
-      checkpoint_dir: A folder with a checkpoint that `tf.compat.v1.train.Saver` wrote, its meta graph beside it.
-      output_node_names: Names of the nodes that the graph is for, such as 'softmax'; at least one.
+        checkpoint_dir: A folder with a checkpoint that `tf.compat.v1.train.Saver` wrote, its meta graph beside it.
+        output_node_names: Names of the nodes that the graph is for, such as 'softmax'; at least one.
 
     Returns:
-      The graph.
+        The graph.
 
     Raises:
-      FileNotFoundError: There is no checkpoint in the folder, or no meta graph beside it.
-      ValueError: No output node is named, or one that the graph lacks; the checkpoint cannot be restored; a masked
-        weight depends on what the graph is fed.
+        FileNotFoundError: There is no checkpoint in the folder, or no meta graph beside it.
+        ValueError: No output node is named, or one that the graph lacks; the checkpoint cannot be restored; a masked
+            weight depends on what the graph is fed.
     """
     if not output_node_names:
         raise ValueError("output_node_names is empty; name at least one node that the graph is for, such as 'softmax'.")

@@ -28,7 +28,7 @@ class Graph:
     """A copy of a graph, and the edits that keep it whole.
 
     Attributes:
-      proto: The graph.
+        proto: The graph.
     """
 
     def __init__(self, graph_def: graph_pb2.GraphDef) -> None:
@@ -56,8 +56,8 @@ class Graph:
         """The nodes that some nodes need in order to run, themselves included, for data or as control dependencies.
 
         Args:
-          roots: Names of nodes; those that the graph lacks are left out.
-          barriers: Names of nodes that are not entered.
+            roots: Names of nodes; those that the graph lacks are left out.
+            barriers: Names of nodes that are not entered.
         """
         found: set[str] = set()
         queue = list(roots)

@@ -21,12 +21,12 @@ class MaskedWeight:
     """A node that multiplies a weight by its mask.
 
     Attributes:
-      product: The node.
-      weight: What it reads as the weight.
-      mask: What it reads as the mask.
-      variables: The variable that the weight is, or the partitions that it is put together of.
-      axis: Along which the partitions are.
-      masks: The variables that the mask is made of.
+        product: The node.
+        weight: What it reads as the weight.
+        mask: What it reads as the mask.
+        variables: The variable that the weight is, or the partitions that it is put together of.
+        axis: Along which the partitions are.
+        masks: The variables that the mask is made of.
     """
 
     product: str
@@ -46,8 +46,8 @@ def without_product(name: str) -> str:
     """A node's name without the part that says that it belongs to a product.
 
     Examples:
-      >>> without_product('rnn/while/weights/masked_weight/Enter')
-      'rnn/while/weights/Enter'
+        >>> without_product('rnn/while/weights/masked_weight/Enter')
+        'rnn/while/weights/Enter'
     """
     return "/".join(part for part in name.split("/") if not _PRODUCT_PART.fullmatch(part)) or "weight"
 
@@ -56,15 +56,15 @@ def masked_weights(graph: Graph, names: Iterable[str], masks: Collection[str]) -
     """Finds the products of weights and masks.
 
     Args:
-      graph: The graph.
-      names: The nodes to look at.
-      masks: Variables that are masks, whatever their names; others are known by their names, '.../mask'.
+        graph: The graph.
+        names: The nodes to look at.
+        masks: Variables that are masks, whatever their names; others are known by their names, '.../mask'.
 
     Returns:
-      The products, in the order of their names.
+        The products, in the order of their names.
 
     Raises:
-      ValueError: A node with the name of such a product multiplies something else.
+        ValueError: A node with the name of such a product multiplies something else.
     """
     found = []
     for name in sorted(names):

@@ -33,21 +33,21 @@ class GraphModel:
     MetaGraphs with the tag 'train' are for training alone and do not stay; all others do.
 
     Attributes:
-      removed: Keys of the variables that go, sorted.
-      kept: Keys of the variables that stay, sorted.
-      masked: Keys of the weights that take in a mask, sorted.
+        removed: Keys of the variables that go, sorted.
+        kept: Keys of the variables that stay, sorted.
+        masked: Keys of the weights that take in a mask, sorted.
     """
 
     def __init__(self, source: str, saved_model: saved_model_pb2.SavedModel) -> None:
         """Reads the source and decides.
 
         Args:
-          source: Folder of the SavedModel.
-          saved_model: Its `saved_model.pb`.
+            source: Folder of the SavedModel.
+            saved_model: Its `saved_model.pb`.
 
         Raises:
-          ValueError: It cannot be stripped; see `StrippedMetaGraph`. No MetaGraph but those for training is there, or
-            one has no signatures; or one value cannot serve two MetaGraphs.
+            ValueError: It cannot be stripped; see `StrippedMetaGraph`. No MetaGraph but those for training is there, or
+                one has no signatures; or one value cannot serve two MetaGraphs.
         """
         self._source = source
         self._saved_model = saved_model
@@ -84,9 +84,9 @@ class GraphModel:
         Pruned weights become +0.0, or the exact product with the mask, -0.0, if an answer tells the one from the other.
 
         Raises:
-          OSError: The folder cannot be written.
-          ValueError: The source or the stripped model cannot be loaded.
-          VerificationError: A signature does not answer as before, or that could not be checked.
+            OSError: The folder cannot be written.
+            ValueError: The source or the stripped model cannot be loaded.
+            VerificationError: A signature does not answer as before, or that could not be checked.
         """
         self._write(folder, {entry: each.positive for entry, each in self._folded.items()})
         try:

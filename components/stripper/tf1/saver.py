@@ -24,8 +24,8 @@ class Entry:
     """A tensor of a checkpoint, or a slice of one.
 
     Attributes:
-      key: The tensor's name.
-      slice_spec: What TensorFlow calls shape and slice, such as '6 4 0,3:-'; '' for the whole tensor.
+        key: The tensor's name.
+        slice_spec: What TensorFlow calls shape and slice, such as '6 4 0,3:-'; '' for the whole tensor.
     """
 
     key: str
@@ -46,15 +46,15 @@ class Saver:
     """The saving and restoring part of a graph, and the edits that keep it whole.
 
     Attributes:
-      entries: What each variable is restored from, by the variable's node.
-      other_keys: Keys of what else is restored, such as tables with content.
+        entries: What each variable is restored from, by the variable's node.
+        other_keys: Keys of what else is restored, such as tables with content.
     """
 
     def __init__(self, graph: Graph, saver_def: saver_pb2.SaverDef) -> None:
         """Finds the saver in `graph`.
 
         Raises:
-          ValueError: It is not one of the kind that TensorFlow 1.0 and later make.
+            ValueError: It is not one of the kind that TensorFlow 1.0 and later make.
         """
         self._graph = graph
         self._proto = saver_def

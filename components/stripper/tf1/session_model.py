@@ -27,14 +27,14 @@ class SessionSignature:
     that answers do not depend on which comes first.
 
     Attributes:
-      structured_input_signature: No positional arguments, and the specs of the keyword arguments.
+        structured_input_signature: No positional arguments, and the specs of the keyword arguments.
     """
 
     def __init__(self, session: tf.compat.v1.Session, graph: Graph, signature: meta_graph_pb2.SignatureDef) -> None:
         """Finds the tensors of `signature` in the graph of `session`, which was made of `graph`.
 
         Raises:
-          ValueError: An input is neither a tensor nor a sparse one.
+            ValueError: An input is neither a tensor nor a sparse one.
         """
         self._session = session
         specs = input_specs(signature, graph)
@@ -62,18 +62,18 @@ class SessionModel:
     """One MetaGraph of a SavedModel in a session, which lasts until `close`, or as long as the object.
 
     Attributes:
-      signatures: Its signatures by name, those apart that TensorFlow keeps operations in.
+        signatures: Its signatures by name, those apart that TensorFlow keeps operations in.
     """
 
     def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
         """Loads the MetaGraph.
 
         Args:
-          folder: Of the SavedModel.
-          meta_graph: The MetaGraph.
+            folder: Of the SavedModel.
+            meta_graph: The MetaGraph.
 
         Raises:
-          ValueError: It cannot be loaded.
+            ValueError: It cannot be loaded.
         """
         signatures = signature_defs(meta_graph)
         config = tf.compat.v1.ConfigProto()

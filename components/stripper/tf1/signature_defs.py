@@ -27,11 +27,11 @@ def input_specs(signature: meta_graph_pb2.SignatureDef, graph: Graph) -> dict[st
     Inputs that the graph computes of other inputs, as those of an EvalSavedModel, are left to it.
 
     Args:
-      signature: The signature.
-      graph: The MetaGraph's graph.
+        signature: The signature.
+        graph: The MetaGraph's graph.
 
     Raises:
-      ValueError: An input is neither a tensor nor a sparse one.
+        ValueError: An input is neither a tensor nor a sparse one.
     """
     return {name: _spec(name, signature.inputs[name]) for name in _free_inputs(signature, graph)}
 
@@ -42,9 +42,9 @@ def parsed_by(
     """What the nodes that a signature needs parse, and the functions that they call.
 
     Args:
-      signature: The signature.
-      meta_graph: Its MetaGraph.
-      graph: The MetaGraph's graph.
+        signature: The signature.
+        meta_graph: Its MetaGraph.
+        graph: The MetaGraph's graph.
     """
     return parsed_features_of(meta_graph, [graph[each] for each in sorted(graph.reached(output_nodes(signature)))])
 

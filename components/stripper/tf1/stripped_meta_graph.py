@@ -22,8 +22,8 @@ class FoldedWeight:
     """A weight, or a partition of one, whose value is its product with its mask.
 
     Attributes:
-      product: The value, bit for bit as the graph computes it.
-      positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses.
+        product: The value, bit for bit as the graph computes it.
+        positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses.
     """
 
     product: np.ndarray
@@ -38,19 +38,19 @@ class StrippedMetaGraph:
     saver and the collections, too.
 
     Attributes:
-      proto: The rewritten MetaGraph.
-      tags: Its tags, sorted.
-      folded: The values that weights take in, by what they are restored from.
-      bare_uses: What is used without a mask: by what it is restored from, the name of a node that uses it.
-      keys: Names of the tensors of the checkpoint that it restores.
+        proto: The rewritten MetaGraph.
+        tags: Its tags, sorted.
+        folded: The values that weights take in, by what they are restored from.
+        bare_uses: What is used without a mask: by what it is restored from, the name of a node that uses it.
+        keys: Names of the tensors of the checkpoint that it restores.
     """
 
     def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef, checkpoint: Checkpoint) -> None:
         """Rewrites a copy of `meta_graph`.
 
         Raises:
-          ValueError: A signature uses a pruning variable otherwise than to multiply its weight by it; a variable that
-            it needs has no value; the saver is of another kind. The message is a clause, without the model's name.
+            ValueError: A signature uses a pruning variable otherwise than to multiply its weight by it; a variable that
+                it needs has no value; the saver is of another kind. The message is a clause, without the model's name.
         """
         self.proto = meta_graph_pb2.MetaGraphDef()
         self.proto.CopyFrom(meta_graph)

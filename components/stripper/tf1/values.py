@@ -26,12 +26,12 @@ def values(
     """Computes what is constant, inside loops and branches, too.
 
     Args:
-      graph: The graph.
-      references: What is computed.
-      variables: The value of every variable that is read for that, by its node.
+        graph: The graph.
+        references: What is computed.
+        variables: The value of every variable that is read for that, by its node.
 
     Returns:
-      The values, bit for bit as a session gives them.
+        The values, bit for bit as a session gives them.
     """
     proto = graph.straightened()
     straightened = Graph(proto)

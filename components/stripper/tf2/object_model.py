@@ -28,17 +28,17 @@ class ObjectModel:
     """What a stripped SavedModel of TensorFlow 2 keeps of its source.
 
     Attributes:
-      removed: Keys of the variables that go, sorted.
-      kept: Keys of the variables that stay, sorted; known once the model is written.
+        removed: Keys of the variables that go, sorted.
+        kept: Keys of the variables that stay, sorted; known once the model is written.
     """
 
     def __init__(self, source: str) -> None:
         """Reads the source and decides.
 
         Raises:
-          ValueError: It cannot be stripped: it is of another kind, or has no signatures; a signature changes pruning
-            variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of a
-            weight.
+            ValueError: It cannot be stripped: it is of another kind, or has no signatures; a signature changes pruning
+                variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of
+                a weight.
         """
         self._source = source
         self._meta_graph = read_meta_graph(source)
@@ -66,9 +66,9 @@ class ObjectModel:
         other.
 
         Raises:
-          OSError: The folder cannot be written.
-          ValueError: The source cannot be loaded.
-          VerificationError: A signature does not answer as before, or that could not be checked.
+            OSError: The folder cannot be written.
+            ValueError: The source cannot be loaded.
+            VerificationError: A signature does not answer as before, or that could not be checked.
         """
         if self._rewritten is None and (values := ValueCopy.of(self._source, folder, self._variables())):
             checked = self._write_copied(values, folder, checks)
