@@ -96,7 +96,7 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport"
     # Here, after the output has its place: importing these prints.
     from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
     from tfx_pruning.pipelines.run.progress import Progress
-    from tfx_pruning.pipelines.sweep.local_sweep import run_sweep
+    from tfx_pruning.pipelines.sweep.local_runner import run_sweep
     from tfx_pruning.report.pareto import metric_text
 
     def on_round(number: int, candidates: Sequence[Candidate], sweep: "Sweep | None") -> None:

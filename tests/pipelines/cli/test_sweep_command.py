@@ -1,4 +1,4 @@
-"""What `tfx-pruning sweep` refuses before anything runs; whole sweeps are in test_local_sweep."""
+"""What `tfx-pruning sweep` refuses before anything runs; whole sweeps are in sweep/test_local_runner."""
 
 import json
 import pathlib
