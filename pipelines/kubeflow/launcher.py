@@ -13,8 +13,8 @@ from tfx_pruning.pipelines.kubeflow.backend import Backend
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, container_engine
 from tfx_pruning.pipelines.kubeflow.local.launch import Launch
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile
-from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
 from tfx_pruning.pipelines.run.progress import Progress
+from tfx_pruning.pipelines.task_state import TaskFailedError
 
 EXIT_FAILED = 1
 _TASK_NAME_WIDTH = 60

@@ -1,18 +1,10 @@
 """TaskResult: what a task came to."""
 
 import dataclasses
-import enum
 from typing import Any
 
 from tfx_pruning.pipelines.kubeflow.local.artifact import Artifact
-
-
-class State(str, enum.Enum):
-    """How a task ended."""
-
-    SUCCEEDED = "SUCCEEDED"
-    SKIPPED = "SKIPPED"
-    FAILED = "FAILED"
+from tfx_pruning.pipelines.task_state import TaskState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +17,6 @@ class TaskResult:
         parameters: Values it put out.
     """
 
-    state: State
+    state: TaskState
     artifacts: dict[str, list[Artifact]] = dataclasses.field(default_factory=dict)
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class TaskFailedError(Exception):
-    """A task failed; the message names it and has the end of its log."""
