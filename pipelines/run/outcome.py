@@ -1,4 +1,4 @@
-"""RunReport: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
+"""RunOutcome: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.report.document import Evaluation, ReportDocument
+from tfx_pruning.report.figures import Table
 from tfx_pruning.report.files import read_report
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.sizes import directory_bytes
@@ -19,7 +20,7 @@ from tfx_pruning.staging import write_file
 
 
 @dataclasses.dataclass(frozen=True)
-class RunReport:
+class RunOutcome:
     """Figures of one run of a pipeline.
 
     Attributes:
@@ -53,7 +54,7 @@ class RunReport:
     record: str
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "RunReport":
+    def of(cls, run: RunOutputs) -> "RunOutcome":
         """Reads the figures of a run.
 
         Raises:
@@ -78,10 +79,9 @@ class RunReport:
             record=run.record,
         )
 
-    def table(self) -> str:
-        """The figures as a table of text, without a newline at its end."""
-        rows = [
-            ("", "dense", "pruned"),
+    def table(self) -> Table:
+        """Headings and rows of the figures, as text."""
+        rows = (
             *((name, figure(value), figure(self.pruned[name])) for name, value in self.dense.items()),
             ("sparsity of the kernels", "", f"{self.sparsity:.2%}"),
             ("parameters in the kernels", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
@@ -89,14 +89,8 @@ class RunReport:
             ("SavedModel as trained, bytes", f"{self.dense_bytes:,}", f"{self.trained_bytes:,}"),
             ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
             ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [f"{name:<{widths[0]}}  {dense:>{widths[1]}}  {pruned:>{widths[2]}}" for name, dense, pruned in rows]
-        rule = "-" * len(lines[0])
-        lines = [lines[0], rule, *lines[1:], rule]
-        lines.append(f"pushed model  {self.pushed_to or 'none'}")
-        lines.append(f"metadata      {self.record}")
-        return "\n".join(lines)
+        )
+        return ("", "dense", "pruned"), rows
 
 
 def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:

@@ -1,4 +1,4 @@
-"""SweepReport: what a sweep came to, read from ML Metadata."""
+"""SweepOutcome: what a sweep came to, read from ML Metadata."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from tfx_pruning.pipelines.run.outcome import run_document
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.sweep.pipeline import DENSE, goal_of
 from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.figures import Table
 from tfx_pruning.report.files import read_report
 from tfx_pruning.report.page import page
 from tfx_pruning.report.pareto import sweep_table
@@ -18,7 +19,7 @@ from tfx_pruning.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepReport:
+class SweepOutcome:
     """What a sweep came to.
 
     Attributes:
@@ -32,7 +33,7 @@ class SweepReport:
     record: str
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "SweepReport":
+    def of(cls, run: RunOutputs) -> "SweepOutcome":
         """Reads the last run of a sweep, with SparsitySelector and Pusher.
 
         Raises:
@@ -46,21 +47,13 @@ class SweepReport:
             record=run.record,
         )
 
-    def table(self) -> str:
-        """All candidates as a table of text, without a newline at its end."""
+    def table(self) -> Table:
+        """Headings and rows of all candidates, as text."""
         headings, rows = sweep_table(self.sweep)
         if self.pushed_to is not None:
             rows = tuple((*row[:-1], "pushed" if row[-1] == "chosen" else row[-1]) for row in rows)
-        # As other tables of text have it; no-break spaces are for pages.
-        cells = [[cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row] for row in (headings, *rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])
-            for name, *rest in cells
-        ]
-        rule = "-" * len(lines[0])
-        ends = f"pushed model  {self.pushed_to or 'none'}", f"metadata      {self.record}"
-        return "\n".join([lines[0], rule, *lines[1:], rule, *ends])
+        # No-break spaces are for pages.
+        return headings, tuple(tuple(cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row) for row in rows)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON."""

@@ -183,8 +183,8 @@ def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> No
 
 
 def test_runner_is_handed_the_arguments_of_the_workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
     from tfx_pruning.pipelines.run import local_runner
+    from tfx_pruning.pipelines.task_state import TaskFailedError
 
     handed = []
 
