@@ -20,8 +20,8 @@ def command(output: Output, model_dir: str) -> None:
 
     \b
     Examples:
-        tfx-pruning inspect trained/model
-        tfx-pruning inspect stripped/model --json
+      tfx-pruning inspect trained/model
+      tfx-pruning inspect stripped/model --json
     """
     with output.working(f"Reading {model_dir}"):
         from .inventory import inventory

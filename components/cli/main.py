@@ -29,9 +29,9 @@ def cli() -> None:
 
     \b
     Examples:
-        tfx-pruning run --root demo_output
-        tfx-pruning inspect trained/model
-        tfx-pruning strip trained/model stripped/model --export tflite
+      tfx-pruning run --root demo_output
+      tfx-pruning inspect trained/model
+      tfx-pruning strip trained/model stripped/model --export tflite
 
     \b
     Exit status: 0 if all went well, 1 after an error, 2 if the command was called wrongly.

@@ -61,10 +61,10 @@ def command(context: click.Context, output: Output, db: str | None) -> None:
 
     \b
     Examples:
-        tfx-pruning metadata --db demo_output/metadata.sqlite
-        tfx-pruning metadata runs --db demo_output/metadata.sqlite --json
-        tfx-pruning metadata artifacts --db mysql://reader@db.example.com/mlmd --pipeline taxi
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
+      tfx-pruning metadata --db demo_output/metadata.sqlite
+      tfx-pruning metadata runs --db demo_output/metadata.sqlite --json
+      tfx-pruning metadata artifacts --db mysql://reader@db.example.com/mlmd --pipeline taxi
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
 
     JSON: {"runs": [...], "artifacts": [...]}, as of these two commands.
     """
@@ -98,8 +98,8 @@ def _runs(output: Output, db: str | None, pipeline: str | None, limit: int) -> N
 
     \b
     Examples:
-        tfx-pruning metadata runs --db demo_output/metadata.sqlite
-        tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1
+      tfx-pruning metadata runs --db demo_output/metadata.sqlite
+      tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1
 
     \b
     JSON: {"runs": [{"run", "pipeline", "started", "seconds", "executions": [
@@ -126,8 +126,8 @@ def _artifacts(output: Output, db: str | None, type_name: str, pipeline: str | N
 
     \b
     Examples:
-        tfx-pruning metadata artifacts --db demo_output/metadata.sqlite
-        tfx-pruning metadata artifacts --db demo_output/metadata.sqlite --type ModelBlessing --limit 1
+      tfx-pruning metadata artifacts --db demo_output/metadata.sqlite
+      tfx-pruning metadata artifacts --db demo_output/metadata.sqlite --type ModelBlessing --limit 1
 
     \b
     JSON: {"artifacts": [{"id", "type", "stage", "state", "uri", "created", "pipeline", "run", "node",
@@ -159,8 +159,8 @@ def _lineage(output: Output, db: str | None, artifact_id: int, across_runs: bool
 
     \b
     Examples:
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite --across-runs --json
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite --across-runs --json
 
     \b
     JSON: {"artifact_id", "nodes": [{the keys of an artifact, "relation", "parent_id", "followed",

@@ -41,8 +41,8 @@ def command(output: Output, model: str, output_file: str, db: str | None) -> Non
 
     \b
     Examples:
-        tfx-pruning report stripped/model -o report.html
-        tfx-pruning report 17 --db demo_output/metadata.sqlite -o report.html
+      tfx-pruning report stripped/model -o report.html
+      tfx-pruning report 17 --db demo_output/metadata.sqlite -o report.html
 
     \b
     JSON: {"report", "title", "sparsity", "prunable_parameters", "nonzero_parameters", "total_parameters", "sizes"}
