@@ -65,7 +65,7 @@ def show_artifacts(
     for index, artifact in enumerate(artifacts):
         if index:
             console.print()
-        node = artifact.origin.node if artifact.origin else "made outside of a pipeline"
+        node = artifact.made_by.node if artifact.made_by else "made outside of a pipeline"
         stage = f", {artifact.stage}" if artifact.stage else ""
         _print(console, Text.assemble((f"{artifact.type} {artifact.id}", "bold"), f"  {node}{stage}"))
         lines = list(_lines(artifact))
@@ -82,7 +82,7 @@ def show_lineage(console: Console, lineage: "Lineage") -> None:
     trainings start from one another would be too deep for one.
     """
     (asked,) = [node for node in lineage.nodes if node.relation == "self"]
-    run = asked.artifact.origin and asked.artifact.origin.run
+    run = asked.artifact.made_by and asked.artifact.made_by.run
     roots = list(lineage.children(None))
     for root in roots:  # grows meanwhile
         tree = Tree(_line(root, run))
@@ -128,10 +128,10 @@ def _chosen(string: str) -> str:
 
 def _lines(artifact: "ArtifactRecord") -> Iterator[tuple[str, str]]:
     yield "state", artifact.state
-    if artifact.origin is not None:
-        yield "pipeline", artifact.origin.pipeline or "none recorded"
-        yield "run", artifact.origin.run or "none recorded"
-        if cached := [run for run in artifact.runs if run != artifact.origin.run]:
+    if artifact.made_by is not None:
+        yield "pipeline", artifact.made_by.pipeline or "none recorded"
+        yield "run", artifact.made_by.run or "none recorded"
+        if cached := [run for run in artifact.runs if run != artifact.made_by.run]:
             yield "cached in", ", ".join(cached)
     yield "created", _time(artifact.created)
     yield "uri", artifact.uri
@@ -147,10 +147,10 @@ def _from_other_run(node: "LineageNode") -> bool:
 
 def _line(node: "LineageNode", run: str | None) -> Text:
     """One artifact of a tree; `run` is that of the artifact asked for."""
-    artifact, origin = node.artifact, node.artifact.origin
+    artifact, made_by = node.artifact, node.artifact.made_by
     title = f"{artifact.type} {artifact.id}"
     line = Text(title, style="reverse bold" if node.relation == "self" else "bold")
-    line = Text.assemble(line, f"  {origin.node if origin else 'made outside of a pipeline'}")
+    line = Text.assemble(line, f"  {made_by.node if made_by else 'made outside of a pipeline'}")
     for fact in _facts(artifact):
         line.append(f"  {fact}", style="green")
     if artifact.state not in _USUAL_STATES:
@@ -161,8 +161,8 @@ def _line(node: "LineageNode", run: str | None) -> Text:
         if len(others) > _INPUTS:
             names += f" and {len(others) - _INPUTS} more"
         line.append(f"  with {names}", style="dim")
-    if origin is not None and origin.run is not None and run not in artifact.runs:
-        line.append(f"  run {origin.run}", style="dim")
+    if made_by is not None and made_by.run is not None and run not in artifact.runs:
+        line.append(f"  run {made_by.run}", style="dim")
     if not node.followed:
         line.append(f"  (goes on: lineage {artifact.id})", style="dim")
     if node.relation == "self":

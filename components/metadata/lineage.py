@@ -184,10 +184,10 @@ class _Walk:
         """Fills in the inputs of the executions that made artifacts."""
         producers = self._reader.producers(id for id in artifact_ids if id not in self.inputs)
         used = self._reader.inputs(producers.values())
-        origins = self._reader.origins(producers.values())
+        contexts = self._reader.contexts(producers.values())
         runs = self._reader.runs(use.artifact_id for uses in used.values() for use in uses)
         for id, execution in producers.items():
-            run = origins[execution].run
+            run = contexts[execution].run
             self.inputs[id] = tuple(
                 Input(
                     use.artifact_id,

@@ -94,11 +94,11 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
 def _run(reader: StoreReader, context: metadata_store_pb2.Context) -> Run:
     options = ListOptions(order_by=OrderByField.ID)
     executions = reader.store.get_executions_by_context(context.id, options)
-    origins = reader.origins(execution.id for execution in executions)
-    nodes = tuple(_node_execution(execution, origins[execution.id].node) for execution in executions)
+    contexts = reader.contexts(execution.id for execution in executions)
+    nodes = tuple(_node_execution(execution, contexts[execution.id].node) for execution in executions)
     parents = reader.store.get_parent_contexts_by_context(context.id)
     pipelines = [parent.name for parent in parents if parent.type in PIPELINE_TYPES]
-    pipelines += [origin.pipeline for origin in origins.values() if origin.pipeline is not None]
+    pipelines += [each.pipeline for each in contexts.values() if each.pipeline is not None]
     ended = nodes and all(node.seconds is not None for node in nodes)
     last = max((execution.last_update_time_since_epoch for execution in executions), default=0)
     return Run(

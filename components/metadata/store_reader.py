@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class ExecutionContext:
     """Where an execution belongs.
 
     Attributes:
@@ -63,7 +63,7 @@ class StoreReader:
         self.store = store
         self._artifacts: dict[int, metadata_store_pb2.Artifact] = {}
         self._executions: dict[int, metadata_store_pb2.Execution] = {}
-        self._origins: dict[int, Origin] = {}
+        self._contexts: dict[int, ExecutionContext] = {}
         self._of_artifact: dict[int, list[_Event]] = {}
         self._of_execution: dict[int, list[_Event]] = {}
 
@@ -75,9 +75,9 @@ class StoreReader:
         """Executions by id; those that are not recorded are left out."""
         return _remembered(self._executions, ids, self._read_executions)
 
-    def origins(self, ids: Iterable[int]) -> dict[int, Origin]:
+    def contexts(self, ids: Iterable[int]) -> dict[int, ExecutionContext]:
         """Where executions belong, by their ids."""
-        return _remembered(self._origins, ids, self._read_origins)
+        return _remembered(self._contexts, ids, self._read_contexts)
 
     def producers(self, artifact_ids: Iterable[int]) -> dict[int, int]:
         """The execution that made each artifact; artifacts that none has made are left out.
@@ -90,9 +90,9 @@ class StoreReader:
     def runs(self, artifact_ids: Iterable[int]) -> dict[int, set[str]]:
         """The pipeline runs in which each artifact is an output, of a cached execution too."""
         found = self._with_output(artifact_ids)
-        origins = self.origins(execution for executions in found.values() for execution in executions)
+        contexts = self.contexts(execution for executions in found.values() for execution in executions)
         runs = {
-            artifact: {origins[each].run for each in executions if each in origins}
+            artifact: {contexts[each].run for each in executions if each in contexts}
             for artifact, executions in found.items()
         }
         return {artifact: {run for run in names if run is not None} for artifact, names in runs.items()}
@@ -161,7 +161,7 @@ class StoreReader:
             found[event.execution_id].append(event)
         return found
 
-    def _read_origins(self, ids: Sequence[int]) -> dict[int, Origin]:
+    def _read_contexts(self, ids: Sequence[int]) -> dict[int, ExecutionContext]:
         # The one call that gives the contexts of many executions.
         query = metadata_store_pb2.LineageSubgraphQueryOptions(max_num_hops=0)
         query.starting_executions.filter_query = f"id IN ({', '.join(map(str, ids))})"
@@ -171,7 +171,8 @@ class StoreReader:
         for association in graph.associations:
             of_execution[association.execution_id].append(contexts[association.context_id])
         return {
-            execution.id: _origin(execution, of_execution[execution.id]) for execution in self.executions(ids).values()
+            execution.id: _execution_context(execution, of_execution[execution.id])
+            for execution in self.executions(ids).values()
         }
 
 
@@ -199,7 +200,9 @@ def _key(event: metadata_store_pb2.Event) -> str:
     return next((step.key for step in event.path.steps if step.HasField("key")), "")
 
 
-def _origin(execution: metadata_store_pb2.Execution, contexts: Sequence[metadata_store_pb2.Context]) -> Origin:
+def _execution_context(
+    execution: metadata_store_pb2.Execution, contexts: Sequence[metadata_store_pb2.Context]
+) -> ExecutionContext:
     pipeline = _name_of_type(contexts, PIPELINE_TYPES)
     node = _name_of_type(contexts, _NODE_TYPES)
     if node is None:
@@ -207,7 +210,7 @@ def _origin(execution: metadata_store_pb2.Execution, contexts: Sequence[metadata
         node = task.string_value if task is not None else last_part(execution.type)
     elif pipeline is not None:
         node = node.removeprefix(f"{pipeline}.")
-    return Origin(execution.id, node, _name_of_type(contexts, RUN_TYPES), pipeline)
+    return ExecutionContext(execution.id, node, _name_of_type(contexts, RUN_TYPES), pipeline)
 
 
 def _name_of_type(contexts: Sequence[metadata_store_pb2.Context], types: Sequence[str]) -> str | None:

@@ -251,7 +251,7 @@ def test_own_data_end_with_a_pushed_model_of_exactly_that_sparsity(houses: House
 @pytest.mark.e2e
 def test_pushed_model_has_the_metric_that_was_printed(houses: Houses) -> None:
     pushed = houses.printed
-    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.origin.node == "CsvExampleGen"]
+    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.made_by.node == "CsvExampleGen"]
     files = [str(file) for file in pathlib.Path(examples.uri, "Split-eval").glob("*")]
     records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
     prices = np.array(
@@ -269,7 +269,7 @@ def test_pushed_model_has_the_metric_that_was_printed(houses: Houses) -> None:
 @pytest.mark.e2e
 def test_metadata_tells_what_was_printed(houses: Houses) -> None:
     pushed = houses.printed
-    models = {model.origin.node: model.properties for model in list_artifacts(houses.reader, "Model")}
+    models = {model.made_by.node: model.properties for model in list_artifacts(houses.reader, "Model")}
     stripped = models["Stripper"]
     for name in ("prunable_parameters", "nonzero_parameters", "trained_bytes", "stripped_bytes", "gzipped_bytes"):
         assert pushed[name] == stripped[getattr(properties, name.upper())]
