@@ -3,9 +3,10 @@
 import dataclasses
 import decimal
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
+
+from .typed_value import checked_value
 
 HIGHER, LOWER = "higher", "lower"
 DIRECTIONS = (HIGHER, LOWER)
@@ -35,20 +36,17 @@ class MetricGoal:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.metric, str):
-            raise TypeError(f"metric is {self.metric!r}, expected the name of a metric such as 'auc'.")
-        if not self.metric:
-            raise ValueError("metric is empty, expected the name of a metric such as 'auc'.")
+        if not checked_value("metric", str, self.metric):
+            raise ValueError("metric must be the name of a metric, such as 'auc', got ''.")
         if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction is {self.direction!r}, expected 'higher' or 'lower': which values are better.")
-        _refuse_other_than_finite("tolerance", self.tolerance)
-        if self.tolerance < 0:
+            raise ValueError(f"direction must be 'higher' or 'lower', got {self.direction!r}: which values are better?")
+        if checked_value("tolerance", float, self.tolerance) < 0:
             raise ValueError(
-                f"tolerance is {self.tolerance}, expected 0 or more: how much worse than the dense model's the "
+                f"tolerance must be 0 or more, got {self.tolerance}: it is how much worse than the dense model's the "
                 f"{self.metric} may be."
             )
         if self.bound is not None:
-            _refuse_other_than_finite("bound", self.bound)
+            checked_value("bound", float, self.bound)
 
     def limit(self, baseline: float) -> float:
         """The worst value that is allowed beside a baseline's."""
@@ -189,10 +187,3 @@ class Sweep:
     def _merit(self, candidate: SweepCandidate) -> tuple[float, float, int]:
         sparsity = round(candidate.sparsity, _SPARSITY_DECIMALS)
         return sparsity, self.goal.goodness(candidate.metric), -candidate.gzipped_bytes
-
-
-def _refuse_other_than_finite(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}, expected a number.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, expected a finite number.")

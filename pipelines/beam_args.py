@@ -1,5 +1,7 @@
 """Arguments with which Beam runs the steps of a pipeline on this machine."""
 
+from tfx_pruning.typed_value import checked_value
+
 # Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
 # stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
 _WORKER_IMPORTS = "--beam_plugin=tfx"
@@ -15,9 +17,7 @@ def beam_pipeline_args(workers: int) -> list[str]:
         ValueError: `workers` is below 1.
         TypeError: It is not a whole number.
     """
-    if not isinstance(workers, int) or isinstance(workers, bool):
-        raise TypeError(f"workers must be a whole number, got {workers!r} of type {type(workers).__name__}.")
-    if workers < 1:
+    if checked_value("workers", int, workers) < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
     mode = "in_memory" if workers == 1 else "multi_processing"
     arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]

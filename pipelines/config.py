@@ -1,17 +1,16 @@
 """PipelineConfig: all that a pruning pipeline can be told."""
 
 import dataclasses
-import difflib
-import math
-import numbers
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config_file import read_mapping
+from tfx_pruning.suggestion import suggestion
+from tfx_pruning.typed_value import checked_value
 
 TAXI_MODULE_FILE = str(pathlib.Path(__file__).with_name("modules") / "taxi.py")
 TAXI_MODULE_PATH = "tfx_pruning.pipelines.modules.taxi"
@@ -95,7 +94,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _CHECKS[field.type](field.name, getattr(self, field.name)))
+            object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         for name, choices in (("data_format", DATA_FORMATS), ("metric_direction", DIRECTIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
@@ -118,7 +117,7 @@ class PipelineConfig:
             ValueError: A name is not that of a field, a field that must be given is not, or a value is refused.
             TypeError: A value is of the wrong type.
         """
-        _refuse_unknown(values)
+        _check_names(values)
         given = _without_the_example(values)
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
@@ -150,7 +149,7 @@ class PipelineConfig:
         """
         values = read_mapping(path)
         try:
-            _refuse_unknown(values)
+            _check_names(values)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
         folder = pathlib.Path(path).absolute().parent
@@ -167,7 +166,7 @@ class PipelineConfig:
             ValueError: The string is refused.
             TypeError: The values' `pruning` is no mapping.
         """
-        given = _fields("pruning", values.get("pruning", {}))
+        given = _checked_mapping("pruning", values.get("pruning", {}))
         return {**values, "pruning": {**given, **PruningHParams.fields_of(hparams)}}
 
     @property
@@ -221,45 +220,33 @@ def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}.")
-    if not value and name not in _MAY_BE_EMPTY:
-        raise ValueError(f"{name} must not be empty.")
-    return value
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """The value of a field as its type.
+
+    Raises:
+        ValueError: It is out of range or empty.
+        TypeError: It is of another type.
+    """
+    if kind == Mapping[str, Any]:
+        return _checked_mapping(name, value)
+    if kind == float | None:
+        return None if value is None else _checked(name, float, value)
+    try:
+        checked = checked_value(name, kind, value)
+    except TypeError as error:
+        if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+            # YAML takes 1e-3 for text.
+            raise TypeError(f"{error} Write it with a point, as 1.0e-3.") from None
+        raise
+    if kind is int and checked < 1:
+        raise ValueError(f"{name} must be at least 1, got {checked}.")
+    texts = checked if isinstance(checked, tuple) else (checked,)
+    if "" in texts and name not in _MAY_BE_EMPTY:
+        raise ValueError(f"{name} must not be empty, got {value!r}.")
+    return checked
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a list of strings, got {value!r} of type {type(value).__name__}.")
-    return tuple(_text(name, item) for item in value)
-
-
-def _steps(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        # YAML takes 1e-3 for text.
-        hint = " Write it with a point, as 1.0e-3." if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.{hint}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-    return value
-
-
-def _fields(name: str, value: Any) -> dict[str, Any]:
+def _checked_mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(
             f"{name} must be a mapping from fields of PruningHParams to values, got {value!r} of type "
@@ -268,22 +255,9 @@ def _fields(name: str, value: Any) -> dict[str, Any]:
     return {str(field): of_field for field, of_field in value.items()}
 
 
-_CHECKS: dict[Any, Callable[[str, Any], Any]] = {
-    str: _text,
-    int: _steps,
-    float: _number,
-    bool: _switch,
-    float | None: lambda name, value: None if value is None else _number(name, value),
-    tuple[str, ...]: _texts,
-    Mapping[str, Any]: _fields,
-}
-
-
-def _refuse_unknown(names: Iterable[Any]) -> None:
-    """Raises ValueError if one of the names is not that of a field."""
+def _check_names(names: Iterable[Any]) -> None:
+    """Raises a ValueError if one of the names is not that of a field."""
     known = [field.name for field in dataclasses.fields(PipelineConfig)]
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
-            raise ValueError(f"Unknown setting {name!r}. {hint}")
+            raise ValueError(f"Unknown setting {name!r}. {suggestion(str(name), known)}")

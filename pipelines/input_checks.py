@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import difflib
 import importlib.util
 import itertools
 import os
@@ -10,6 +9,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.suggestion import suggestion
 
 _FUNCTIONS = ("preprocessing_fn", "run_fn")
 _GZIPPED = (b"\x1f\x8b", ".gz")
@@ -51,8 +51,7 @@ def check_data(config: PipelineConfig) -> None:
     columns = _csv_columns(config, files) if config.data_format == "csv" else _feature_names(files, config.data_root)
     # The label of a preprocessing signature is known only when it has run.
     if not config.preprocessing_signature and config.label_key not in columns:
-        close = difflib.get_close_matches(config.label_key, columns, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(columns)}."
+        hint = suggestion(config.label_key, columns)
         raise ValueError(f"The data in {config.data_root} have no label {config.label_key!r}. {hint}")
 
 

@@ -133,7 +133,7 @@ def pipeline_context(reader: StoreReader, name: str) -> metadata_store_pb2.Conte
     raise StoreError(f"there is no pipeline {name!r}; the store has {names or 'none'}.")
 
 
-def refuse_unknown(reader: StoreReader, artifact_id: int) -> None:
+def check_recorded(reader: StoreReader, artifact_id: int) -> None:
     """Raises a StoreError that names the nearest ids if an artifact is not in the store."""
     if reader.artifacts([artifact_id]):
         return

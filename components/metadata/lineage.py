@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from .. import properties
-from .artifacts import ArtifactRecord, records, refuse_unknown
+from .artifacts import ArtifactRecord, check_recorded, records
 from .store_reader import StoreReader
 from .tree_places import parents
 
@@ -104,7 +104,7 @@ def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) ->
     Raises:
         StoreError: The artifact is not in the store.
     """
-    refuse_unknown(reader, artifact_id)
+    check_recorded(reader, artifact_id)
     walk = _Walk(reader, artifact_id, across_runs)
     walk.up()
     walk.down()

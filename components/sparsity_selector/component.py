@@ -10,7 +10,7 @@ from tfx.types import standard_artifacts
 from ..pruning_report import PruningReport
 from ..sweep import HIGHER, MetricGoal
 from .executor import Executor
-from .spec import SparsitySelectorSpec, evaluation_key, model_key, refuse_name, spec_of
+from .spec import SparsitySelectorSpec, check_name, evaluation_key, model_key, spec_of
 
 
 class SparsitySelector(base_component.BaseComponent):
@@ -68,7 +68,7 @@ class SparsitySelector(base_component.BaseComponent):
                 range.
             TypeError: One of them is of another type.
         """
-        _refuse_other_names(models, evaluations)
+        _check_names(models, evaluations)
         # What is known at each run only is checked there.
         known = {
             name: value
@@ -92,11 +92,11 @@ class SparsitySelector(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _refuse_other_names(models: Mapping[str, types.BaseChannel], evaluations: Mapping[str, types.BaseChannel]) -> None:
+def _check_names(models: Mapping[str, types.BaseChannel], evaluations: Mapping[str, types.BaseChannel]) -> None:
     for name in (*models, *evaluations):
-        refuse_name(name)
+        check_name(name)
     if not models:
-        raise ValueError("models is empty: give SparsitySelector one candidate or more.")
+        raise ValueError("models must have at least one candidate, got none: give SparsitySelector one or more.")
     if set(models) != set(evaluations):
         differing = ", ".join(map(repr, sorted(set(models) ^ set(evaluations))))
         raise ValueError(f"models and evaluations must have the same names, but only one of them has {differing}.")

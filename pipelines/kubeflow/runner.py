@@ -61,7 +61,7 @@ def compile_pipeline(
     """
     resources = resources or {}
     components = {node.id: node for node in pipeline.components}
-    _refuse(pipeline, output, image, backend, resources)
+    _check_compilable(pipeline, output, image, backend, resources)
     for component_id, of_task in resources.items():
         components[component_id].with_platform_config(_resource_spec(of_task))
 
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse(
+def _check_compilable(
     pipeline: tfx.dsl.Pipeline, output: str, image: str, backend: Backend, resources: Mapping[str, TaskResources]
 ) -> None:
     if not output.endswith((".yaml", ".yml")):

@@ -49,7 +49,7 @@ def create_sweep_pipeline(
         ValueError: There are no candidates, two have the same name, one has the name of the dense model's nodes, or a
             metric is known neither to TFMA nor to Keras.
     """
-    _refuse(candidates)
+    _check_candidates(candidates)
     dense = DenseNodes.of(dataclasses.replace(config, warm_start=False))
     stripper = Stripper(model=dense.trainer.outputs["model"], examples=dense.example_gen.outputs["examples"]).with_id(
         f"Stripper.{DENSE}"
@@ -87,9 +87,10 @@ def goal_of(config: PipelineConfig) -> MetricGoal:
     return MetricGoal(metric_key(config.metric), config.max_metric_drop, config.metric_direction, bound)
 
 
-def _refuse(candidates: Sequence[Candidate]) -> None:
+def _check_candidates(candidates: Sequence[Candidate]) -> None:
+    """Raises a ValueError if there is no candidate, or if two nodes would have the same id."""
     if not candidates:
-        raise ValueError("candidates is empty: give one candidate or more.")
+        raise ValueError("candidates must have at least one candidate, got none: give one or more.")
     names = [each.name for each in candidates]
     for index, name in enumerate(names):
         if name in names[:index] or name == DENSE:

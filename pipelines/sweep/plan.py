@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import numbers
 import re
 from typing import Any
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.typed_value import checked_value
 
 # Sparsities are whole multiples of a hundredth of a percent: such are exact in the names of candidates.
 _UNITS = 10_000
@@ -55,7 +55,7 @@ class SweepPlan:
 
     def __post_init__(self) -> None:
         for name in ("min_sparsity", "max_sparsity", "resolution"):
-            _refuse_no_multiple(name, getattr(self, name))
+            _check_fraction(name, getattr(self, name))
         if self.resolution == 0:
             raise ValueError("resolution must be above 0, got 0.")
         if not 0 < self.min_sparsity <= self.max_sparsity < 1:
@@ -90,12 +90,8 @@ class SweepPlan:
         return Candidate(f"{_slug(option)}_s{round(sparsity * _UNITS):04d}", hparams)
 
     def _checked_options(self) -> tuple[str, ...]:
-        if isinstance(self.options, str):
-            raise TypeError(f"options must be a list of strings, got {self.options!r}.")
-        options = tuple(self.options) or (self.config.hparams.prune_option,)
+        options = checked_value("options", tuple, self.options) or (self.config.hparams.prune_option,)
         for option in options:
-            if not isinstance(option, str):
-                raise TypeError(f"An option must be a string, got {option!r} of type {type(option).__name__}.")
             if "target_sparsity" in _fields(option):
                 raise ValueError(
                     f"The option {option!r} sets target_sparsity, which is what a sweep looks for: leave it out."
@@ -123,10 +119,9 @@ def _slug(option: str) -> str:
     return f"{slug[:_LONGEST_OPTION]}_{hashlib.sha256(option.encode()).hexdigest()[:8]}"
 
 
-def _refuse_no_multiple(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
-    if not abs(value) <= 1 or value < 0:
+def _check_fraction(name: str, value: Any) -> None:
+    """Raises a TypeError or ValueError if a value is no multiple of 1 / _UNITS in [0, 1]."""
+    if not 0 <= checked_value(name, float, value) <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}.")
     if abs(value * _UNITS - round(value * _UNITS)) > 1e-6:
         raise ValueError(f"{name} must be a multiple of {1 / _UNITS}, got {value}.")

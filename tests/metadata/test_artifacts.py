@@ -7,7 +7,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from helpers.store_builder import STRIPPED, StoreBuilder, build_taxi
-from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts, refuse_unknown, type_names
+from tfx_pruning.metadata.artifacts import ArtifactRecord, check_recorded, list_artifacts, type_names
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
 from tfx_pruning.metadata.store_reader import ExecutionContext, StoreReader
 
@@ -131,9 +131,9 @@ def test_type_of_kubeflow_goes_by_its_last_part(builder: StoreBuilder) -> None:
 
 def test_unknown_id_names_the_nearest(builder: StoreBuilder) -> None:
     with pytest.raises(StoreError, match="there is no artifact 5: the store holds no artifacts"):
-        refuse_unknown(_reader(builder), 5)
+        check_recorded(_reader(builder), 5)
     for _ in range(6):
         builder.artifact("Model")
-    refuse_unknown(_reader(builder), 6)
+    check_recorded(_reader(builder), 6)
     with pytest.raises(StoreError, match=r"there is no artifact 99; the nearest ids are 5, 6\."):
-        refuse_unknown(_reader(builder), 99)
+        check_recorded(_reader(builder), 99)

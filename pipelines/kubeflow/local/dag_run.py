@@ -57,7 +57,7 @@ class DagRun:
         self._engine, self._backend, self._on_task = engine, backend, on_task
         self.results: dict[str, TaskResult] = {}
         for name, component in [("the pipeline", pipeline.root), *pipeline.components.items()]:
-            _refuse(name, component, pipeline, backend)
+            _check_supported(name, component, pipeline, backend)
 
     def run(self, parameters: dict[str, Any]) -> None:
         """Runs all tasks. After a failure, only those run that are to run after failures too.
@@ -236,7 +236,7 @@ class DagRun:
         return known.get(constant, constant) if isinstance(constant, str) else constant
 
 
-def _refuse(name: str, component: dict[str, Any], pipeline: PipelineFile, backend: Backend) -> None:
+def _check_supported(name: str, component: dict[str, Any], pipeline: PipelineFile, backend: Backend) -> None:
     if "dag" in component:
         unknown = set(_order(component["dag"])) - set(component["dag"]["tasks"])
         if unknown:

@@ -71,7 +71,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--hparams", "0.9"], "Expected 'name=value' assignments separated by commas, got '0.9' in '0.9'."),
         (["--train-steps", "0"], "train_steps must be at least 1, got 0."),
         (["--max-metric-drop", "-1"], "max_metric_drop must not be negative, got -1.0."),
-        (["--min-metric", "nan"], "min_metric must be finite, got nan."),
+        (["--min-metric", "nan"], "min_metric must be a finite number, got nan."),
         (["--metric", "BinaryAcuracy"], "no metric 'BinaryAcuracy' in TFMA or Keras. Did you mean 'BinaryAccuracy'?"),
         (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
         (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own,"),
