@@ -14,25 +14,30 @@ from tfx_pruning.pipelines.taxi_example import shipped_data
 
 _Function = Callable[..., None]
 
+
+def _option_of_field(name: str, help: str, **attributes: Any) -> Callable[[_Function], _Function]:
+    """The option of a field of PipelineConfig, whose default ends the help."""
+    default = getattr(PipelineConfig, name)
+    return click.option(f"--{name.replace('_', '-')}", help=f"{help}  [default: {default}]", **attributes)
+
+
 _OPTIONS = (
     click.option("--root", required=True, metavar="DIR", help="Folder of artifacts, metadata, pushed models and log."),
     click.option("--config", metavar="FILE", help="YAML or JSON with fields of PipelineConfig; flags override it."),
     click.option("--data-root", metavar="DIR", help="Folder of the data."),
-    click.option("--data-format", type=click.Choice(DATA_FORMATS), help="What is in it.  [default: csv]"),
+    _option_of_field("data_format", "What is in it.", type=click.Choice(DATA_FORMATS)),
     click.option("--module-file", metavar="FILE", help="Python file with preprocessing_fn and run_fn."),
     click.option("--label-key", metavar="NAME", help="Label, as the evaluator sees it."),
-    click.option(
-        "--preprocessing-signature",
-        metavar="NAME",
-        help="Signature that puts the label out; '' if it is in the data.  [default: transform_features]",
+    _option_of_field(
+        "preprocessing_signature", "Signature that puts the label out; '' if it is in the data.", metavar="NAME"
     ),
-    click.option("--metric", metavar="CLASS", help="Metric that decides, of TFMA or Keras.  [default: AUC]"),
-    click.option("--metric-direction", type=click.Choice(DIRECTIONS), help="Which is better.  [default: higher]"),
+    _option_of_field("metric", "Metric that decides, of TFMA or Keras.", metavar="CLASS"),
+    _option_of_field("metric_direction", "Which is better.", type=click.Choice(DIRECTIONS)),
     click.option("--min-metric", type=float, help="Least value to be pushed with."),
     click.option("--max-metric", type=float, help="Largest value to be pushed with, if lower is better."),
-    click.option("--max-metric-drop", type=float, help="Most that it may be worse than dense.  [default: 0.02]"),
-    click.option("--train-steps", type=int, help="Steps of the dense training.  [default: 400]"),
-    click.option("--pruning-steps", type=int, help="Steps of the training that prunes.  [default: 800]"),
+    _option_of_field("max_metric_drop", "Most that it may be worse than dense.", type=float),
+    _option_of_field("train_steps", "Steps of the dense training.", type=int),
+    _option_of_field("pruning_steps", "Steps of the training that prunes.", type=int),
     click.option(
         "--hparams", metavar="FIELDS", help="Fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform."
     ),

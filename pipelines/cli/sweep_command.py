@@ -31,9 +31,9 @@ EXIT_NONE_WITHIN = 3
     metavar="NAME|FIELDS",
     help="Way to prune: a criterion, or fields of PruningHParams; repeatable.  [default: that of --hparams]",
 )
-@click.option("--min-sparsity", type=float, default=0.5, show_default=True, help="Least target sparsity.")
-@click.option("--max-sparsity", type=float, default=0.99, show_default=True, help="Largest target sparsity.")
-@click.option("--resolution", type=float, default=0.01, show_default=True, help="How exactly it is found.")
+@click.option("--min-sparsity", default=SweepPlan.min_sparsity, show_default=True, help="Least target sparsity.")
+@click.option("--max-sparsity", default=SweepPlan.max_sparsity, show_default=True, help="Largest target sparsity.")
+@click.option("--resolution", default=SweepPlan.resolution, show_default=True, help="How exactly it is found.")
 @reporting
 def command(
     output: Output,

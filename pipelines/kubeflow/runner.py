@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import kfp.compiler.pipeline_spec_builder as kfp_builder
 from google.protobuf import json_format
@@ -265,12 +266,18 @@ def _parser() -> argparse.ArgumentParser:
         f"Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
     )
     add = parser.add_argument
+
+    def add_field(name: str, help: str, **attributes: Any) -> None:
+        """Adds the flag of a field of PipelineConfig, whose default ends the help."""
+        default = getattr(PipelineConfig, name)
+        add(f"--{name.replace('_', '-')}", help=f"{help} (default: {default})", **attributes)
+
     add("--output", required=True, help="file to write, .yaml")
     add("--image", required=True, help="image of every task, with this package in it")
     add("--config", help="YAML or JSON file with fields of PipelineConfig")
     add("--pipeline-root", help="where runs write their artifacts: a URI that tasks can write to")
     add("--data-root", help="folder of the data, as tasks see it")
-    add("--data-format", choices=DATA_FORMATS, help="what is in it (default: csv)")
+    add_field("data_format", "what is in it", choices=DATA_FORMATS)
     add("--serving-dir", help="where models are pushed to (default: PIPELINE_ROOT/serving)")
     add(
         "--backend",
@@ -278,20 +285,20 @@ def _parser() -> argparse.ArgumentParser:
         default=Backend.KUBEFLOW.value,
         help="open-source Kubeflow Pipelines, or Vertex AI (default: %(default)s)",
     )
-    add("--pipeline-name", help="name of the pipeline (default: of the module, chicago-taxi-pruning of the example's)")
+    add("--pipeline-name", help="name of the pipeline (default: the module's, or chicago-taxi-pruning)")
     add(
         "--module",
         dest="module_path",
         help=f"module in the image with preprocessing_fn and run_fn (default: {TAXI_MODULE_PATH})",
     )
     add("--label-key", help="label, as the evaluator sees it")
-    add("--metric", help="class of the metric that decides (default: AUC)")
-    add("--metric-direction", choices=DIRECTIONS, help="which values of it are better (default: higher)")
+    add_field("metric", "class of the metric that decides")
+    add_field("metric_direction", "which values of it are better", choices=DIRECTIONS)
     add("--min-metric", type=float, help="least value of it to be pushed with")
     add("--max-metric", type=float, help="largest value, if lower ones are better")
-    add("--max-metric-drop", type=float, help="most that it may be worse than the dense model's")
-    add("--train-steps", type=int, help="steps of dense training")
-    add("--pruning-steps", type=int, help="steps while pruning")
+    add_field("max_metric_drop", "most that it may be worse than the dense model's", type=float)
+    add_field("train_steps", "steps of dense training", type=int)
+    add_field("pruning_steps", "steps while pruning", type=int)
     add("--hparams", help="fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform")
     add("--cpu-request", default="", help="cores that each task is promised, such as 2 or 500m")
     add("--cpu-limit", default="", help="cores that each task may take")
