@@ -114,7 +114,7 @@ def test_nodes_of_a_candidate_do_not_depend_on_the_others(nodes):
         ([Candidate("dense", PruningHParams())], "The name 'dense' is taken"),
         (
             [Candidate("s-90", PruningHParams())],
-            "A candidate's name must be of ASCII letters, digits and underscores, got 's-90'",
+            "A candidate's name must be of ASCII letters, .* got 's-90'",
         ),
     ],
 )
