@@ -11,7 +11,7 @@ from .typed_value import checked_value
 HIGHER, LOWER = "higher", "lower"
 DIRECTIONS = (HIGHER, LOWER)
 
-# Sparsities that differ by less are taken as the same: what is asked for is reached to the rounding of one weight.
+# Sparsities that agree to so many decimals count as equal: a target is met up to the rounding of one weight.
 _SPARSITY_DECIMALS = 4
 
 
@@ -23,7 +23,7 @@ class MetricGoal:
         metric: Name of the metric, as Evaluator writes it, such as 'auc'.
         tolerance: How much worse than the baseline's it may be, in the metric's own unit; 0 or more.
         direction: Whether 'higher' or 'lower' values are better.
-        bound: The worst value that is allowed, whatever the baseline's is; None for any.
+        bound: The worst value that is allowed, whatever the baseline's is; None for no limit.
 
     Raises:
         ValueError: A value is out of range.
@@ -49,8 +49,8 @@ class MetricGoal:
             checked_value("bound", float, self.bound)
 
     def limit(self, baseline: float) -> float:
-        """The worst value that is allowed beside a baseline's."""
-        # In decimals: 0.8 - 0.1 is 0.7 then, and so allows 0.7.
+        """The worst value that is allowed, given the baseline's."""
+        # In decimals, where 0.8 - 0.1 is exactly 0.7, so that 0.7 is allowed.
         exact, tolerance = decimal.Decimal(repr(float(baseline))), decimal.Decimal(repr(float(self.tolerance)))
         relative = float(exact - tolerance if self.direction == HIGHER else exact + tolerance)
         if self.bound is None:
@@ -58,12 +58,12 @@ class MetricGoal:
         return max(relative, self.bound) if self.direction == HIGHER else min(relative, self.bound)
 
     def allows(self, value: float, baseline: float) -> bool:
-        """Whether a value is good enough beside a baseline's; NaN is not."""
+        """Whether a value is good enough, given the baseline's; NaN never is."""
         limit = self.limit(baseline)
         return value >= limit if self.direction == HIGHER else value <= limit
 
     def goodness(self, value: float) -> float:
-        """A number that is the larger, the better the value is; NaN is the worst."""
+        """A number that is larger for better values; -inf for NaN."""
         if math.isnan(value):
             return -math.inf
         return value if self.direction == HIGHER else -value
@@ -74,7 +74,7 @@ class SweepCandidate:
     """One pruned and stripped model.
 
     Attributes:
-        name: Its own among the candidates.
+        name: Unique among the candidates.
         sparsity: Fraction of the prunable parameters that is zero.
         metric: Value of the metric; NaN if the model has none, which is never within the tolerance.
         stripped_bytes: The stripped SavedModel, all its files.
@@ -112,7 +112,7 @@ class Sweep:
     Attributes:
         goal: How good a candidate must be.
         baseline: The dense model.
-        candidates: Those that were trained; at least one, with different names.
+        candidates: The trained candidates; at least one, each with a name of its own.
     """
 
     goal: MetricGoal
@@ -132,14 +132,14 @@ class Sweep:
     def chosen(self) -> SweepCandidate | None:
         """The sparsest candidate within the tolerance; None if there is none.
 
-        Of such as are as sparse, to a hundredth of a percent, the one with the best metric, then the smallest one
-        gzipped, then the first of those here.
+        Among candidates that are equally sparse to a hundredth of a percent, the best metric decides, then the smallest
+        gzipped size, then the order in `candidates`.
         """
         return max(filter(self.within, self.candidates), key=self._merit, default=None)
 
     @property
     def front(self) -> tuple[SweepCandidate, ...]:
-        """The Pareto front: candidates that no other is both as small gzipped and as good as; the smallest first."""
+        """The Pareto front, the smallest gzipped first: each is better than all that are smaller."""
         front: list[SweepCandidate] = []
         good = self.goal.goodness
         measured = [each for each in self.candidates if not math.isnan(each.metric)]
@@ -149,7 +149,7 @@ class Sweep:
         return tuple(front)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON, with what follows from it: `limit`, `chosen`, and whether each candidate is `within`."""
+        """The sweep as a dict for JSON, with derived values: `limit`, `chosen` and, of each candidate, `within`."""
         chosen = self.chosen
         return {
             "goal": dataclasses.asdict(self.goal),
@@ -171,7 +171,7 @@ class Sweep:
         """Reads what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not that.
+            KeyError, TypeError, ValueError: The fields are not what `to_dict` writes.
         """
         names = [field.name for field in dataclasses.fields(SweepCandidate)]
         candidates = [{name: each[name] for name in names} for each in fields["candidates"]]

@@ -2,8 +2,8 @@
 
 from tfx_pruning.typed_value import checked_value
 
-# Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
-# stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
+# Worker processes import TFX's libraries one by one. TFDV before 1.21 loads only after tfx, which provides the part of
+# tfx_bsl that it misses. Beam's workers import plugins first, so tfx is given as one.
 _WORKER_IMPORTS = "--beam_plugin=tfx"
 
 
@@ -11,7 +11,7 @@ def beam_pipeline_args(workers: int) -> list[str]:
     """Arguments for `beam_pipeline_args` of a pipeline or component.
 
     Args:
-        workers: How many processes each Beam step gets; with 1 it runs in the pipeline's own.
+        workers: Number of processes of each Beam step; with 1 the step runs in the pipeline's own process.
 
     Raises:
         ValueError: `workers` is below 1.

@@ -3,7 +3,7 @@
 import json
 import re
 
-from tfx import v1 as tfx  # noqa: F401  Before TFMA, which otherwise comes without its names.
+from tfx import v1 as tfx  # noqa: F401  Before TFMA, which lacks its names otherwise.
 
 # isort: split
 import tensorflow_model_analysis as tfma
@@ -23,13 +23,14 @@ def metric_key(metric: str) -> str:
 
 
 def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
-    """Measures all of `config.metrics`; blesses by `metric` alone.
+    """Makes the Evaluator's configuration, which measures all of `config.metrics` and blesses by `metric` alone.
 
-    It must be within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than that of the dense model.
+    A model is blessed if the metric is within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than
+    the dense model's.
 
     Args:
-        config: The pipeline's.
-        judge: Whether there are thresholds; without, no model is blessed or refused.
+        config: Configuration of the pipeline.
+        judge: Whether there are thresholds; without them no model is blessed or refused.
 
     Raises:
         ValueError: A metric is known neither to TFMA nor to Keras.

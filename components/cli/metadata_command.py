@@ -69,7 +69,7 @@ def command(context: click.Context, output: Output, db: str | None) -> None:
     JSON: {"runs": [...], "artifacts": [...]}, as of these two commands.
     """
     if context.invoked_subcommand is not None:
-        # What was given before the command's name holds for it, too.
+        # Options before the name of a subcommand are its defaults.
         context.default_map = dict.fromkeys(command.commands, context.params)
         return
     with _reading(output, db) as reader:
@@ -177,7 +177,7 @@ def _lineage(output: Output, db: str | None, artifact_id: int, across_runs: bool
 
 @contextlib.contextmanager
 def _reading(output: Output, db: str | None) -> Iterator["StoreReader"]:
-    """A reader of the store, while it is said what is being done."""
+    """Opens the store and yields a reader, while the terminal shows what is being done."""
     # Here, so that --help needs no ml_metadata.
     from ..metadata.connection import connection_config, open_store
     from ..metadata.store_reader import StoreReader
@@ -207,7 +207,7 @@ def _at_terminal() -> bool:
 
 
 def _other_types(reader: "StoreReader", artifacts: tuple["ArtifactRecord", ...]) -> list[str]:
-    """Types that the store has artifacts of, if there are none of the one that was asked for."""
+    """Types of which the store has artifacts, if there are none of the type that was asked for."""
     from ..metadata.artifacts import type_names
 
     return [] if artifacts else type_names(reader)

@@ -28,8 +28,8 @@ class ArtifactRecord:
         state: 'live', 'pending', 'deleted' or another of ML Metadata's states, in lower case.
         uri: Where it is, or was.
         created: When it was recorded, in UTC.
-        made_by: The execution that made it; None if none is recorded, as of an import from elsewhere.
-        runs: Ids of the pipeline runs that put it out, sorted: the one that made it, and those with it in their cache.
+        made_by: The execution that made it; None if none is recorded, such as for an artifact imported from elsewhere.
+        runs: Sorted ids of the pipeline runs with it as an output: the one that made it, and those that had it cached.
         properties: All its properties, the type's and custom ones, by name.
     """
 
@@ -44,13 +44,13 @@ class ArtifactRecord:
 
     @property
     def stage(self) -> Literal["pruned", "stripped"] | None:
-        """What PruningTrainer or Stripper made of a model, by their properties; None for all else."""
+        """'pruned' or 'stripped' for models of PruningTrainer or Stripper; None for all else."""
         if properties.STRIPPED_BYTES in self.properties:
             return "stripped"
         return "pruned" if properties.SPARSITY in self.properties else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The record as JSON."""
         return {
             "id": self.id,
             "type": self.type,
@@ -94,10 +94,10 @@ def list_artifacts(
     """Lists artifacts of a type, deleted ones too, the newest first.
 
     Args:
-        reader: Of the store.
+        reader: Reader of the store.
         type_name: Name of the type, whole or its last part: 'Model' is TFX's 'Model' and Kubeflow's 'tfx.Model'.
         pipeline: Name of the pipeline whose artifacts are listed; None for all.
-        limit: How many are listed at most, at least 1; None for all.
+        limit: Maximum number of artifacts, at least 1; None for all.
 
     Raises:
         StoreError: The store has no pipeline of that name.

@@ -1,4 +1,4 @@
-"""Run: a pipeline run in ML Metadata, and how its nodes fared."""
+"""Run: a pipeline run in ML Metadata, and the states of its nodes."""
 
 import collections
 import dataclasses
@@ -43,8 +43,8 @@ class Run:
         id: The run's id, the name of its context.
         pipeline: Name of the pipeline; None if none is recorded.
         started: When the run was recorded, in UTC.
-        seconds: From then to the end of the last execution; None while one has not ended, or there is none.
-        executions: Executions of the nodes, by their ids. Which nodes were yet to run is not recorded.
+        seconds: Time from then to the end of the last execution; None while one runs, or if there is none.
+        executions: Executions of the nodes, by their ids. Nodes that have not begun are not recorded.
     """
 
     id: str
@@ -74,9 +74,9 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
     """Lists pipeline runs, the newest first.
 
     Args:
-        reader: Of the store.
+        reader: Reader of the store.
         pipeline: Name of the pipeline whose runs are listed; None for all.
-        limit: How many are listed at most, at least 1; None for all.
+        limit: Maximum number of runs, at least 1; None for all.
 
     Raises:
         StoreError: The store has no pipeline of that name.

@@ -1,4 +1,4 @@
-"""StoreReader: looks up in ML Metadata, many at once and each once."""
+"""StoreReader: looks up artifacts, executions and events in ML Metadata, many with one call and each only once."""
 
 import dataclasses
 from collections import defaultdict
@@ -30,7 +30,7 @@ class ExecutionContext:
 
     Attributes:
         execution_id: Its id.
-        node: Id of the pipeline's node; where none is recorded, the last part of the execution's type.
+        node: Id of the pipeline's node; the last part of the execution's type if none is recorded.
         run: Id of the pipeline run; None if none is recorded.
         pipeline: Name of the pipeline; None if none is recorded.
     """
@@ -57,7 +57,7 @@ class Use:
 
 
 class StoreReader:
-    """Looks up in a store. What it has found it keeps, so it is for one moment of a store that others write to."""
+    """Looks up records in a store and remembers them, so that later changes of the store are not seen."""
 
     def __init__(self, store: ml_metadata.MetadataStore) -> None:
         self.store = store
@@ -82,8 +82,8 @@ class StoreReader:
     def producers(self, artifact_ids: Iterable[int]) -> dict[int, int]:
         """The execution that made each artifact; artifacts that none has made are left out.
 
-        A cached execution records as its outputs what an earlier one has made: of those with an artifact among their
-        outputs, the earliest that was not cached is taken.
+        A cached execution records the outputs of an earlier one as its own. So, of all executions with an artifact
+        among their outputs, the earliest that was not cached is its producer.
         """
         return {artifact: executions[0] for artifact, executions in self._with_output(artifact_ids).items()}
 
@@ -111,7 +111,7 @@ class StoreReader:
         return self._uses(execution_ids, _OUTPUTS)
 
     def _with_output(self, artifact_ids: Iterable[int]) -> dict[int, list[int]]:
-        """The executions with each artifact among their outputs: those that were not cached first, then by id."""
+        """The executions with each artifact among their outputs, by id; those that were cached come last."""
         found = {
             artifact: {event.execution_id for event in events if event.type in _OUTPUTS}
             for artifact, events in self._events_of_artifacts(artifact_ids).items()
@@ -177,14 +177,14 @@ class StoreReader:
 
 
 def last_part(type_name: str) -> str:
-    """The class's name of a type that is named by its module too, such as 'Trainer' or 'Model'."""
+    """The name of a type without its module, such as 'Trainer' or 'Model'."""
     return type_name.rpartition(".")[2]
 
 
 def _remembered(
     known: dict[int, _T], ids: Iterable[int], read: Callable[[Sequence[int]], Mapping[int, _T]]
 ) -> dict[int, _T]:
-    """What is known of `ids`, after reading what is not."""
+    """The records of `ids`, read if they are not known yet."""
     asked = list(dict.fromkeys(ids))
     for batch in _batches([each for each in asked if each not in known]):
         known.update(read(batch))

@@ -1,4 +1,4 @@
-"""What a SavedModel alone tells of its sparsity."""
+"""The weights and sparsity of a SavedModel, read from its files."""
 
 import os
 from collections.abc import Collection
@@ -15,11 +15,11 @@ Identity = tuple[str, tuple[int, ...]]
 
 
 def saved_model_report(directory: str | os.PathLike[str], title: str = "Model") -> ReportDocument:
-    """The report on a SavedModel, stripped or not, that no component has made.
+    """Makes a report on any SavedModel, stripped or not, without a component's.
 
     Args:
         directory: Folder of the SavedModel, local or of any file system that TensorFlow reads.
-        title: What the report is on.
+        title: Subject of the report.
 
     Returns:
         Its weights, sizes and, if pruning's variables are still in it, its hyperparameters.

@@ -60,16 +60,16 @@ class SparsitySelector(base_component.BaseComponent):
             metric: Name of the metric as Evaluator writes it, such as 'auc'; of all examples, not of a slice.
             tolerance: How much worse than the dense model's it may be, 0 or more, in the metric's own unit.
             direction: Whether 'higher' or 'lower' values are better.
-            bound: The worst value that is allowed, whatever the dense model's is; None for any.
-            baseline_model: The dense model, stripped as the candidates are; its sizes are in the report then.
+            bound: The worst value that is allowed, whatever the dense model's is; None for no limit.
+            baseline_model: The dense model, stripped as the candidates are, so that the report shows its sizes.
 
         Raises:
-            ValueError: There is no candidate; `models` and `evaluations` have other names; a name or value is out of
-                range.
+            ValueError: There is no candidate; `models` and `evaluations` have different names; a name or value is out
+                of range.
             TypeError: One of them is of another type.
         """
         _check_names(models, evaluations)
-        # What is known at each run only is checked there.
+        # RuntimeParameters are checked by the run.
         known = {
             name: value
             for name, value in (("tolerance", tolerance), ("bound", bound))

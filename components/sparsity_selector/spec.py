@@ -26,8 +26,8 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 class SparsitySelectorSpec(ComponentSpec):
     """What every SparsitySelector has: optionally a dense Model in; a Model, its ModelBlessing and a report out.
 
-    `spec_of` adds the inputs of the candidates. They have names of their own, and are no union of channels, for
-    Kubeflow's compiler takes none, and a union does not tell which evaluation is of which model.
+    `spec_of` adds the inputs of the candidates. Each has a name of its own, for Kubeflow's compiler takes no union of
+    channels, and a union would not tell which evaluation belongs to which model.
     """
 
     PARAMETERS = {  # noqa: RUF012

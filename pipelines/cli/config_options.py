@@ -1,4 +1,4 @@
-"""Options that name a pipeline's configuration, and the configuration that they name."""
+"""Options of a pipeline's configuration, and ChosenConfig: the configuration that they choose."""
 
 import dataclasses
 import pathlib
@@ -54,13 +54,13 @@ _NAMES = {field.name for field in dataclasses.fields(PipelineConfig)}
 
 
 class WrongCallError(click.ClickException):
-    """What a command was told to do cannot be begun; nothing was written."""
+    """A command cannot begin what it was told to do; nothing was written."""
 
     exit_code = 2
 
 
 def config_options(function: _Function) -> _Function:
-    """A command's function, with the options; those that were given are among its arguments, the others are None."""
+    """Adds the options to a command's function; the arguments of options that are not given are None."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -68,12 +68,12 @@ def config_options(function: _Function) -> _Function:
 
 @dataclasses.dataclass(frozen=True)
 class ChosenConfig:
-    """The configuration that options name.
+    """The configuration that options choose.
 
     Attributes:
         config: The configuration.
-        folder: Where the run leaves what it makes.
-        is_example: Whether it is the taxi example on the data that tfx ships.
+        folder: Where the run writes.
+        is_example: Whether this is the taxi example with the data that tfx ships.
         beam_pipeline_args: Arguments of the components that run on Beam.
     """
 
@@ -117,10 +117,10 @@ class ChosenConfig:
             raise WrongCallError(str(error)) from error
 
     def prepare(self, checks_module: bool = True) -> None:
-        """Checks what can be checked before anything runs, and makes the folder.
+        """Checks data, module and metrics before anything runs, and makes the folder.
 
         Args:
-            checks_module: Whether the module is here, and checked.
+            checks_module: Whether the module is checked, for which it must be on this machine.
 
         Raises:
             WrongCallError: Data, module or a metric are refused, or the folder cannot be written.

@@ -36,7 +36,7 @@ def run(
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the run came to.
+        The outcome of the run.
 
     Raises:
         ValueError: The pipeline cannot be built or compiled.
@@ -44,7 +44,7 @@ def run(
     """
     config = dataclasses.replace(config, pipeline_name=kubeflow_name(config.pipeline_name), warm_start=False)
     if config.module_file == TAXI_MODULE_FILE and not config.module_path:
-        # Every task has it; of its file each would install a wheel.
+        # The package of every task holds it; of a file, each task would install a wheel.
         config = dataclasses.replace(config, module_path=TAXI_MODULE_PATH)
     pipeline = create_pipeline(config, None, beam_pipeline_args, runtime_parameters=True)
     make_folder(folder.artifacts)

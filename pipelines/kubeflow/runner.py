@@ -44,20 +44,20 @@ def compile_pipeline(
 ) -> None:
     """Compiles any TFX pipeline to a YAML file of KFP v2.
 
-    TFX's KubeflowV2DagRunner does the most of it. What it leaves out is added: defaults of RuntimeParameters, resources
-    of file-based ExampleGens, node selectors. For the open-source backend, what only Vertex AI has is taken away: the
-    driver of ExampleGens, and with it their cache, which would miss that the data changed.
+    TFX's KubeflowV2DagRunner does most of the work. This adds what it leaves out: defaults of RuntimeParameters,
+    resources of file-based ExampleGens, node selectors. For the open-source backend it removes what only Vertex AI
+    supports: the driver of ExampleGens and, with it, their cache, which would not notice changed data.
 
     Args:
-        pipeline: The pipeline. Its name holds lower-case letters, digits and hyphens only.
+        pipeline: The pipeline. Its name must hold lower-case letters, digits and hyphens only.
         output: Path of the file, ending in .yaml. What was there is replaced once the compilation is complete.
         image: Container image of every task; it must have this package.
         backend: Who is to run it.
         resources: Resources by component id; components that are not named have none.
 
     Raises:
-        ValueError: `output` ends otherwise, a component id is not in the pipeline, or the backend
-            has no such thing: Resolvers on KUBEFLOW, node selectors on VERTEX.
+        ValueError: `output` has another ending, a component id is not in the pipeline, or the backend does not support
+            a part of it: Resolvers on KUBEFLOW, node selectors on VERTEX.
         OSError: `output` cannot be written.
     """
     resources = resources or {}
@@ -129,9 +129,9 @@ def _check_compilable(
     pipeline: tfx.dsl.Pipeline, output: str, image: str, backend: Backend, resources: Mapping[str, TaskResources]
 ) -> None:
     if not output.endswith((".yaml", ".yml")):
-        raise ValueError(f"The output must end in .yaml, which kfp loads, got {output!r}.")
+        raise ValueError(f"output must end in .yaml, got {output!r}: kfp loads no other file.")
     if not image:
-        raise ValueError("image is empty: name the image that holds this package.")
+        raise ValueError("image must be the name of an image, got '': name one that holds this package.")
     ids = [node.id for node in pipeline.components]
     for component_id, of_task in resources.items():
         if component_id not in ids:
@@ -149,7 +149,7 @@ def _check_compilable(
 def _resource_spec(
     resources: TaskResources,
 ) -> pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec:
-    """Quantities in both of the forms that KFP has; its own compiler writes both too."""
+    """Quantities in both forms of KFP, as KFP's own compiler writes them."""
     spec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec(
         resource_cpu_request=resources.cpu_request,
         resource_cpu_limit=resources.cpu_limit,
@@ -219,7 +219,7 @@ def _write(spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_spec_pb2.Pla
 
 
 def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> TaskResources:
-    """What training tasks have: what every task has, and the accelerator and node of their own."""
+    """Resources of the training tasks: those of every task, and an accelerator and node selector."""
     kind, _, count = arguments.accelerator.partition("=")
     if arguments.accelerator and not (kind and count.isdigit()):
         raise ValueError(f"--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got {arguments.accelerator!r}.")
@@ -242,7 +242,7 @@ def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
     values = PipelineConfig.file_values(arguments.config) if arguments.config else {}
-    # Those that a flag is named after, and was given.
+    # Fields whose flags were given.
     values |= {name: value for name, value in vars(arguments).items() if name in _FIELDS and value is not None}
     if arguments.hparams is not None:
         values = PipelineConfig.with_hparams(values, arguments.hparams)

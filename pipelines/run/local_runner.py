@@ -30,7 +30,7 @@ def run(
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the run came to.
+        The outcome of the run.
 
     Raises:
         ValueError: The pipeline cannot be built.
@@ -49,7 +49,7 @@ def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> None:
 
     Args:
         pipeline: The pipeline.
-        on_task: As of `run`.
+        on_task: As for `run`.
 
     Raises:
         TaskFailedError: A component failed; its traceback was printed.

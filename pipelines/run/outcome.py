@@ -1,4 +1,4 @@
-"""RunOutcome: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
+"""RunOutcome: the results of one run of the pipeline, read from ML Metadata and the Evaluator's output."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ class RunOutcome:
 
     Attributes:
         pipeline_name: Name of the pipeline.
-        dense: Metrics of the dense model by class, that which decides first.
+        dense: Metrics of the dense model by class, the deciding one first.
         pruned: Those of the stripped model.
         sparsity: Fraction of the prunable parameters that is zero.
         prunable_parameters: How many there are.
@@ -58,7 +58,7 @@ class RunOutcome:
         """Reads the figures of a run.
 
         Raises:
-            ValueError: It did not come to its end.
+            ValueError: The run is incomplete.
         """
         evaluation = run.output("Evaluator", "evaluation").uri
         stripped = run.output("Stripper", "model").properties
@@ -94,19 +94,19 @@ class RunOutcome:
 
 
 def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
-    """One document of a run's reports and of what the Evaluator found.
+    """Joins the reports of a run and the Evaluator's metrics in one document.
 
     Args:
         run: The run.
-        candidate: What the ids of the nodes of the model end with; '' where there is one model only.
+        candidate: Suffix of the ids of the model's nodes; '' if there is only one model.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
         the lineage of both reports.
 
     Raises:
-        ValueError: The run did not come to its end.
-        FileNotFoundError: A report is gone.
+        ValueError: The run is incomplete.
+        FileNotFoundError: A report is missing.
     """
     end = f".{candidate}" if candidate else ""
     trained, stripped = (
@@ -135,7 +135,7 @@ def write_page(run: RunOutputs, path: str) -> None:
 
 
 def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
-    """Values by class, in the order in which the Evaluator was asked for them."""
+    """Values by class, in the order of the Evaluator's configuration."""
     result = tfma.load_eval_result(evaluation_uri, model_name=model_name)
     classes = [metric.class_name for spec in result.config.metrics_specs for metric in spec.metrics]
     values = result.get_metrics_for_slice()
@@ -178,5 +178,5 @@ def _refusals(evaluation_uri: str) -> Iterator[str]:
 
 
 def figure(value: float) -> str:
-    """A metric's value with four decimals, or, where these would say little or too much, five digits."""
+    """A metric's value with four decimals, or with five significant digits if it is very small or large."""
     return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.5g}"

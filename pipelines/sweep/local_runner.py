@@ -17,8 +17,8 @@ from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 from tfx_pruning.pipelines.task_state import OnTask, TaskState
 from tfx_pruning.sweep import Sweep
 
-# Called with the number of a round, from 1, and its candidates, before they are trained, and with what all candidates
-# so far came to, after that.
+# Called with the number of a round, from 1, and its candidates: with None before they are trained, and after that with
+# the results of all candidates so far.
 OnRound = Callable[[int, Sequence[Candidate], Sweep | None], None]
 
 
@@ -31,12 +31,12 @@ def run_sweep(
 ) -> SweepOutcome:
     """Finds, for each option, the largest sparsity within the tolerance, and pushes the sparsest model.
 
-    Each round trains one candidate of each option, in the middle of the sparsities that are still possible; what is in
-    ML Metadata already, of an earlier round or of a sweep that was broken off, is taken from there. When all are known,
-    SparsitySelector chooses and Pusher pushes.
+    Each round trains one candidate of each option, in the middle of the sparsities that are still possible. Results
+    of an earlier round or of an interrupted sweep are taken from ML Metadata. When the search is over, SparsitySelector
+    chooses and Pusher pushes.
 
     Args:
-        plan: What to look through.
+        plan: The search space.
         folder: An existing folder, for ML Metadata and the page.
         on_task: Called with a component's name and None when it begins, and with its state when it has ended; once for
             each component.
@@ -44,7 +44,7 @@ def run_sweep(
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the sweep came to.
+        The outcome of the sweep.
 
     Raises:
         ValueError: The pipeline cannot be built, or a candidate's metric cannot be read.
@@ -86,7 +86,7 @@ def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[s
 
 
 def _once(on_task: OnTask) -> OnTask:
-    """Tells of each component the first time only: in later rounds it comes from the cache."""
+    """Tells of each component once: in later rounds it comes from the cache."""
     ended: set[str] = set()
 
     def told(name: str, state: TaskState | None) -> None:

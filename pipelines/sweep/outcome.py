@@ -1,4 +1,4 @@
-"""SweepOutcome: what a sweep came to, read from ML Metadata."""
+"""SweepOutcome: the results of a sweep, read from ML Metadata."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tfx_pruning.sweep import Sweep
 
 @dataclasses.dataclass(frozen=True)
 class SweepOutcome:
-    """What a sweep came to.
+    """The results of a sweep.
 
     Attributes:
         sweep: All candidates, and the dense model.
@@ -37,8 +37,8 @@ class SweepOutcome:
         """Reads the last run of a sweep, with SparsitySelector and Pusher.
 
         Raises:
-            ValueError: It did not come to its end.
-            FileNotFoundError: A report is gone.
+            ValueError: The run is incomplete.
+            FileNotFoundError: A report is missing.
         """
         pushed = run.output("Pusher", "pushed_model").properties
         return cls(
@@ -56,20 +56,20 @@ class SweepOutcome:
         return headings, tuple(tuple(cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row) for row in rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON."""
+        """The outcome as a dict for JSON."""
         return {**self.sweep.to_dict(), "pushed_to": self.pushed_to, "record": self.record}
 
 
 def read_candidates(run: RunOutputs, config: PipelineConfig, names: Sequence[str]) -> Sweep:
-    """Reads the candidates of a run that chose none yet.
+    """Reads the candidates of a run without SparsitySelector.
 
     Args:
         run: The run.
-        config: Of its pipeline.
+        config: Configuration of its pipeline.
         names: The candidates' names.
 
     Raises:
-        ValueError: The run did not come to the end of their nodes, or a metric cannot be read.
+        ValueError: One of the candidates' nodes has not ended, or a metric cannot be read.
     """
     return read_sweep(
         goal_of(config),
@@ -83,8 +83,8 @@ def sweep_document(run: RunOutputs) -> ReportDocument:
     """One document of the sweep and, if a model was chosen, of that model.
 
     Raises:
-        ValueError: The run did not come to its end.
-        FileNotFoundError: A report is gone.
+        ValueError: The run is incomplete.
+        FileNotFoundError: A report is missing.
     """
     report = read_report(run.output("SparsitySelector", "report").uri)
     if report.sweep is None or report.sweep.chosen is None:

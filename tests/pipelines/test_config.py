@@ -143,7 +143,7 @@ def test_json_is_read_and_an_empty_file_leaves_the_example(tmp_path: pathlib.Pat
         ),
         ("label_key: [", "settings.yaml is neither YAML nor JSON: while parsing"),
         ("metric: AUC\nmetric: Recall", "settings.yaml is neither YAML nor JSON: 'metric' is named twice"),
-        ("module_file: m.py", "label_key is missing: /.*/m.py is a module of your own, so name its label"),
+        ("module_file: m.py", "label_key is missing: /.*/m.py is a module of your own\\. Name its label"),
         (
             "metric: MeanSquaredError\nmetric_direction: lower",
             "max_metric_drop is missing: say by how much MeanSquaredError may be above that of the dense model",

@@ -113,17 +113,21 @@ def test_data_without_the_label_are_refused(tmp_path: pathlib.Path, data_format:
 
 
 def test_folders_without_data_are_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match=r"data_root /nowhere is no folder: name .* with --data-root"):
+    with pytest.raises(ValueError, match=r"data_root must be a folder, got /nowhere: name .* with --data-root"):
         check_data(_config(data_root="/nowhere"))
-    with pytest.raises(ValueError, match=r"no \.csv file in .*: name the folder of the data with --data-root\.$"):
+    with pytest.raises(
+        ValueError, match=r"must hold \.csv files, got no files: name the folder of the data with --data-root"
+    ):
         check_data(_config(data_root=str(tmp_path)))
-    with pytest.raises(ValueError, match=r"no file in .*: name the folder of the data"):
+    with pytest.raises(ValueError, match=r"must hold TFRecord files, got no files: name the data's folder"):
         check_data(_config(data_root=str(tmp_path), data_format="tfrecord"))
 
 
 def test_data_of_the_other_format_are_refused(tmp_path: pathlib.Path) -> None:
     csv, tfrecords = house_data.write_csv(tmp_path / "csv"), house_data.write_tfrecords(tmp_path / "tfrecord")
-    with pytest.raises(ValueError, match=r"it holds a.tfrecord, b.tfrecord.gz: name their format with --data-format"):
+    with pytest.raises(
+        ValueError, match=r"got a.tfrecord, b.tfrecord.gz: name .*, or the format of the files with --data-format"
+    ):
         check_data(_config(data_root=str(tfrecords)))
     with pytest.raises(ValueError, match=r"README.md is no file of TFRecords of tf.Examples: .* --data-format=csv"):
         check_data(_config(data_root=str(csv), data_format="tfrecord"))
@@ -132,9 +136,9 @@ def test_data_of_the_other_format_are_refused(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "c.csv needs a header and at least one row, and has 0 lines"),
-        ("area,rooms,age,price\n", "c.csv needs a header and at least one row, and has 1 lines"),
-        ("area,price\n1,2\n", "header of .*c.csv is area,price, that of .*a.csv area,rooms,age,price"),
+        ("", "c.csv must have a header and at least one row, got 0 lines"),
+        ("area,rooms,age,price\n", "c.csv must have a header and at least one row, got 1 lines"),
+        ("area,price\n1,2\n", "same header, got area,price in .*c.csv and area,rooms,age,price in .*a.csv"),
     ],
 )
 def test_wrong_csv_is_refused(tmp_path: pathlib.Path, text: str, message: str) -> None:
@@ -147,8 +151,8 @@ def test_wrong_csv_is_refused(tmp_path: pathlib.Path, text: str, message: str) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"price,price\n1,2\n", "needs a header of one name for each column, and has price,price over 2 values"),
-        (b"area,price\n1\n", "needs a header of one name for each column, and has area,price over 1 values"),
+        (b"price,price\n1,2\n", "must have a header with one name for each column, got price,price over 2 values"),
+        (b"area,price\n1\n", "must have a header with one name for each column, got area,price over 1 values"),
         (b"\xff\xfeprice\n1\n", "a.csv is no CSV in UTF-8"),
     ],
 )

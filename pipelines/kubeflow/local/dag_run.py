@@ -47,11 +47,11 @@ class DagRun:
             folder: Existing folder of this run; every task has one of its own in it.
             store: Artifacts of this and earlier runs.
             engine: What runs the commands.
-            backend: Whose ways are followed.
+            backend: The backend whose behaviour is followed.
             on_task: Called with a task's name and None when it begins, and with its state when it has ended.
 
         Raises:
-            ValueError: The pipeline has what the backend or this launcher does not.
+            ValueError: The pipeline has parts that the backend or this launcher does not support.
         """
         self._pipeline, self._folder, self._store = pipeline, folder, store
         self._engine, self._backend, self._on_task = engine, backend, on_task
@@ -60,13 +60,13 @@ class DagRun:
             _check_supported(name, component, pipeline, backend)
 
     def run(self, parameters: dict[str, Any]) -> None:
-        """Runs all tasks. After a failure, only those run that are to run after failures too.
+        """Runs all tasks. After a failure, only tasks run that run after failures too.
 
         Args:
             parameters: Values of the pipeline's parameters.
 
         Raises:
-            TaskFailedError: A task failed, the first if there are several.
+            TaskFailedError: A task failed; it is about the first one that did.
         """
         failure = self._run_dag(self._pipeline.root["dag"], parameters)
         if failure is not None:
@@ -141,7 +141,7 @@ class DagRun:
         environment = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
         hook = container.get("lifecycle", {}).get("preCacheCheck")
         if hook is not None and self._backend is Backend.VERTEX:
-            # What the hook says of the artifacts, the task itself is told.
+            # The task is told what the hook reports of the artifacts.
             self._run_command(name, container["image"], hook, environment, given, folder)
             outputs = inputs.merged(outputs, _read_output(folder / inputs.OUTPUT_FILE))
             given["outputs"]["artifacts"] = inputs.output_artifacts(outputs)

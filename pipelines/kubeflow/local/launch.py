@@ -26,7 +26,7 @@ class Launch:
         name: Name of the run.
         pipeline_name: Name of the pipeline.
         folder: Folder of the run.
-        record: The file that has what every task made; it is there after `run`.
+        record: The file that records what every task made; written by `run`.
     """
 
     def __init__(
@@ -43,13 +43,14 @@ class Launch:
         Args:
             pipeline: The pipeline.
             root: Folder of artifacts, logs and the store; made if it is missing.
-            parameters: Parameters of the run, as text; the others have their defaults.
+            parameters: Parameters of the run, as text; others have their defaults.
             engine: What runs the commands.
-            backend: Whose ways are followed.
+            backend: The backend whose behaviour is followed.
             on_task: Called with a task's name and None when it begins, and with its state when it has ended.
 
         Raises:
-            ValueError: The pipeline has what the backend or this launcher does not, or a parameter is refused.
+            ValueError: The pipeline has parts that the backend or this launcher does not support, or a parameter is
+                refused.
             OSError: The folder cannot be made.
         """
         self._parameters = pipeline.parameters(parameters)
@@ -64,7 +65,7 @@ class Launch:
         make_folder(self.folder)
 
     def run(self) -> None:
-        """Runs every task, and writes the file that tells of them, after a failure too.
+        """Runs every task, and writes the record, after a failure too.
 
         Raises:
             TaskFailedError: A task failed.

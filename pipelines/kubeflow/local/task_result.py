@@ -1,4 +1,4 @@
-"""TaskResult: what a task came to."""
+"""TaskResult: the state and outputs of a task that has ended."""
 
 import dataclasses
 from typing import Any
@@ -9,12 +9,12 @@ from tfx_pruning.pipelines.task_state import TaskState
 
 @dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """What a task came to.
+    """The state and outputs of a task that has ended.
 
     Attributes:
         state: How it ended.
-        artifacts: What it made, stored; a resolver that found nothing has an empty list.
-        parameters: Values it put out.
+        artifacts: Its output artifacts, stored; an empty list for a resolver that found nothing.
+        parameters: Its output parameters.
     """
 
     state: TaskState

@@ -62,7 +62,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data-root", "/nowhere"], "data_root /nowhere is no folder: name the folder of the data with --data-root."),
+        (
+            ["--data-root", "/nowhere"],
+            "data_root must be a folder, got /nowhere: name the folder of the data with",
+        ),
         (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
         (
             ["--hparams", "taget_sparsity=0.5"],
@@ -74,7 +77,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--min-metric", "nan"], "min_metric must be a finite number, got nan."),
         (["--metric", "BinaryAcuracy"], "no metric 'BinaryAcuracy' in TFMA or Keras. Did you mean 'BinaryAccuracy'?"),
         (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
-        (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own,"),
+        (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own."),
         (["--module-file", __file__, "--data-root", ".", "--label-key", "y"], "does not define preprocessing_fn and"),
         (["--config", "/nowhere.yaml"], "No such file or directory: '/nowhere.yaml'"),
         (["--config", MODULE], "is neither YAML nor JSON"),
@@ -123,7 +126,10 @@ def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     root = tmp_path / "file" / "root"
     result = _run(root)
     assert result.exit_code == 2
-    message = f"Error: cannot write to {root} (Not a directory): name a folder that can be written with --root.\n"
+    message = (
+        f"Error: root must be a folder that can be written to, got {root} (Not a directory): name another one with "
+        "--root.\n"
+    )
     assert result.stderr == message
 
 

@@ -46,11 +46,11 @@ def test_nothing_is_asked_for_by_default() -> None:
         ({"memory_request": "-1Gi"}, "memory_request must be a positive amount of memory .* got '-1Gi'"),
         ({"cpu_request": "3", "cpu_limit": "2500m"}, "cpu_request 3 is above cpu_limit 2500m"),
         ({"memory_request": "1Gi", "memory_limit": "1G"}, "memory_request 1Gi is above memory_limit 1G"),
-        ({"accelerator_type": "nvidia.com/gpu"}, "a type and a count, got 'nvidia.com/gpu' and 0"),
-        ({"accelerator_count": 1}, "a type and a count, got '' and 1"),
+        ({"accelerator_type": "nvidia.com/gpu"}, "must be given together, got 'nvidia.com/gpu' and 0"),
+        ({"accelerator_count": 1}, "must be given together, got '' and 1"),
         ({"accelerator_count": -1}, "accelerator_count must be 0 or more, got -1"),
-        ({"node_selector": (("a b", "c"),)}, "'a b'='c' is no label"),
-        ({"node_selector": (("pool", "gpu!"),)}, "'pool'='gpu!' is no label"),
+        ({"node_selector": (("a b", "c"),)}, "must hold labels of Kubernetes, got 'a b'='c'"),
+        ({"node_selector": (("pool", "gpu!"),)}, "must hold labels of Kubernetes, got 'pool'='gpu!'"),
     ],
 )
 def test_what_is_wrong_is_refused(fields: dict[str, Any], message: str) -> None:
