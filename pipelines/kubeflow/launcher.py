@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("pipeline", help="file that kubeflow_runner wrote")
+    add("pipeline", help="file that tfx_pruning.pipelines.kubeflow.runner wrote")
     add("--pipeline-root", help="folder of artifacts, logs and the store (default: the pipeline's own)")
     add("--parameter", action="append", default=[], metavar="NAME=VALUE", help="parameter of the run; repeatable")
     add("--engine", choices=ENGINES, default=ENGINES[0], help="tasks are processes, or containers of podman")
