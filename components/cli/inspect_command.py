@@ -26,8 +26,8 @@ def command(output: Output, model_dir: str) -> None:
     with output.working(f"Reading {model_dir}"):
         from .inventory import inventory
 
-        report = inventory(model_dir)
-    found = {**dataclasses.asdict(report), **report.totals()}
+        listed = inventory(model_dir)
+    found = {**dataclasses.asdict(listed), **listed.totals()}
     output.result(found, lambda console: _show(console, found))
 
 

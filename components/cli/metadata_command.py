@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import environment
 from . import metadata_view as view
 from .console import Output, reporting
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ..metadata.artifacts import ArtifactRecord
     from ..metadata.store_reader import StoreReader
 
-_DB_VARIABLE = "TFX_PRUNING_DB"
-_PASSWORD_VARIABLE = "MYSQL_PWD"
 _LIMIT = 10
 _LARGEST_ID = 2**63 - 1
 
@@ -29,7 +28,7 @@ def _database_option(function: _Function) -> _Function:
     return click.option(
         "--db",
         metavar="DATABASE",
-        help=f"SQLite file, or mysql://USER@HOST[:PORT]/DATABASE.  [default: the variable {_DB_VARIABLE}]",
+        help=f"SQLite file, or mysql://USER@HOST[:PORT]/DATABASE.  [default: the variable {environment.DATABASE}]",
     )(function)
 
 
@@ -182,9 +181,11 @@ def _reading(output: Output, db: str | None) -> Iterator["StoreReader"]:
     from ..metadata.connection import connection_config, open_store
     from ..metadata.store_reader import StoreReader
 
-    db = db or os.environ.get(_DB_VARIABLE)
+    db = db or os.environ.get(environment.DATABASE)
     if not db:
-        raise click.UsageError(f"Missing option '--db': name the database there or in the variable {_DB_VARIABLE}.")
+        raise click.UsageError(
+            f"Missing option '--db': name the database there or in the variable {environment.DATABASE}."
+        )
     try:
         config = connection_config(db)
     except ValueError as error:
@@ -196,7 +197,7 @@ def _reading(output: Output, db: str | None) -> Iterator["StoreReader"]:
 
 
 def _password(user: str, host: str) -> str:
-    given = os.environ.get(_PASSWORD_VARIABLE)
+    given = os.environ.get(environment.DATABASE_PASSWORD)
     if given is None and _at_terminal():
         return click.prompt(f"Password of {user} at {host}", default="", show_default=False, hide_input=True, err=True)
     return given or ""
