@@ -1,4 +1,4 @@
-# make venv | demo | test | test-quick | test-container | lint | lock | clean.  Needs python3.11, pip, 4 GB of disk.
+# make venv | demo | test | test-quick | test-numerical | test-container | lint | lock | clean.  Needs python3.11, pip, 4 GB of disk.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat setup.py pyproject.toml | sha256sum 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export UV_NO_PROGRESS ?= 1
 
-.PHONY: help venv demo test test-quick test-container lint lock clean
+.PHONY: help venv demo test test-quick test-numerical test-container lint lock clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -51,6 +51,13 @@ test: venv
 
 test-quick: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e and not slow"
+
+# What depends on the kernels of the processor, with those of oneDNN and without: which of them are the default depends on
+# the processor.
+test-numerical: venv
+	for onednn in 1 0; do \
+	    TF_ENABLE_ONEDNN_OPTS=$$onednn $(BIN)/python -m pytest $(PYTEST_WORKERS) -m numerical; \
+	done
 
 # Not part of `test`: it needs root, podman and 12 GB of disk.
 test-container: venv

@@ -26,7 +26,7 @@ _TICKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4)
 
 
 def draw(panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float]]]], path: pathlib.Path) -> None:
-    """Draws one panel a model and writes it as an image of the kind that the path's ending names.
+    """Draws one panel for each model and writes the image, in the format of the path's ending.
 
     Args:
         panels: By title of the panel, by row of the table, by sparsity: mean and standard deviation of the accuracy.
@@ -42,7 +42,7 @@ def draw(panels: Mapping[str, Mapping[str, Mapping[float, tuple[float, float]]]]
             row = rows.get(method, {})
             if not row:
                 continue
-            # The steps from one sparsity to the next are equal, and no two rows' bars lie on each other.
+            # Sparsities are evenly spaced, and rows are shifted so that their bars do not overlap.
             shift = 0.03 * (list(_DRAWN).index(method) - len(_DRAWN) / 2)
             places = [sparsities.index(sparsity) + shift for sparsity in row]
             errors, deviations = [1 - mean for mean, _ in row.values()], [deviation for _, deviation in row.values()]

@@ -8,7 +8,7 @@ DENSE = "dense"
 TFMOT = "tfmot prune_low_magnitude"
 
 _DECAY = 0.9
-# Of the density asked for, the fraction that every layer keeps in the rows with a floor.
+# Fraction of the target density that every layer keeps, in the rows with a floor.
 FLOOR = 0.5
 
 _CRITERIA: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ _REFERENCE: dict[str, dict[str, Any]] = {
         "gradient_estimator": "weight_delta",
     },
 }
-# By row: fields of PruningHParams; of `min_layer_density`, the fraction of the density asked for.
+# By row: fields of PruningHParams; `min_layer_density` as a fraction of the target density.
 OURS: dict[str, dict[str, Any]] = {
     f"{criterion}, {allocation}": {**of_criterion, **of_allocation}
     for criterion, of_criterion in _CRITERIA.items()

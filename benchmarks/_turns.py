@@ -1,4 +1,4 @@
-"""Trainings that take turns, batch by batch, so that whatever else the machine does falls on all alike."""
+"""Trainings that take turns, batch by batch, so that other load on the machine affects all alike."""
 
 import collections
 import concurrent.futures

@@ -142,7 +142,7 @@ def _train_missing(jobs: Sequence[_Job], cache: ResultsFile, processes: int) -> 
 
 
 def _prepare_process() -> None:
-    """One core a process; what was imported is never garbage, and need not be looked through after each training."""
+    """Gives the process one core, and keeps garbage collection from going through what was imported."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
@@ -179,7 +179,7 @@ def _train(model_name: str, method: str, sparsity: float, seed: int) -> Result:
 
 
 def _verdicts(results: Results) -> tuple[list[str], bool]:
-    """Sentences on the goals that the results can tell of, and whether those are met."""
+    """Sentences on the goals that the results cover, and whether these are met."""
     dense = _accuracies(results[DENSE, 0.0])
     sentences, passed = [], True
     for sparsity in (*_LOSS_ALLOWED, *_LEAST):

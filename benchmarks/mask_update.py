@@ -49,7 +49,7 @@ _OURS: dict[str, tuple[int, dict[str, Any]]] = {
     _GLOBAL_MANY: (_VARIABLES, {"allocation": "global"}),
     f"element, uniform, {_VARIABLES} variables": (_VARIABLES, {}),
 }
-# How far the time a weight may rise from one size to another and still count as linear.
+# Largest rise of the time for each weight, from one size to another, that still counts as linear.
 _LINEAR = 1.5
 
 

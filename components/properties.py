@@ -54,6 +54,21 @@ PRUNING = (
     TRAINED_BYTES,
 )
 
+# Those that are ints, besides numbers of bytes.
+_COUNTS = (
+    PRUNABLE_PARAMETERS,
+    NONZERO_PARAMETERS,
+    TOTAL_PARAMETERS,
+    VARIABLES_REMOVED,
+    EXAMPLES_PROVEN,
+    EXAMPLES_DIFFERING,
+)
+
+
+def is_count(key: str) -> bool:
+    """Whether the property is an int."""
+    return key in _COUNTS or key.endswith("_bytes")
+
 
 def export_bytes(name: str) -> str:
     """Key of an int: the length of the export in the format `name`, such as 'tflite', in bytes."""
@@ -66,5 +81,5 @@ def export_gzipped_bytes(name: str) -> str:
 
 
 def export_max_abs_difference(name: str) -> str:
-    """Key of a float: the largest absolute difference of a number in that file's answers from the model's."""
+    """Key of a str, a float: the largest absolute difference of a number in that file's answers from the model's."""
     return f"{name}_max_abs_difference"

@@ -1,9 +1,7 @@
 """PruningReport: the type of artifact that holds a report, and how notebooks show it."""
 
 import html
-from collections.abc import Mapping, Sequence
 
-import tensorflow as tf
 from tfx import types
 from tfx.orchestration.experimental.interactive import visualizations
 
@@ -32,25 +30,3 @@ class PruningReportVisualization(visualizations.ArtifactVisualization):
 
 
 visualizations.get_registry().register(PruningReportVisualization)
-
-
-def lineage(
-    input_dict: Mapping[str, Sequence[types.Artifact]], output_dict: Mapping[str, Sequence[types.Artifact]]
-) -> dict[str, str]:
-    """What a component's report says of its inputs and outputs, by their names in the component.
-
-    Args:
-        input_dict: As an executor takes it.
-        output_dict: As an executor takes it.
-
-    Returns:
-        For each artifact its type, its id in ML Metadata if it has one yet, and its URI; and TensorFlow's version.
-    """
-    found = {}
-    for kind, artifacts_by_key in (("input", input_dict), ("output", output_dict)):
-        for key, artifacts in artifacts_by_key.items():
-            for index, artifact in enumerate(artifacts or ()):
-                name = f"{kind} {key}" + (f" {index + 1}" if len(artifacts) > 1 else "")
-                identity = f" {artifact.id}" if artifact.id else ""
-                found[name] = f"{artifact.type_name}{identity}: {artifact.uri}"
-    return {**found, "TensorFlow": tf.__version__}

@@ -13,13 +13,13 @@ def read_records(patterns: Sequence[str], limit: int) -> list[bytes]:
 
     Args:
         patterns: Paths or patterns, of any file system that `tf.io.gfile` reads.
-        limit: How many records are read at most, at least 1.
+        limit: Maximum number of records; at least 1.
 
     Returns:
-        The first records of the files, in the order of the patterns and, within one, of the files' names; at least one.
+        The first records, at least one. Files are read in the order of the patterns, and within a pattern by name.
 
     Raises:
-        FileNotFoundError: A pattern fits no file.
+        FileNotFoundError: No file matches a pattern.
         ValueError: A file holds no TFRecords, or there are no records in any.
     """
     found: list[bytes] = []

@@ -3,14 +3,15 @@
 import dataclasses
 import decimal
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
+
+from .typed_value import checked_value
 
 HIGHER, LOWER = "higher", "lower"
 DIRECTIONS = (HIGHER, LOWER)
 
-# Sparsities that differ by less are taken as the same: what is asked for is reached to the rounding of one weight.
+# Sparsities that agree to so many decimals count as equal: a target is met up to the rounding of one weight.
 _SPARSITY_DECIMALS = 4
 
 
@@ -22,7 +23,7 @@ class MetricGoal:
         metric: Name of the metric, as Evaluator writes it, such as 'auc'.
         tolerance: How much worse than the baseline's it may be, in the metric's own unit; 0 or more.
         direction: Whether 'higher' or 'lower' values are better.
-        bound: The worst value that is allowed, whatever the baseline's is; None for any.
+        bound: The worst value that is allowed, whatever the baseline's is; None for no limit.
 
     Raises:
         ValueError: A value is out of range.
@@ -35,24 +36,21 @@ class MetricGoal:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.metric, str):
-            raise TypeError(f"metric is {self.metric!r}, expected the name of a metric such as 'auc'.")
-        if not self.metric:
-            raise ValueError("metric is empty, expected the name of a metric such as 'auc'.")
+        if not checked_value("metric", str, self.metric):
+            raise ValueError("metric must be the name of a metric, such as 'auc', got ''.")
         if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction is {self.direction!r}, expected 'higher' or 'lower': which values are better.")
-        _refuse_other_than_finite("tolerance", self.tolerance)
-        if self.tolerance < 0:
+            raise ValueError(f"direction must be 'higher' or 'lower', got {self.direction!r}: which values are better?")
+        if checked_value("tolerance", float, self.tolerance) < 0:
             raise ValueError(
-                f"tolerance is {self.tolerance}, expected 0 or more: how much worse than the dense model's the "
+                f"tolerance must be 0 or more, got {self.tolerance}: it is how much worse than the dense model's the "
                 f"{self.metric} may be."
             )
         if self.bound is not None:
-            _refuse_other_than_finite("bound", self.bound)
+            checked_value("bound", float, self.bound)
 
     def limit(self, baseline: float) -> float:
-        """The worst value that is allowed beside a baseline's."""
-        # In decimals: 0.8 - 0.1 is 0.7 then, and so allows 0.7.
+        """The worst value that is allowed, given the baseline's."""
+        # In decimals, where 0.8 - 0.1 is exactly 0.7, so that 0.7 is allowed.
         exact, tolerance = decimal.Decimal(repr(float(baseline))), decimal.Decimal(repr(float(self.tolerance)))
         relative = float(exact - tolerance if self.direction == HIGHER else exact + tolerance)
         if self.bound is None:
@@ -60,12 +58,12 @@ class MetricGoal:
         return max(relative, self.bound) if self.direction == HIGHER else min(relative, self.bound)
 
     def allows(self, value: float, baseline: float) -> bool:
-        """Whether a value is good enough beside a baseline's; NaN is not."""
+        """Whether a value is good enough, given the baseline's; NaN never is."""
         limit = self.limit(baseline)
         return value >= limit if self.direction == HIGHER else value <= limit
 
     def goodness(self, value: float) -> float:
-        """A number that is the larger, the better the value is; NaN is the worst."""
+        """A number that is larger for better values; -inf for NaN."""
         if math.isnan(value):
             return -math.inf
         return value if self.direction == HIGHER else -value
@@ -76,7 +74,7 @@ class SweepCandidate:
     """One pruned and stripped model.
 
     Attributes:
-        name: Its own among the candidates.
+        name: Unique among the candidates.
         sparsity: Fraction of the prunable parameters that is zero.
         metric: Value of the metric; NaN if the model has none, which is never within the tolerance.
         stripped_bytes: The stripped SavedModel, all its files.
@@ -114,7 +112,7 @@ class Sweep:
     Attributes:
         goal: How good a candidate must be.
         baseline: The dense model.
-        candidates: Those that were trained; at least one, with different names.
+        candidates: The trained candidates; at least one, each with a name of its own.
     """
 
     goal: MetricGoal
@@ -134,14 +132,14 @@ class Sweep:
     def chosen(self) -> SweepCandidate | None:
         """The sparsest candidate within the tolerance; None if there is none.
 
-        Of such as are as sparse, to a hundredth of a percent, the one with the best metric, then the smallest one
-        gzipped, then the first of those here.
+        Among candidates that are equally sparse to a hundredth of a percent, the best metric decides, then the smallest
+        gzipped size, then the order in `candidates`.
         """
         return max(filter(self.within, self.candidates), key=self._merit, default=None)
 
     @property
     def front(self) -> tuple[SweepCandidate, ...]:
-        """The Pareto front: candidates that no other is both as small gzipped and as good as; the smallest first."""
+        """The Pareto front, the smallest gzipped first: each is better than all that are smaller."""
         front: list[SweepCandidate] = []
         good = self.goal.goodness
         measured = [each for each in self.candidates if not math.isnan(each.metric)]
@@ -151,7 +149,7 @@ class Sweep:
         return tuple(front)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON, with what follows from it: `limit`, `chosen`, and whether each candidate is `within`."""
+        """The sweep as a dict for JSON, with derived values: `limit`, `chosen` and, of each candidate, `within`."""
         chosen = self.chosen
         return {
             "goal": dataclasses.asdict(self.goal),
@@ -173,7 +171,7 @@ class Sweep:
         """Reads what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not that.
+            KeyError, TypeError, ValueError: The fields are not what `to_dict` writes.
         """
         names = [field.name for field in dataclasses.fields(SweepCandidate)]
         candidates = [{name: each[name] for name in names} for each in fields["candidates"]]
@@ -189,10 +187,3 @@ class Sweep:
     def _merit(self, candidate: SweepCandidate) -> tuple[float, float, int]:
         sparsity = round(candidate.sparsity, _SPARSITY_DECIMALS)
         return sparsity, self.goal.goodness(candidate.metric), -candidate.gzipped_bytes
-
-
-def _refuse_other_than_finite(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}, expected a number.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, expected a finite number.")

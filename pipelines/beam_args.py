@@ -1,7 +1,9 @@
 """Arguments with which Beam runs the steps of a pipeline on this machine."""
 
-# Worker processes import TFX's libraries one by one. TFDV of before 1.21 does not load by itself, but after tfx, which
-# stands in for the part of tfx_bsl that it misses; and Beam's workers import plugins before all else.
+from tfx_pruning.typed_value import checked_value
+
+# Worker processes import TFX's libraries one by one. TFDV before 1.21 loads only after tfx, which provides the part of
+# tfx_bsl that it misses. Beam's workers import plugins first, so tfx is given as one.
 _WORKER_IMPORTS = "--beam_plugin=tfx"
 
 
@@ -9,15 +11,13 @@ def beam_pipeline_args(workers: int) -> list[str]:
     """Arguments for `beam_pipeline_args` of a pipeline or component.
 
     Args:
-        workers: How many processes each Beam step gets; with 1 it runs in the pipeline's own.
+        workers: Number of processes of each Beam step; with 1 the step runs in the pipeline's own process.
 
     Raises:
         ValueError: `workers` is below 1.
         TypeError: It is not a whole number.
     """
-    if not isinstance(workers, int) or isinstance(workers, bool):
-        raise TypeError(f"workers must be a whole number, got {workers!r} of type {type(workers).__name__}.")
-    if workers < 1:
+    if checked_value("workers", int, workers) < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
     mode = "in_memory" if workers == 1 else "multi_processing"
     arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]

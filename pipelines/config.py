@@ -1,17 +1,16 @@
-"""PipelineConfig: all that a pruning pipeline can be told."""
+"""PipelineConfig: all settings of a pruning pipeline."""
 
 import dataclasses
-import difflib
-import math
-import numbers
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config_file import read_mapping
+from tfx_pruning.suggestion import suggestion
+from tfx_pruning.typed_value import checked_value
 
 TAXI_MODULE_FILE = str(pathlib.Path(__file__).with_name("modules") / "taxi.py")
 TAXI_MODULE_PATH = "tfx_pruning.pipelines.modules.taxi"
@@ -19,7 +18,7 @@ DATA_FORMATS = ("csv", "tfrecord")
 DIRECTIONS = ("higher", "lower")
 
 _TARGET_SPARSITY = 0.9
-# A path in a configuration file is one beside the file.
+# Relative paths in a configuration file start at the folder of the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
@@ -31,7 +30,7 @@ _OF_MISTAKES = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class PipelineConfig:
-    """Configuration of `create_pipeline`. Refused at construction when wrong.
+    """Configuration of `create_pipeline`, checked when it is constructed.
 
     The defaults are those of the taxi example that the package ships.
 
@@ -48,22 +47,23 @@ class PipelineConfig:
         label_key: Name of the label, as the Evaluator sees it: among the outputs of `preprocessing_signature`, or,
             without one, in the raw examples.
         serving_signature: Signature of the model whose answers the Evaluator measures; it takes serialized examples.
-        preprocessing_signature: Signature that makes the label of serialized examples; '' if the raw examples have it.
-        metric: Class of the metric that decides, of TFMA or Keras: 'AUC', 'MeanSquaredError',
-            'SparseCategoricalAccuracy'.
-        metric_direction: Whether 'higher' or 'lower' values of it are better.
-        min_metric: The least value of a metric of which higher is better with which a model is pushed; None for any.
-        max_metric: The largest value of a metric of which lower is better with which a model is pushed; None for any.
-        max_metric_drop: By how much, in the metric's own unit, it may be worse than that of the dense model.
-        further_metrics: Classes of metrics that are measured and decide nothing.
+        preprocessing_signature: Signature that computes the label from serialized examples; '' if the raw
+            examples hold it.
+        metric: Class of the metric that decides whether a model is pushed, from TFMA or Keras: 'AUC',
+            'MeanSquaredError', 'SparseCategoricalAccuracy'.
+        metric_direction: Whether 'higher' or 'lower' values of the metric are better.
+        min_metric: Lowest value with which a model is pushed, if higher values are better; None for no limit.
+        max_metric: Highest value with which a model is pushed, if lower values are better; None for no limit.
+        max_metric_drop: How much worse than the dense model's the metric may be, in the metric's own unit.
+        further_metrics: Classes of metrics that are measured only.
         train_steps: Optimizer steps of the dense training.
         pruning_steps: Optimizer steps of the training that prunes.
         eval_steps: Batches of the validation at the end of each training.
-        pruning: Fields of PruningHParams and their values; the others are those of `PruningHParams.for_steps`, but for
-            `target_sparsity`, which is 0.9.
-        warm_start: Whether the dense training starts from the model that was blessed last. It takes a Resolver, which
-            not every runner has.
-        enable_cache: Whether a component whose inputs have not changed since an earlier run is not run again.
+        pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
+            except `target_sparsity`, whose default here is 0.9.
+        warm_start: Whether the dense training starts from the model that was blessed last. That needs a Resolver,
+            which not every runner has.
+        enable_cache: Whether a component is skipped if its inputs have not changed since an earlier run.
 
     Raises:
         ValueError: A value is out of range or empty, or two contradict each other.
@@ -95,7 +95,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _CHECKS[field.type](field.name, getattr(self, field.name)))
+            object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         for name, choices in (("data_format", DATA_FORMATS), ("metric_direction", DIRECTIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
@@ -104,21 +104,20 @@ class PipelineConfig:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "PipelineConfig":
-        """Builds from field names and values, of which some may come from a file.
+        """Builds a configuration from field names and values, some of which may come from a file.
 
-        What belongs to the taxi example alone is no default for other tasks: with a module of one's own the label must
-        be named, the pipeline has the module's name, and there are no `further_metrics`; with a module or a metric of
-        one's own there is no `min_metric`. Where lower values are better, `max_metric_drop` must be given: mistakes are
-        measured in units of all sizes.
+        Some defaults suit the taxi example only. With another module, `label_key` must be given, the pipeline is named
+        after the module, and `further_metrics` is empty. With another module or metric, there is no `min_metric`. If
+        lower values are better, `max_metric_drop` must be given, as such metrics have units of all sizes.
 
         Args:
             values: Fields and their values.
 
         Raises:
-            ValueError: A name is not that of a field, a field that must be given is not, or a value is refused.
+            ValueError: A name is not that of a field, a required field is missing, or a value is refused.
             TypeError: A value is of the wrong type.
         """
-        _refuse_unknown(values)
+        _check_names(values)
         given = _without_the_example(values)
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
@@ -142,7 +141,7 @@ class PipelineConfig:
 
     @classmethod
     def file_values(cls, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """What a file says, its paths made absolute; `from_values` takes it.
+        """Reads the values in a file, with absolute paths, as `from_values` takes them.
 
         Raises:
             ValueError: The file is no YAML or JSON of that form, or has a key that is no field's name.
@@ -150,7 +149,7 @@ class PipelineConfig:
         """
         values = read_mapping(path)
         try:
-            _refuse_unknown(values)
+            _check_names(values)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
         folder = pathlib.Path(path).absolute().parent
@@ -161,13 +160,13 @@ class PipelineConfig:
 
     @staticmethod
     def with_hparams(values: Mapping[str, Any], hparams: str) -> dict[str, Any]:
-        """Values in which the fields that a string names, as PruningHParams reads it, override those of `pruning`.
+        """The values, with fields of `pruning` overridden by those in a string that PruningHParams parses.
 
         Raises:
             ValueError: The string is refused.
             TypeError: The values' `pruning` is no mapping.
         """
-        given = _fields("pruning", values.get("pruning", {}))
+        given = _checked_mapping("pruning", values.get("pruning", {}))
         return {**values, "pruning": {**given, **PruningHParams.fields_of(hparams)}}
 
     @property
@@ -182,7 +181,7 @@ class PipelineConfig:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Classes of all metrics, that which decides first, each once."""
+        """Classes of all metrics without repetition, the deciding one first."""
         return tuple(dict.fromkeys([self.metric, *self.further_metrics]))
 
     def _check_thresholds(self) -> None:
@@ -199,15 +198,15 @@ class PipelineConfig:
 
 
 def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, and defaults in place of those that only the taxi example may have."""
+    """The values, and other defaults in place of those that suit the taxi example only."""
     given = dict(values)
     module = given.get("module_path") or given.get("module_file") or TAXI_MODULE_FILE
     of_user = module not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH)
     if of_user:
         if "label_key" not in given:
             raise ValueError(
-                f"label_key is missing: {module} is a module of your own, so name its label, as the signature "
-                "'transform_features' puts it out, or, with preprocessing_signature: '', as in the data."
+                f"label_key is missing: {module} is a module of your own. Name its label: an output of the signature "
+                "'transform_features' or, with preprocessing_signature: '', a column of the data."
             )
         name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
         given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
@@ -221,45 +220,33 @@ def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {value!r} of type {type(value).__name__}.")
-    if not value and name not in _MAY_BE_EMPTY:
-        raise ValueError(f"{name} must not be empty.")
-    return value
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """The value of a field as its type.
+
+    Raises:
+        ValueError: It is out of range or empty.
+        TypeError: It is of another type.
+    """
+    if kind == Mapping[str, Any]:
+        return _checked_mapping(name, value)
+    if kind == float | None:
+        return None if value is None else _checked(name, float, value)
+    try:
+        checked = checked_value(name, kind, value)
+    except TypeError as error:
+        if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+            # YAML takes 1e-3 for text.
+            raise TypeError(f"{error} Write it with a point, as 1.0e-3.") from None
+        raise
+    if kind is int and checked < 1:
+        raise ValueError(f"{name} must be at least 1, got {checked}.")
+    texts = checked if isinstance(checked, tuple) else (checked,)
+    if "" in texts and name not in _MAY_BE_EMPTY:
+        raise ValueError(f"{name} must not be empty, got {value!r}.")
+    return checked
 
 
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a list of strings, got {value!r} of type {type(value).__name__}.")
-    return tuple(_text(name, item) for item in value)
-
-
-def _steps(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        # YAML takes 1e-3 for text.
-        hint = " Write it with a point, as 1.0e-3." if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.{hint}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-    return value
-
-
-def _fields(name: str, value: Any) -> dict[str, Any]:
+def _checked_mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(
             f"{name} must be a mapping from fields of PruningHParams to values, got {value!r} of type "
@@ -268,22 +255,9 @@ def _fields(name: str, value: Any) -> dict[str, Any]:
     return {str(field): of_field for field, of_field in value.items()}
 
 
-_CHECKS: dict[Any, Callable[[str, Any], Any]] = {
-    str: _text,
-    int: _steps,
-    float: _number,
-    bool: _switch,
-    float | None: lambda name, value: None if value is None else _number(name, value),
-    tuple[str, ...]: _texts,
-    Mapping[str, Any]: _fields,
-}
-
-
-def _refuse_unknown(names: Iterable[Any]) -> None:
-    """Raises ValueError if one of the names is not that of a field."""
+def _check_names(names: Iterable[Any]) -> None:
+    """Raises a ValueError if one of the names is not that of a field."""
     known = [field.name for field in dataclasses.fields(PipelineConfig)]
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
-            raise ValueError(f"Unknown setting {name!r}. {hint}")
+            raise ValueError(f"Unknown setting {name!r}. {suggestion(str(name), known)}")

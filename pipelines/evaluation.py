@@ -1,10 +1,9 @@
 """What the Evaluator of a pipeline measures, and when it blesses."""
 
-import difflib
 import json
 import re
 
-from tfx import v1 as tfx  # noqa: F401  Before TFMA, which otherwise comes without its names.
+from tfx import v1 as tfx  # noqa: F401  Before TFMA, which lacks its names otherwise.
 
 # isort: split
 import tensorflow_model_analysis as tfma
@@ -12,6 +11,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils.keras_lib import tf_keras
 
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.suggestion import suggestion
 
 EXAMPLE_COUNT = "ExampleCount"
 
@@ -23,19 +23,20 @@ def metric_key(metric: str) -> str:
 
 
 def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
-    """Measures all of `config.metrics`; blesses by `metric` alone.
+    """Makes the Evaluator's configuration, which measures all of `config.metrics` and blesses by `metric` alone.
 
-    It must be within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than that of the dense model.
+    A model is blessed if the metric is within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than
+    the dense model's.
 
     Args:
-        config: The pipeline's.
-        judge: Whether there are thresholds; without, no model is blessed or refused.
+        config: Configuration of the pipeline.
+        judge: Whether there are thresholds; without them no model is blessed or refused.
 
     Raises:
         ValueError: A metric is known neither to TFMA nor to Keras.
     """
     for name in config.metrics:
-        _refuse_unknown(name)
+        _check_metric(name)
     specs = [
         tfma.MetricConfig(class_name=name, config=json.dumps({"name": metric_key(name)})) for name in config.metrics
     ]
@@ -54,13 +55,11 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     )
 
 
-def _refuse_unknown(metric: str) -> None:
+def _check_metric(metric: str) -> None:
     of_keras = [name for name, kind in vars(tf_keras.metrics).items() if isinstance(kind, type)]
     known = sorted({*metric_types.registered_metrics(), *of_keras})
     if metric not in known:
-        close = difflib.get_close_matches(metric, known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
-        raise ValueError(f"There is no metric {metric!r} in TFMA or Keras. {hint}")
+        raise ValueError(f"There is no metric {metric!r} in TFMA or Keras. {suggestion(metric, known)}")
 
 
 def _threshold(config: PipelineConfig) -> tfma.MetricThreshold:

@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import difflib
 import importlib.util
 import itertools
 import os
@@ -10,6 +9,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.suggestion import suggestion
 
 _FUNCTIONS = ("preprocessing_fn", "run_fn")
 _GZIPPED = (b"\x1f\x8b", ".gz")
@@ -44,15 +44,16 @@ def check_data(config: PipelineConfig) -> None:
     import tensorflow as tf
 
     if not tf.io.gfile.isdir(config.data_root):
-        raise ValueError(f"data_root {config.data_root} is no folder: name the folder of the data with --data-root.")
+        raise ValueError(
+            f"data_root must be a folder, got {config.data_root}: name the folder of the data with --data-root."
+        )
     names = sorted(name for name in tf.io.gfile.listdir(config.data_root) if not name.endswith("/"))
     files = [os.path.join(config.data_root, name) for name in names]
     files = [file for file in files if not tf.io.gfile.isdir(file)]
     columns = _csv_columns(config, files) if config.data_format == "csv" else _feature_names(files, config.data_root)
-    # The label of a preprocessing signature is known only when it has run.
+    # The outputs of a preprocessing signature are known only after it has run.
     if not config.preprocessing_signature and config.label_key not in columns:
-        close = difflib.get_close_matches(config.label_key, columns, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(columns)}."
+        hint = suggestion(config.label_key, columns)
         raise ValueError(f"The data in {config.data_root} have no label {config.label_key!r}. {hint}")
 
 
@@ -71,7 +72,7 @@ def _module_path(config: PipelineConfig) -> pathlib.Path:
 
 
 def _names(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Names that the statements of a module bind, those in its branches too; '*' if it imports all of another."""
+    """Names that a module's statements bind, in its branches too; '*' if it imports all names of another module."""
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
@@ -86,13 +87,15 @@ def _names(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def _csv_columns(config: PipelineConfig, files: Sequence[str]) -> list[str]:
-    """Names of the columns, which all files must have alike."""
+    """Names of the columns, which must be the same in all files."""
     import tensorflow as tf
 
     tables = [file for file in files if file.endswith(".csv")]
     if not tables:
-        others = f"; it holds {_some(files)}: name their format with --data-format" if files else ""
-        raise ValueError(f"no .csv file in {config.data_root}: name the folder of the data with --data-root{others}.")
+        mend = "name the folder of the data with --data-root, or the format of the files with --data-format"
+        raise ValueError(
+            f"data_root {config.data_root} must hold .csv files, got {_some(files) or 'no files'}: {mend}."
+        )
     columns: list[str] = []
     for file in tables:
         with tf.io.gfile.GFile(file, "r") as stream:
@@ -101,13 +104,16 @@ def _csv_columns(config: PipelineConfig, files: Sequence[str]) -> list[str]:
             except (UnicodeDecodeError, csv.Error) as error:
                 raise ValueError(f"{file} is no CSV in UTF-8: {error}.") from error
         if len(rows) < 2:
-            raise ValueError(f"{file} needs a header and at least one row, and has {len(rows)} lines.")
+            raise ValueError(f"{file} must have a header and at least one row, got {len(rows)} lines.")
         if columns and rows[0] != columns:
-            raise ValueError(f"The header of {file} is {','.join(rows[0])}, that of {tables[0]} {','.join(columns)}.")
+            raise ValueError(
+                f"All files must have the same header, got {','.join(rows[0])} in {file} and {','.join(columns)} in "
+                f"{tables[0]}."
+            )
         columns = rows[0]
         if len(set(columns)) < len(columns) or len(rows[1]) != len(columns):
             raise ValueError(
-                f"{file} needs a header of one name for each column, and has {','.join(columns)} over "
+                f"{file} must have a header with one name for each column, got {','.join(columns)} over "
                 f"{len(rows[1])} values."
             )
     return columns
@@ -120,7 +126,9 @@ def _feature_names(files: Sequence[str], data_root: str) -> list[str]:
     from tfx_pruning.record_files import read_records
 
     if not files:
-        raise ValueError(f"no file in {data_root}: name the folder of the data with --data-root.")
+        raise ValueError(
+            f"data_root {data_root} must hold TFRecord files, got no files: name the data's folder with --data-root."
+        )
     names: set[str] = set()
     for file in files:
         with tf.io.gfile.GFile(file, "rb") as stream:

@@ -11,19 +11,19 @@ import sys
 def importable_copy(module_file: str, folder: pathlib.Path) -> str:
     """Copies a module, with the modules beside it, and puts the copy on the path of imports.
 
-    TFX makes a wheel of a module's folder for every node, and installs it before the node runs, which takes seconds
-    each; a copy does for all nodes of all rounds. Its name tells what is in it, so a module that was changed is another
-    one to TFX's cache.
+    For every node, TFX builds a wheel of the module's folder and installs it before the node runs, which takes seconds
+    each time. One copy serves all nodes of all rounds. Its name holds a hash of its content, so that TFX's cache sees
+    when a module has changed.
 
     Args:
         module_file: The Python file.
         folder: Where copies go, each in a folder of its own.
 
     Returns:
-        The name that the module is imported by.
+        The name by which the module is imported.
 
     Raises:
-        OSError: The module cannot be read, or the copy not be written.
+        OSError: The module cannot be read, or the copy cannot be written.
     """
     source = pathlib.Path(module_file)
     files = sorted(file for file in source.parent.glob("*.py") if file.is_file())

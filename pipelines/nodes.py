@@ -13,7 +13,7 @@ from tfx_pruning import PruningTrainer, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.evaluation import eval_config
 
-# A value of an execution property by a name of its own: the value itself, or a RuntimeParameter with it as its default.
+# Makes an execution property from a name and a value: the value itself, or a RuntimeParameter with it as its default.
 Parameter = Callable[[str, str | message.Message], Any]
 
 
@@ -23,7 +23,7 @@ def constant(name: str, value: str | message.Message) -> str | message.Message:
 
 
 def runtime_parameter(name: str, value: str | message.Message) -> tfx.dsl.experimental.RuntimeParameter:
-    """A parameter of each run, with `value` as its default; what stands for a proto is its JSON."""
+    """A RuntimeParameter with `value` as its default; a proto is written as its JSON."""
     # On one line: KFP writes defaults into comments.
     default = (
         value
@@ -42,7 +42,7 @@ class DenseNodes:
         schema_gen: The schema of the examples.
         transform: Transform.
         trainer: Trainer of the dense model.
-        components: All of them, and what else there is.
+        components: All nodes, those not named above too.
     """
 
     example_gen: BaseNode
@@ -55,7 +55,7 @@ class DenseNodes:
     def of(cls, config: PipelineConfig, parameter: Parameter = constant) -> "DenseNodes":
         """The nodes of a configuration.
 
-        The latest blessed model, if there is one and `config.warm_start` holds, is what the training starts from.
+        The training starts from the latest blessed model, if there is one and `config.warm_start` is set.
 
         Args:
             config: What to run and where.
@@ -124,11 +124,11 @@ class CandidateNodes:
             config: What to run and where.
             dense: The nodes that the candidate starts from.
             hparams: Hyperparameters as PruningHParams writes them; None for those of `config`.
-            suffix: What tells the candidate from others: node ids are `PruningTrainer.SUFFIX` and so on, parameters
-                `hparams_SUFFIX`; '' where there is one only.
+            suffix: Tells the candidate's nodes from others': node ids are `PruningTrainer.SUFFIX` and so on, and the
+                parameter is `hparams_SUFFIX`; '' if there is only one candidate.
             parameter: `constant` or `runtime_parameter`, for `pruning_args`, `eval_args`, `hparams` and `eval_config`,
                 of which the candidates share all but `hparams`.
-            judge: Whether the Evaluator blesses the model or not; else it measures only.
+            judge: Whether the Evaluator decides to bless the model; otherwise it only measures.
         """
         examples = dense.example_gen.outputs["examples"]
         pruning_trainer = PruningTrainer(
@@ -165,7 +165,7 @@ def pusher(
     model_blessing: tfx.types.BaseChannel,
     parameter: Parameter = constant,
 ) -> BaseNode:
-    """Pusher to `config.serving_dir` of a model that is blessed; with `runtime_parameter`, to `push_destination`."""
+    """Pusher of a blessed model to `config.serving_dir`; with `runtime_parameter`, to the run's `push_destination`."""
     destination = tfx.proto.PushDestination(
         filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.serving_dir)
     )
@@ -177,7 +177,7 @@ def pusher(
 def _example_gen(config: PipelineConfig, parameter: Parameter) -> BaseNode:
     data_root = parameter("data_root", config.data_root)
     if config.data_format == "csv":
-        # Whatever else is in the folder is no data.
+        # Other files in the folder are not data.
         csv_files = example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="single_split", pattern="*.csv")])
         return tfx.components.CsvExampleGen(input_base=data_root, input_config=csv_files)
     return tfx.components.ImportExampleGen(input_base=data_root)

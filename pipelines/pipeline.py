@@ -17,17 +17,16 @@ def create_pipeline(
 ) -> tfx.dsl.Pipeline:
     """Builds the pipeline, for any runner.
 
-    The latest blessed model, if there is one and `config.warm_start` holds, is what the dense training of the next run
-    starts from. Evaluator compares the stripped model with the dense model of the same run, and Pusher pushes it if it
-    is blessed.
+    The dense training starts from the latest blessed model, if there is one and `config.warm_start` is set. Evaluator
+    compares the stripped model with the dense model of the same run, and Pusher pushes it if it is blessed.
 
     Args:
         config: What to run and where.
         metadata_connection_config: ML Metadata's database; None where the runner brings its own.
         beam_pipeline_args: Arguments of the components that run on Beam.
         runtime_parameters: Whether data, steps, hyperparameters of pruning, thresholds and the place to push to are
-            RuntimeParameters, which every run may set, with the values of `config` as their defaults. Those that stand
-            for a proto are its JSON, and `hparams` is the string of PruningHParams.
+            RuntimeParameters, which every run may set; their defaults are the values of `config`. Protos are written as
+            JSON, and `hparams` as the string of PruningHParams.
 
     Returns:
         The pipeline.

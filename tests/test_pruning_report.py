@@ -16,7 +16,6 @@ from helpers import regression_module
 from helpers.page_text import PageText
 from tfx_pruning import PruningReport, PruningTrainer, Stripper
 from tfx_pruning.engine.keras.delivered import WeightReport
-from tfx_pruning.pruning_report import lineage
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import HTML_NAME, write_report
 
@@ -98,16 +97,3 @@ def test_interactive_context_runs_both_components_and_shows_their_reports(contex
         with open(f"{report.uri}/{HTML_NAME}", encoding="utf-8") as page:
             assert frame == page.read()
         assert PageText(frame).tiles["Parameters left"] == "44 of 88"
-
-
-def test_lineage_names_every_artifact_with_its_id_and_place():
-    first, second, model = types.standard_artifacts.Examples(), types.standard_artifacts.Examples(), PruningReport()
-    first.uri, second.uri, model.uri, first.id = "/a", "/b", "/c", 7
-    found = lineage({"examples": [first, second], "base_model": []}, {"report": [model]})
-    version = found.pop("TensorFlow")
-    assert re.fullmatch(r"2\.\d+\.\d+", version)
-    assert found == {
-        "input examples 1": "Examples 7: /a",
-        "input examples 2": "Examples: /b",
-        "output report": "tfx_pruning.PruningReport: /c",
-    }

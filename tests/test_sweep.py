@@ -116,14 +116,14 @@ def test_json_of_a_metric_that_is_no_number():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"metric": ""}, ValueError, "metric is empty"),
-        ({"metric": None}, TypeError, "metric is None"),
-        ({"tolerance": -0.1}, ValueError, r"tolerance is -0\.1, expected 0 or more"),
-        ({"tolerance": "0.1"}, TypeError, "tolerance is '0.1', expected a number"),
-        ({"tolerance": True}, TypeError, "tolerance is True, expected a number"),
-        ({"tolerance": math.nan}, ValueError, "tolerance is nan, expected a finite number"),
-        ({"direction": "up"}, ValueError, "direction is 'up', expected 'higher' or 'lower'"),
-        ({"bound": math.inf}, ValueError, "bound is inf, expected a finite number"),
+        ({"metric": ""}, ValueError, "metric must be the name of a metric, such as 'auc', got ''"),
+        ({"metric": None}, TypeError, "metric must be a string, got None"),
+        ({"tolerance": -0.1}, ValueError, r"tolerance must be 0 or more, got -0\.1"),
+        ({"tolerance": "0.1"}, TypeError, "tolerance must be a finite number, got '0.1'"),
+        ({"tolerance": True}, TypeError, "tolerance must be a finite number, got True"),
+        ({"tolerance": math.nan}, ValueError, "tolerance must be a finite number, got nan"),
+        ({"direction": "up"}, ValueError, "direction must be 'higher' or 'lower', got 'up'"),
+        ({"bound": math.inf}, ValueError, "bound must be a finite number, got inf"),
     ],
 )
 def test_a_wrong_goal_is_refused(arguments, error, message):

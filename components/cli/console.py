@@ -27,7 +27,7 @@ class Output:
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Says what is being done, on a terminal only, and keeps what TensorFlow prints meanwhile off it."""
+        """Shows on a terminal what is being done, and hides what TensorFlow prints meanwhile."""
         if self._debug:
             yield
             return
@@ -38,18 +38,18 @@ class Output:
         """Prints a result.
 
         Args:
-            found: It, as JSON.
-            show: Prints it for people.
+            found: The result, as JSON.
+            show: Prints the result for people.
         """
         if self.as_json:
             click.echo(json.dumps(found, indent=2))
             return
-        # Where the output is no terminal, the width is not that of one, and lines must not break.
+        # Lines must not break where the output is no terminal.
         show(Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000))
 
 
 def reporting(function: Callable[..., None]) -> Callable[..., None]:
-    """A command's function, with the options `--json` and `--debug`; it is given an `output` in their place.
+    """Adds the options `--json` and `--debug` to a command's function, which gets an `output` in their place.
 
     An error becomes one line and exit status 1; with `--debug` it is raised.
     """
@@ -74,7 +74,7 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def table(*columns: str) -> Table:
-    """A table without lines; the first column is text, the others are numbers unless their name ends with a space."""
+    """A table without rules. Columns are numbers, but for the first and those whose name ends with a space."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         made.add_column(name.strip(), justify="left" if index == 0 or name.endswith(" ") else "right", no_wrap=True)
@@ -83,7 +83,7 @@ def table(*columns: str) -> Table:
 
 @contextlib.contextmanager
 def _native_output_hidden() -> Iterator[Console]:
-    """Sends what is written to the file descriptor of stderr to nowhere; yields a console on the real one."""
+    """Discards what is written to the file descriptor of stderr; yields a console on the real one."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -20,14 +20,14 @@ def command(output: Output, model_dir: str) -> None:
 
     \b
     Examples:
-        tfx-pruning inspect trained/model
-        tfx-pruning inspect stripped/model --json
+      tfx-pruning inspect trained/model
+      tfx-pruning inspect stripped/model --json
     """
     with output.working(f"Reading {model_dir}"):
         from .inventory import inventory
 
-        report = inventory(model_dir)
-    found = {**dataclasses.asdict(report), **report.totals()}
+        listed = inventory(model_dir)
+    found = {**dataclasses.asdict(listed), **listed.totals()}
     output.result(found, lambda console: _show(console, found))
 
 

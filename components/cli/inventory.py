@@ -28,15 +28,15 @@ class VariableEntry:
 
     Attributes:
         name: Its name, as in 'sequential/dense/kernel'.
-        key: Its key in the checkpoint, less '/.ATTRIBUTES/VARIABLE_VALUE'.
+        key: Its key in the checkpoint, without '/.ATTRIBUTES/VARIABLE_VALUE'.
         kind: 'model'; 'training' for optimizers and metrics; 'pruning' for masks, thresholds, gradients, ...; 'copy'
-            for what stands in the file a second time.
+            for a second copy of a value.
         shape: Its shape.
         dtype: Name of its dtype.
         parameters: Number of its elements.
-        nonzeros: How many of them are not zero, once multiplied by the mask if there is one; None for strings.
+        nonzeros: How many of them are not zero, after multiplication by the mask if there is one; None for strings.
         masked: Whether there is a mask.
-        bytes: What its elements take; of strings, their lengths.
+        bytes: Size of its elements; for strings, the sum of their lengths.
     """
 
     name: str
@@ -51,7 +51,7 @@ class VariableEntry:
     sparsity: float = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        """Sets the fraction of zeros, 0.0 of nothing and of strings."""
+        """Sets the fraction of zeros; 0.0 for strings and for variables without elements."""
         zeros = 0 if self.nonzeros is None else self.parameters - self.nonzeros
         object.__setattr__(self, "sparsity", zeros / self.parameters if self.parameters else 0.0)
 
@@ -61,9 +61,9 @@ class Inventory:
     """All variables of a SavedModel.
 
     Attributes:
-        variables: The model's first, each kind sorted by key.
-        total_bytes: All files.
-        gzipped_bytes: All files as one .tar.gz.
+        variables: All variables, those of the model first, each kind sorted by key.
+        total_bytes: Size of all files.
+        gzipped_bytes: Size of all files as one .tar.gz.
     """
 
     variables: tuple[VariableEntry, ...]
@@ -71,7 +71,7 @@ class Inventory:
     gzipped_bytes: int
 
     def totals(self) -> dict[str, Any]:
-        """Sums by kind, of the kinds that there are: variables, bytes, parameters, nonzeros, sparsity."""
+        """Sums of each kind that occurs: variables, bytes, parameters, nonzeros, sparsity."""
         kinds = {}
         for kind in _KINDS:
             if entries := [each for each in self.variables if each.kind == kind]:
@@ -91,7 +91,7 @@ def inventory(path: str) -> Inventory:
     """Reads the variables of a SavedModel; its graph is not loaded.
 
     Args:
-        path: Its folder; pruned, stripped or dense, of TensorFlow 1 or 2.
+        path: Folder of the model, which may be pruned, stripped or dense, of TensorFlow 1 or 2.
 
     Returns:
         The inventory.

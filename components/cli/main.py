@@ -6,8 +6,8 @@ import click
 
 from ..version import __version__
 
-# Entry points of this group are the commands; those of this package are in pyproject.toml. Their modules are imported
-# for --help and for completion, so they must import TensorFlow, TFX and their like in functions only.
+# Entry points of this group are the commands; those of this package are in pyproject.toml. --help and completion import
+# their modules, which must therefore import TensorFlow, TFX and the like in functions only.
 _GROUP = "tfx_pruning.commands"
 
 
@@ -29,9 +29,9 @@ def cli() -> None:
 
     \b
     Examples:
-        tfx-pruning run --root demo_output
-        tfx-pruning inspect trained/model
-        tfx-pruning strip trained/model stripped/model --export tflite
+      tfx-pruning run --root demo_output
+      tfx-pruning inspect trained/model
+      tfx-pruning strip trained/model stripped/model --export tflite
 
     \b
     Exit status: 0 if all went well, 1 after an error, 2 if the command was called wrongly.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import environment
 from . import metadata_view as view
 from .console import Output, reporting
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ..metadata.artifacts import ArtifactRecord
     from ..metadata.store_reader import StoreReader
 
-_DB_VARIABLE = "TFX_PRUNING_DB"
-_PASSWORD_VARIABLE = "MYSQL_PWD"
 _LIMIT = 10
 _LARGEST_ID = 2**63 - 1
 
@@ -29,7 +28,7 @@ def _database_option(function: _Function) -> _Function:
     return click.option(
         "--db",
         metavar="DATABASE",
-        help=f"SQLite file, or mysql://USER@HOST[:PORT]/DATABASE.  [default: the variable {_DB_VARIABLE}]",
+        help=f"SQLite file, or mysql://USER@HOST[:PORT]/DATABASE.  [default: the variable {environment.DATABASE}]",
     )(function)
 
 
@@ -61,15 +60,15 @@ def command(context: click.Context, output: Output, db: str | None) -> None:
 
     \b
     Examples:
-        tfx-pruning metadata --db demo_output/metadata.sqlite
-        tfx-pruning metadata runs --db demo_output/metadata.sqlite --json
-        tfx-pruning metadata artifacts --db mysql://reader@db.example.com/mlmd --pipeline taxi
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
+      tfx-pruning metadata --db demo_output/metadata.sqlite
+      tfx-pruning metadata runs --db demo_output/metadata.sqlite --json
+      tfx-pruning metadata artifacts --db mysql://reader@db.example.com/mlmd --pipeline taxi
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
 
     JSON: {"runs": [...], "artifacts": [...]}, as of these two commands.
     """
     if context.invoked_subcommand is not None:
-        # What was given before the command's name holds for it, too.
+        # Options before the name of a subcommand are its defaults.
         context.default_map = dict.fromkeys(command.commands, context.params)
         return
     with _reading(output, db) as reader:
@@ -98,8 +97,8 @@ def _runs(output: Output, db: str | None, pipeline: str | None, limit: int) -> N
 
     \b
     Examples:
-        tfx-pruning metadata runs --db demo_output/metadata.sqlite
-        tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1
+      tfx-pruning metadata runs --db demo_output/metadata.sqlite
+      tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1
 
     \b
     JSON: {"runs": [{"run", "pipeline", "started", "seconds", "executions": [
@@ -126,8 +125,8 @@ def _artifacts(output: Output, db: str | None, type_name: str, pipeline: str | N
 
     \b
     Examples:
-        tfx-pruning metadata artifacts --db demo_output/metadata.sqlite
-        tfx-pruning metadata artifacts --db demo_output/metadata.sqlite --type ModelBlessing --limit 1
+      tfx-pruning metadata artifacts --db demo_output/metadata.sqlite
+      tfx-pruning metadata artifacts --db demo_output/metadata.sqlite --type ModelBlessing --limit 1
 
     \b
     JSON: {"artifacts": [{"id", "type", "stage", "state", "uri", "created", "pipeline", "run", "node",
@@ -159,8 +158,8 @@ def _lineage(output: Output, db: str | None, artifact_id: int, across_runs: bool
 
     \b
     Examples:
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
-        tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite --across-runs --json
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite
+      tfx-pruning metadata lineage 12 --db demo_output/metadata.sqlite --across-runs --json
 
     \b
     JSON: {"artifact_id", "nodes": [{the keys of an artifact, "relation", "parent_id", "followed",
@@ -177,14 +176,16 @@ def _lineage(output: Output, db: str | None, artifact_id: int, across_runs: bool
 
 @contextlib.contextmanager
 def _reading(output: Output, db: str | None) -> Iterator["StoreReader"]:
-    """A reader of the store, while it is said what is being done."""
+    """Opens the store and yields a reader, while the terminal shows what is being done."""
     # Here, so that --help needs no ml_metadata.
     from ..metadata.connection import connection_config, open_store
     from ..metadata.store_reader import StoreReader
 
-    db = db or os.environ.get(_DB_VARIABLE)
+    db = db or os.environ.get(environment.DATABASE)
     if not db:
-        raise click.UsageError(f"Missing option '--db': name the database there or in the variable {_DB_VARIABLE}.")
+        raise click.UsageError(
+            f"Missing option '--db': name the database there or in the variable {environment.DATABASE}."
+        )
     try:
         config = connection_config(db)
     except ValueError as error:
@@ -196,7 +197,7 @@ def _reading(output: Output, db: str | None) -> Iterator["StoreReader"]:
 
 
 def _password(user: str, host: str) -> str:
-    given = os.environ.get(_PASSWORD_VARIABLE)
+    given = os.environ.get(environment.DATABASE_PASSWORD)
     if given is None and _at_terminal():
         return click.prompt(f"Password of {user} at {host}", default="", show_default=False, hide_input=True, err=True)
     return given or ""
@@ -207,7 +208,7 @@ def _at_terminal() -> bool:
 
 
 def _other_types(reader: "StoreReader", artifacts: tuple["ArtifactRecord", ...]) -> list[str]:
-    """Types that the store has artifacts of, if there are none of the one that was asked for."""
+    """Types of which the store has artifacts, if there are none of the type that was asked for."""
     from ..metadata.artifacts import type_names
 
     return [] if artifacts else type_names(reader)

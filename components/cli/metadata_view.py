@@ -24,8 +24,8 @@ _ORDER = {key: index for index, key in enumerate(_KEYS)}
 _BLESSED = "blessed"
 _PUSHED = "pushed"
 _PUSHED_DESTINATION = "pushed_destination"
-_INPUTS = 6  # of an artifact, that are named beside the one it stands under
-# States that need no mention: it is there, or the store does not keep states.
+_INPUTS = 6  # how many others are named beside the one that an artifact stands under
+# States that are not shown: the artifact is there, or the store keeps no states.
 _USUAL_STATES = ("live", "unknown")
 
 
@@ -54,10 +54,10 @@ def show_artifacts(
     """Prints each artifact with a line for each property.
 
     Args:
-        console: Where to.
+        console: Where to print.
         artifacts: What to print.
         type_name: The type that was asked for.
-        other_types: Types that the store has artifacts of, if it has none of that.
+        other_types: Types of which the store has artifacts, if it has none of `type_name`.
     """
     if not artifacts:
         there = f"; there are such of {', '.join(other_types)}" if other_types else ""
@@ -65,7 +65,7 @@ def show_artifacts(
     for index, artifact in enumerate(artifacts):
         if index:
             console.print()
-        node = artifact.origin.node if artifact.origin else "made outside of a pipeline"
+        node = artifact.made_by.node if artifact.made_by else "made outside of a pipeline"
         stage = f", {artifact.stage}" if artifact.stage else ""
         _print(console, Text.assemble((f"{artifact.type} {artifact.id}", "bold"), f"  {node}{stage}"))
         lines = list(_lines(artifact))
@@ -76,13 +76,13 @@ def show_artifacts(
 
 
 def show_lineage(console: Console, lineage: "Lineage") -> None:
-    """Prints the trees, from each source without sources down.
+    """Prints a tree for each source that has no sources itself.
 
-    What came from another run, and is followed, is a tree of its own further down: the history of a pipeline whose
-    trainings start from one another would be too deep for one.
+    Artifacts under one that came from another run, if followed, stand in a tree of their own further down: where
+    trainings start from one another, a single tree would be too deep.
     """
     (asked,) = [node for node in lineage.nodes if node.relation == "self"]
-    run = asked.artifact.origin and asked.artifact.origin.run
+    run = asked.artifact.made_by and asked.artifact.made_by.run
     roots = list(lineage.children(None))
     for root in roots:  # grows meanwhile
         tree = Tree(_line(root, run))
@@ -100,11 +100,11 @@ def show_lineage(console: Console, lineage: "Lineage") -> None:
 
 
 def readable(name: str, value: Any) -> str:
-    """A property as people read it: percentages, thousands with separators, hyperparameters that were chosen.
+    """A property as people read it: percentages, separators of thousands, hyperparameters that differ from defaults.
 
     Args:
         name: The property's key.
-        value: Its value. Kubeflow hands every number on as a float.
+        value: Its value. Kubeflow passes every number on as a float.
     """
     if name in properties.FRACTIONS and isinstance(value, (int, float)):
         return f"{value:.2%}"
@@ -128,10 +128,10 @@ def _chosen(string: str) -> str:
 
 def _lines(artifact: "ArtifactRecord") -> Iterator[tuple[str, str]]:
     yield "state", artifact.state
-    if artifact.origin is not None:
-        yield "pipeline", artifact.origin.pipeline or "none recorded"
-        yield "run", artifact.origin.run or "none recorded"
-        if cached := [run for run in artifact.runs if run != artifact.origin.run]:
+    if artifact.made_by is not None:
+        yield "pipeline", artifact.made_by.pipeline or "none recorded"
+        yield "run", artifact.made_by.run or "none recorded"
+        if cached := [run for run in artifact.runs if run != artifact.made_by.run]:
             yield "cached in", ", ".join(cached)
     yield "created", _time(artifact.created)
     yield "uri", artifact.uri
@@ -141,16 +141,16 @@ def _lines(artifact: "ArtifactRecord") -> Iterator[tuple[str, str]]:
 
 
 def _from_other_run(node: "LineageNode") -> bool:
-    """Whether it stands under an artifact that its maker took from another run."""
+    """Whether it stands under an input that came from another run."""
     return any(each.other_run for each in node.inputs if each.artifact_id == node.parent_id)
 
 
 def _line(node: "LineageNode", run: str | None) -> Text:
-    """One artifact of a tree; `run` is that of the artifact asked for."""
-    artifact, origin = node.artifact, node.artifact.origin
+    """The line of an artifact in a tree; `run` is the run of the artifact asked for."""
+    artifact, made_by = node.artifact, node.artifact.made_by
     title = f"{artifact.type} {artifact.id}"
     line = Text(title, style="reverse bold" if node.relation == "self" else "bold")
-    line = Text.assemble(line, f"  {origin.node if origin else 'made outside of a pipeline'}")
+    line = Text.assemble(line, f"  {made_by.node if made_by else 'made outside of a pipeline'}")
     for fact in _facts(artifact):
         line.append(f"  {fact}", style="green")
     if artifact.state not in _USUAL_STATES:
@@ -161,8 +161,8 @@ def _line(node: "LineageNode", run: str | None) -> Text:
         if len(others) > _INPUTS:
             names += f" and {len(others) - _INPUTS} more"
         line.append(f"  with {names}", style="dim")
-    if origin is not None and origin.run is not None and run not in artifact.runs:
-        line.append(f"  run {origin.run}", style="dim")
+    if made_by is not None and made_by.run is not None and run not in artifact.runs:
+        line.append(f"  run {made_by.run}", style="dim")
     if not node.followed:
         line.append(f"  (goes on: lineage {artifact.id})", style="dim")
     if node.relation == "self":
@@ -189,7 +189,7 @@ def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
 
 
 def _print(console: Console, line: Text | str) -> None:
-    """Prints a line that the terminal may wrap, so that it is copied whole; what is in it is no markup."""
+    """Prints a line without markup. It is wrapped by the terminal only, so that it is copied whole."""
     console.print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
 
 

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from . import environment
 from .console import Output, reporting
 
 if TYPE_CHECKING:
     from ..report.document import ReportDocument
-
-_DB_VARIABLE = "TFX_PRUNING_DB"
-_PASSWORD_VARIABLE = "MYSQL_PWD"
 
 
 @click.command("report", short_help="Write the report on a model, a page of HTML.")
@@ -27,10 +25,10 @@ _PASSWORD_VARIABLE = "MYSQL_PWD"
 )
 @click.option(
     "--db",
-    envvar=_DB_VARIABLE,
+    envvar=environment.DATABASE,
     metavar="DATABASE",
     help="ML Metadata that has the artifact: SQLite file, or mysql://USER@HOST[:PORT]/DATABASE with the password in "
-    f"{_PASSWORD_VARIABLE}.  [default: the variable {_DB_VARIABLE}]",
+    f"{environment.DATABASE_PASSWORD}.  [default: the variable {environment.DATABASE}]",
 )
 @reporting
 def command(output: Output, model: str, output_file: str, db: str | None) -> None:
@@ -41,8 +39,8 @@ def command(output: Output, model: str, output_file: str, db: str | None) -> Non
 
     \b
     Examples:
-        tfx-pruning report stripped/model -o report.html
-        tfx-pruning report 17 --db demo_output/metadata.sqlite -o report.html
+      tfx-pruning report stripped/model -o report.html
+      tfx-pruning report 17 --db demo_output/metadata.sqlite -o report.html
 
     \b
     JSON: {"report", "title", "sparsity", "prunable_parameters", "nonzero_parameters", "total_parameters", "sizes"}
@@ -92,7 +90,7 @@ def _folder(model: str, db: str | None) -> str:
 def _uri(artifact_id: int, db: str) -> str:
     from ..metadata.connection import connection_config, open_store
 
-    store = open_store(connection_config(db, os.environ.get(_PASSWORD_VARIABLE, "")))
+    store = open_store(connection_config(db, os.environ.get(environment.DATABASE_PASSWORD, "")))
     artifacts = store.get_artifacts_by_id([artifact_id])
     if not artifacts:
         raise ValueError(f"{db} has no artifact {artifact_id}.")

@@ -60,10 +60,10 @@ def command(
 
     \b
     Examples:
-        tfx-pruning strip trained/model stripped/model
-        tfx-pruning strip trained/model stripped/model --verify 'examples/Split-eval/*.gz'
-        tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
-        tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
+      tfx-pruning strip trained/model stripped/model
+      tfx-pruning strip trained/model stripped/model --verify 'examples/Split-eval/*.gz'
+      tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
+      tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
     """
     for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
         if value is not None and not formats:

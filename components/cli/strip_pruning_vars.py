@@ -11,7 +11,7 @@ Example:
 """
 
 
-def _node_names(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+def _checked_node_names(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
     names = value.replace(" ", "").split(",")
     if not all(names):
         raise click.BadParameter(
@@ -20,7 +20,7 @@ def _node_names(context: click.Context, parameter: click.Parameter, value: str) 
     return names
 
 
-def _file_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _checked_file_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not os.path.basename(value):
         raise click.BadParameter(f"{value!r} names no file; give a name such as 'pruning_stripped.pb'.")
     return value
@@ -37,7 +37,7 @@ def _file_name(context: click.Context, parameter: click.Parameter, value: str) -
     "--output_node_names",
     required=True,
     metavar="NAME[,NAME...]",
-    callback=_node_names,
+    callback=_checked_node_names,
     help="Names of the output nodes, with commas between them.",
 )
 @click.option(
@@ -52,7 +52,7 @@ def _file_name(context: click.Context, parameter: click.Parameter, value: str) -
     default="pruning_stripped.pb",
     show_default=True,
     metavar="NAME",
-    callback=_file_name,
+    callback=_checked_file_name,
     help="Name of the GraphDef file, which is replaced if it is there.",
 )
 def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, filename: str) -> None:

@@ -1,14 +1,13 @@
 """PruningHParams: every choice that pruning takes, in one frozen object."""
 
 import dataclasses
-import difflib
 import json
-import math
-import numbers
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..suggestion import suggestion
+from ..typed_value import checked_value
 from . import hparams_checks, hparams_string, path_map
 
 # Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
@@ -359,30 +358,10 @@ def _refuse_unknown(names: Iterable[Any]) -> None:
     known = _field_types()
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join(known)}."
-            raise ValueError(f"Unknown pruning hyperparameter {name!r}. {hint}")
+            raise ValueError(f"Unknown pruning hyperparameter {name!r}. {suggestion(str(name), known)}")
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
-    """`value` as the plain Python type `kind`; NumPy scalars, whole floats and lists are taken, strings are not."""
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif kind is int:
-        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-            return int(value)
-    elif kind is float:
-        if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-    elif isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
-        items = tuple(value)
-        if all(isinstance(item, str) for item in items):
-            return tuple(item for item in items if item)
-    wanted = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
-    raise TypeError(
-        f"{name} must be {wanted.get(kind, 'a list of strings')}, got {value!r} of type {type(value).__name__}."
-    )
+    """`value` as the plain Python type `kind`; of a list without the items that are empty."""
+    checked = checked_value(name, kind, value)
+    return tuple(filter(None, checked)) if isinstance(checked, tuple) else checked

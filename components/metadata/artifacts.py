@@ -11,7 +11,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from .. import properties
 from .connection import StoreError
-from .store_reader import PIPELINE_TYPES, Origin, StoreReader, last_part
+from .store_reader import PIPELINE_TYPES, ExecutionContext, StoreReader, last_part
 from .times import from_milliseconds, in_iso_8601
 
 MODEL = "Model"
@@ -28,8 +28,8 @@ class ArtifactRecord:
         state: 'live', 'pending', 'deleted' or another of ML Metadata's states, in lower case.
         uri: Where it is, or was.
         created: When it was recorded, in UTC.
-        origin: The execution that made it; None if none is recorded, as of an import from elsewhere.
-        runs: Ids of the pipeline runs that put it out, sorted: the one that made it, and those with it in their cache.
+        made_by: The execution that made it; None if none is recorded, such as for an artifact imported from elsewhere.
+        runs: Sorted ids of the pipeline runs with it as an output: the one that made it, and those that had it cached.
         properties: All its properties, the type's and custom ones, by name.
     """
 
@@ -38,19 +38,19 @@ class ArtifactRecord:
     state: str
     uri: str
     created: datetime.datetime
-    origin: Origin | None
+    made_by: ExecutionContext | None
     runs: tuple[str, ...]
     properties: dict[str, Any]
 
     @property
     def stage(self) -> Literal["pruned", "stripped"] | None:
-        """What PruningTrainer or Stripper made of a model, by their properties; None for all else."""
+        """'pruned' or 'stripped' for models of PruningTrainer or Stripper; None for all else."""
         if properties.STRIPPED_BYTES in self.properties:
             return "stripped"
         return "pruned" if properties.SPARSITY in self.properties else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The record as JSON."""
         return {
             "id": self.id,
             "type": self.type,
@@ -58,10 +58,10 @@ class ArtifactRecord:
             "state": self.state,
             "uri": self.uri,
             "created": in_iso_8601(self.created),
-            "pipeline": self.origin and self.origin.pipeline,
-            "run": self.origin and self.origin.run,
-            "node": self.origin and self.origin.node,
-            "execution_id": self.origin and self.origin.execution_id,
+            "pipeline": self.made_by and self.made_by.pipeline,
+            "run": self.made_by and self.made_by.run,
+            "node": self.made_by and self.made_by.node,
+            "execution_id": self.made_by and self.made_by.execution_id,
             "runs": list(self.runs),
             "properties": self.properties,
         }
@@ -71,7 +71,7 @@ def records(reader: StoreReader, ids: Iterable[int]) -> dict[int, ArtifactRecord
     """Records of artifacts by id; those that are not in the store are left out."""
     artifacts = reader.artifacts(ids)
     producers = reader.producers(artifacts)
-    origins = reader.origins(producers.values())
+    contexts = reader.contexts(producers.values())
     runs = reader.runs(artifacts)
     return {
         id: ArtifactRecord(
@@ -80,7 +80,7 @@ def records(reader: StoreReader, ids: Iterable[int]) -> dict[int, ArtifactRecord
             state=_State.Name(artifact.state).lower(),
             uri=artifact.uri,
             created=from_milliseconds(artifact.create_time_since_epoch),
-            origin=origins.get(producers[id]) if id in producers else None,
+            made_by=contexts.get(producers[id]) if id in producers else None,
             runs=tuple(sorted(runs.get(id, ()))),
             properties=_values(artifact),
         )
@@ -94,10 +94,10 @@ def list_artifacts(
     """Lists artifacts of a type, deleted ones too, the newest first.
 
     Args:
-        reader: Of the store.
+        reader: Reader of the store.
         type_name: Name of the type, whole or its last part: 'Model' is TFX's 'Model' and Kubeflow's 'tfx.Model'.
         pipeline: Name of the pipeline whose artifacts are listed; None for all.
-        limit: How many are listed at most, at least 1; None for all.
+        limit: Maximum number of artifacts, at least 1; None for all.
 
     Raises:
         StoreError: The store has no pipeline of that name.
@@ -133,7 +133,7 @@ def pipeline_context(reader: StoreReader, name: str) -> metadata_store_pb2.Conte
     raise StoreError(f"there is no pipeline {name!r}; the store has {names or 'none'}.")
 
 
-def refuse_unknown(reader: StoreReader, artifact_id: int) -> None:
+def check_recorded(reader: StoreReader, artifact_id: int) -> None:
     """Raises a StoreError that names the nearest ids if an artifact is not in the store."""
     if reader.artifacts([artifact_id]):
         return

@@ -15,7 +15,7 @@ _SSL_OPTIONS = {"ssl_ca": "ca", "ssl_cert": "cert", "ssl_key": "key"}
 _SOCKET = "socket"
 _LOCALHOST = "localhost"
 
-# How ml_metadata says, in the text of a RuntimeError, what is the matter.
+# Texts by which a RuntimeError of ml_metadata tells its cause.
 _OTHER_SCHEMA = re.compile(r"MLMD database version (\d+) is (older|greater) than library version (\d+)")
 _NO_TABLES = ("attempt to write a readonly database", "CREATE command denied")
 _SOME_TABLES = "There are a subset of tables in MLMD instance"
@@ -32,13 +32,13 @@ def connection_config(database: str, password: str = "") -> metadata_store_pb2.C
     """Makes the connection of a setting, as TFX's pipelines take it; connects to nothing.
 
     Args:
-        database: The path of a SQLite file, or `mysql://USER@HOST[:PORT]/DATABASE`, in which what a URL may not hold is
-            percent-encoded. After a `?` may come, joined by `&`, `socket=PATH` for a server on this machine, with the
-            host 'localhost' or none, and for TLS `ssl_ca`, `ssl_cert` and `ssl_key`, paths of PEM files.
-        password: Of the MySQL user.
+        database: The path of a SQLite file, or `mysql://USER@HOST[:PORT]/DATABASE` with special characters
+            percent-encoded. Options may follow a `?`, joined by `&`: `socket=PATH` for a server on this machine, with
+            the host 'localhost' or none; for TLS `ssl_ca`, `ssl_cert` and `ssl_key`, paths of PEM files.
+        password: Password of the MySQL user.
 
     Returns:
-        The connection. SQLite is opened to be read only, and a MySQL database is not created.
+        The connection. SQLite is opened read-only, and a MySQL database is not created.
 
     Raises:
         ValueError: The setting is neither, or holds a password.
@@ -53,12 +53,12 @@ def connection_config(database: str, password: str = "") -> metadata_store_pb2.C
         return config
     url = urllib.parse.urlsplit(database)
     if url.scheme != _MYSQL:
-        # Without the rest, which may hold a password.
+        # Only the scheme is shown: the rest may hold a password.
         raise ValueError(
             f"the database's URL begins with {url.scheme!r}, expected the path of a SQLite file or {_MYSQL_FORM}."
         )
     if url.password is not None:
-        # Named without the value.
+        # The password is not shown.
         raise ValueError(
             f"the database's URL holds a password, which others can read on the command line; expected {_MYSQL_FORM}."
         )
@@ -70,8 +70,8 @@ def connection_config(database: str, password: str = "") -> metadata_store_pb2.C
 def open_store(config: metadata_store_pb2.ConnectionConfig) -> ml_metadata.MetadataStore:
     """Opens a store.
 
-    ml_metadata makes its tables where a MySQL database has none and the user may; a user with the right to SELECT alone
-    can read, and can make none.
+    ml_metadata creates its tables in a MySQL database that has none, if the user may do so. To read, the right to
+    SELECT is enough.
 
     Args:
         config: As `connection_config` makes it.
@@ -80,7 +80,7 @@ def open_store(config: metadata_store_pb2.ConnectionConfig) -> ml_metadata.Metad
         The store.
 
     Raises:
-        StoreError: There is no file or no server, it holds no ML Metadata, or that of another version of ml_metadata.
+        StoreError: There is no file or server, it holds no ML Metadata, or that of another version of ml_metadata.
     """
     where = _name(config)
     if config.HasField("sqlite"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from .. import properties
-from .artifacts import ArtifactRecord, records, refuse_unknown
+from .artifacts import ArtifactRecord, check_recorded, records
 from .store_reader import StoreReader
 from .tree_places import parents
 
@@ -20,7 +20,7 @@ class Input:
     Attributes:
         artifact_id: The artifact that went in.
         key: Name of the input, such as 'base_model'; '' if none is recorded.
-        other_run: Whether it came from another pipeline run, as the model does that a training starts from.
+        other_run: Whether it came from another pipeline run, such as a model that a training starts from.
     """
 
     artifact_id: int
@@ -34,11 +34,11 @@ class LineageNode:
 
     Attributes:
         artifact: The artifact.
-        relation: 'source' of the artifact asked for, that one 'self', or a 'result' of it.
+        relation: 'self' for the artifact asked for, 'source' or 'result' for the others.
         parent_id: The one of its inputs that it stands under in the tree; None at a root.
-        inputs: All inputs of the execution that made it, also such as are in no relation to the artifact asked for.
-        followed: Whether its own sources, if it is one, or its results, if it is one, are in the lineage; they are not
-            beyond the step from one pipeline run to another.
+        inputs: All inputs of the execution that made it, also those unrelated to the artifact asked for.
+        followed: Whether the lineage goes on from here: to the sources of a source, or to the results of a result. It
+            stops where it enters another pipeline run.
     """
 
     artifact: ArtifactRecord
@@ -60,7 +60,7 @@ class LineageNode:
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """Sources and results of an artifact, each once, as a tree from the sources down.
+    """Sources and results of an artifact, each once, as a tree with the sources on top.
 
     Of several inputs an artifact stands under the one with the longest way from a root, so the path to a pushed model
     goes through the data, the dense, the pruned and the stripped model and the blessing.
@@ -92,11 +92,11 @@ class Lineage:
 def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) -> Lineage:
     """Finds what an artifact came from and what came of it.
 
-    A step is from an input to an output of the execution that made the output; what a cached execution hands on belongs
-    to the pipeline runs of both.
+    A step leads from an input to an output of the execution that made the output. The outputs of a cached execution
+    belong to its pipeline run and to that of the execution that made them.
 
     Args:
-        reader: Of the store.
+        reader: Reader of the store.
         artifact_id: The artifact asked for.
         across_runs: Whether steps from one pipeline run to another are followed: the model that a training starts from
             then brings in the run that made it, and the runs before.
@@ -104,7 +104,7 @@ def lineage(reader: StoreReader, artifact_id: int, across_runs: bool = False) ->
     Raises:
         StoreError: The artifact is not in the store.
     """
-    refuse_unknown(reader, artifact_id)
+    check_recorded(reader, artifact_id)
     walk = _Walk(reader, artifact_id, across_runs)
     walk.up()
     walk.down()
@@ -132,7 +132,7 @@ def _selected(artifact: ArtifactRecord, inputs: Iterable[Input]) -> int | None:
 
 
 class _Walk:
-    """Breadth first, a level a call of the store, from one artifact along its sources and its results."""
+    """Walks breadth first from one artifact to its sources and its results, with few calls of the store a level."""
 
     def __init__(self, reader: StoreReader, artifact_id: int, across_runs: bool) -> None:
         self._reader = reader
@@ -144,7 +144,7 @@ class _Walk:
         self.inputs: dict[int, tuple[Input, ...]] = {}
 
     def relation(self, artifact_id: int) -> Relation:
-        """That of a found artifact to the one asked for; a source, if it is both."""
+        """The relation of a found artifact to the one asked for; 'source' if it is source and result."""
         if artifact_id == self._start:
             return "self"
         return "source" if artifact_id in self.sources else "result"
@@ -164,7 +164,7 @@ class _Walk:
         level = {self._start}
         while level:
             outputs = self._reader.outputs(self._reader.users(level))
-            # Of a cached execution too: what made its outputs had the same inputs.
+            # Outputs of cached executions too: what made them had the same inputs.
             made = {use.artifact_id for uses in outputs.values() for use in uses}
             self._read_inputs(made)
             found = [(id, each) for id in made for each in self.inputs.get(id, ()) if each.artifact_id in level]
@@ -184,15 +184,15 @@ class _Walk:
         """Fills in the inputs of the executions that made artifacts."""
         producers = self._reader.producers(id for id in artifact_ids if id not in self.inputs)
         used = self._reader.inputs(producers.values())
-        origins = self._reader.origins(producers.values())
+        contexts = self._reader.contexts(producers.values())
         runs = self._reader.runs(use.artifact_id for uses in used.values() for use in uses)
         for id, execution in producers.items():
-            run = origins[execution].run
+            run = contexts[execution].run
             self.inputs[id] = tuple(
                 Input(
                     use.artifact_id,
                     use.key,
-                    # None: a store that records no runs, or an artifact that was put in by hand.
+                    # No run is recorded in some stores, or for an artifact that was put in by hand.
                     other_run=run is not None and bool(of := runs.get(use.artifact_id)) and run not in of,
                 )
                 for use in used[execution]

@@ -1,4 +1,4 @@
-"""Run: a pipeline run in ML Metadata, and how its nodes fared."""
+"""Run: a pipeline run in ML Metadata, and the states of its nodes."""
 
 import collections
 import dataclasses
@@ -43,8 +43,8 @@ class Run:
         id: The run's id, the name of its context.
         pipeline: Name of the pipeline; None if none is recorded.
         started: When the run was recorded, in UTC.
-        seconds: From then to the end of the last execution; None while one has not ended, or there is none.
-        executions: Executions of the nodes, by their ids. Which nodes were yet to run is not recorded.
+        seconds: Time from then to the end of the last execution; None while one runs, or if there is none.
+        executions: Executions of the nodes, by their ids. Nodes that have not begun are not recorded.
     """
 
     id: str
@@ -74,9 +74,9 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
     """Lists pipeline runs, the newest first.
 
     Args:
-        reader: Of the store.
+        reader: Reader of the store.
         pipeline: Name of the pipeline whose runs are listed; None for all.
-        limit: How many are listed at most, at least 1; None for all.
+        limit: Maximum number of runs, at least 1; None for all.
 
     Raises:
         StoreError: The store has no pipeline of that name.
@@ -94,11 +94,11 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
 def _run(reader: StoreReader, context: metadata_store_pb2.Context) -> Run:
     options = ListOptions(order_by=OrderByField.ID)
     executions = reader.store.get_executions_by_context(context.id, options)
-    origins = reader.origins(execution.id for execution in executions)
-    nodes = tuple(_node_execution(execution, origins[execution.id].node) for execution in executions)
+    contexts = reader.contexts(execution.id for execution in executions)
+    nodes = tuple(_node_execution(execution, contexts[execution.id].node) for execution in executions)
     parents = reader.store.get_parent_contexts_by_context(context.id)
     pipelines = [parent.name for parent in parents if parent.type in PIPELINE_TYPES]
-    pipelines += [origin.pipeline for origin in origins.values() if origin.pipeline is not None]
+    pipelines += [each.pipeline for each in contexts.values() if each.pipeline is not None]
     ended = nodes and all(node.seconds is not None for node in nodes)
     last = max((execution.last_update_time_since_epoch for execution in executions), default=0)
     return Run(

@@ -1,4 +1,4 @@
-"""StoreReader: looks up in ML Metadata, many at once and each once."""
+"""StoreReader: looks up artifacts, executions and events in ML Metadata, many with one call and each only once."""
 
 import dataclasses
 from collections import defaultdict
@@ -25,12 +25,12 @@ _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class ExecutionContext:
     """Where an execution belongs.
 
     Attributes:
         execution_id: Its id.
-        node: Id of the pipeline's node; where none is recorded, the last part of the execution's type.
+        node: Id of the pipeline's node; the last part of the execution's type if none is recorded.
         run: Id of the pipeline run; None if none is recorded.
         pipeline: Name of the pipeline; None if none is recorded.
     """
@@ -57,13 +57,13 @@ class Use:
 
 
 class StoreReader:
-    """Looks up in a store. What it has found it keeps, so it is for one moment of a store that others write to."""
+    """Looks up records in a store and remembers them, so that later changes of the store are not seen."""
 
     def __init__(self, store: ml_metadata.MetadataStore) -> None:
         self.store = store
         self._artifacts: dict[int, metadata_store_pb2.Artifact] = {}
         self._executions: dict[int, metadata_store_pb2.Execution] = {}
-        self._origins: dict[int, Origin] = {}
+        self._contexts: dict[int, ExecutionContext] = {}
         self._of_artifact: dict[int, list[_Event]] = {}
         self._of_execution: dict[int, list[_Event]] = {}
 
@@ -75,24 +75,24 @@ class StoreReader:
         """Executions by id; those that are not recorded are left out."""
         return _remembered(self._executions, ids, self._read_executions)
 
-    def origins(self, ids: Iterable[int]) -> dict[int, Origin]:
+    def contexts(self, ids: Iterable[int]) -> dict[int, ExecutionContext]:
         """Where executions belong, by their ids."""
-        return _remembered(self._origins, ids, self._read_origins)
+        return _remembered(self._contexts, ids, self._read_contexts)
 
     def producers(self, artifact_ids: Iterable[int]) -> dict[int, int]:
         """The execution that made each artifact; artifacts that none has made are left out.
 
-        A cached execution records as its outputs what an earlier one has made: of those with an artifact among their
-        outputs, the earliest that was not cached is taken.
+        A cached execution records the outputs of an earlier one as its own. So, of all executions with an artifact
+        among their outputs, the earliest that was not cached is its producer.
         """
         return {artifact: executions[0] for artifact, executions in self._with_output(artifact_ids).items()}
 
     def runs(self, artifact_ids: Iterable[int]) -> dict[int, set[str]]:
         """The pipeline runs in which each artifact is an output, of a cached execution too."""
         found = self._with_output(artifact_ids)
-        origins = self.origins(execution for executions in found.values() for execution in executions)
+        contexts = self.contexts(execution for executions in found.values() for execution in executions)
         runs = {
-            artifact: {origins[each].run for each in executions if each in origins}
+            artifact: {contexts[each].run for each in executions if each in contexts}
             for artifact, executions in found.items()
         }
         return {artifact: {run for run in names if run is not None} for artifact, names in runs.items()}
@@ -111,7 +111,7 @@ class StoreReader:
         return self._uses(execution_ids, _OUTPUTS)
 
     def _with_output(self, artifact_ids: Iterable[int]) -> dict[int, list[int]]:
-        """The executions with each artifact among their outputs: those that were not cached first, then by id."""
+        """The executions with each artifact among their outputs, by id; those that were cached come last."""
         found = {
             artifact: {event.execution_id for event in events if event.type in _OUTPUTS}
             for artifact, events in self._events_of_artifacts(artifact_ids).items()
@@ -161,7 +161,7 @@ class StoreReader:
             found[event.execution_id].append(event)
         return found
 
-    def _read_origins(self, ids: Sequence[int]) -> dict[int, Origin]:
+    def _read_contexts(self, ids: Sequence[int]) -> dict[int, ExecutionContext]:
         # The one call that gives the contexts of many executions.
         query = metadata_store_pb2.LineageSubgraphQueryOptions(max_num_hops=0)
         query.starting_executions.filter_query = f"id IN ({', '.join(map(str, ids))})"
@@ -171,19 +171,20 @@ class StoreReader:
         for association in graph.associations:
             of_execution[association.execution_id].append(contexts[association.context_id])
         return {
-            execution.id: _origin(execution, of_execution[execution.id]) for execution in self.executions(ids).values()
+            execution.id: _execution_context(execution, of_execution[execution.id])
+            for execution in self.executions(ids).values()
         }
 
 
 def last_part(type_name: str) -> str:
-    """The class's name of a type that is named by its module too, such as 'Trainer' or 'Model'."""
+    """The name of a type without its module, such as 'Trainer' or 'Model'."""
     return type_name.rpartition(".")[2]
 
 
 def _remembered(
     known: dict[int, _T], ids: Iterable[int], read: Callable[[Sequence[int]], Mapping[int, _T]]
 ) -> dict[int, _T]:
-    """What is known of `ids`, after reading what is not."""
+    """The records of `ids`, read if they are not known yet."""
     asked = list(dict.fromkeys(ids))
     for batch in _batches([each for each in asked if each not in known]):
         known.update(read(batch))
@@ -199,7 +200,9 @@ def _key(event: metadata_store_pb2.Event) -> str:
     return next((step.key for step in event.path.steps if step.HasField("key")), "")
 
 
-def _origin(execution: metadata_store_pb2.Execution, contexts: Sequence[metadata_store_pb2.Context]) -> Origin:
+def _execution_context(
+    execution: metadata_store_pb2.Execution, contexts: Sequence[metadata_store_pb2.Context]
+) -> ExecutionContext:
     pipeline = _name_of_type(contexts, PIPELINE_TYPES)
     node = _name_of_type(contexts, _NODE_TYPES)
     if node is None:
@@ -207,7 +210,7 @@ def _origin(execution: metadata_store_pb2.Execution, contexts: Sequence[metadata
         node = task.string_value if task is not None else last_part(execution.type)
     elif pipeline is not None:
         node = node.removeprefix(f"{pipeline}.")
-    return Origin(execution.id, node, _name_of_type(contexts, RUN_TYPES), pipeline)
+    return ExecutionContext(execution.id, node, _name_of_type(contexts, RUN_TYPES), pipeline)
 
 
 def _name_of_type(contexts: Sequence[metadata_store_pb2.Context], types: Sequence[str]) -> str | None:

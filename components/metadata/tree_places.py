@@ -1,11 +1,11 @@
-"""Where each artifact of a lineage stands in a tree, though it may have several inputs."""
+"""The place of each artifact of a lineage in a tree, where an artifact with several inputs stands under one of them."""
 
 from collections.abc import Mapping, Sequence
 
 from .artifacts import ArtifactRecord
 from .store_reader import last_part
 
-# Of inputs that are as far from the roots, that of the type named first is taken.
+# Among inputs that are equally far from the roots, the type named first decides.
 _TYPES = ("Model", "Examples")
 
 
@@ -17,14 +17,15 @@ def parents(
 ) -> dict[int, int | None]:
     """Chooses, of each artifact's inputs, the one that it stands under.
 
-    That is, first of all, one that the artifact asked for leads to, if it leads to this one; then the one that it was
-    selected from; then one of the same pipeline run; then the one with the longest way from a root.
+    The first of these rules that tells the inputs apart decides: an input on the way from the artifact asked for to
+    this one; the model that this one was selected from; an input of the same pipeline run; the input that is farthest
+    from a root.
 
     Args:
         artifacts: The artifacts of the lineage, by id.
-        inputs: Ids of each one's inputs among them, and whether such an input came from another pipeline run.
+        inputs: Of each artifact, the ids of its inputs among `artifacts`, and whether the input came from another run.
         relations: Of each to the artifact asked for: 'source', 'self' or 'result'.
-        selected: Of those that are one of their inputs, chosen among others, the id of that input.
+        selected: Of each artifact that is a copy of one of its inputs, the id of that input.
 
     Returns:
         The chosen input of each artifact; None for a root.
@@ -47,7 +48,7 @@ def parents(
 
 
 def _sources_first(inputs: Mapping[int, Sequence[tuple[int, bool]]]) -> list[int]:
-    """The artifacts, each after its inputs; a circle is opened at its lowest id."""
+    """The artifacts, each after its inputs; a cycle is opened at its lowest id."""
     waiting = {id: {parent for parent, _ in links} for id, links in inputs.items()}
     users: dict[int, list[int]] = {id: [] for id in inputs}
     for id, links in waiting.items():

@@ -17,7 +17,7 @@ from .. import properties
 from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered import SparsityReport, report_of
 from ..engine.keras.scope import pruning_scope
-from ..pruning_report import lineage
+from ..executor_artifacts import artifacts_and_versions
 from ..report.document import ReportDocument
 from ..report.files import write_report
 from ..saved_model.sizes import directory_bytes
@@ -68,7 +68,7 @@ class Executor(trainer_executor.GenericExecutor):
                 sizes={"SavedModel as trained": size},
                 hparams=hparams.to_string(),
                 training=report.history,
-                lineage=lineage(input_dict, output_dict),
+                lineage=artifacts_and_versions(input_dict, output_dict),
             )
             write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:

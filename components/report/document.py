@@ -18,8 +18,8 @@ class Stripping:
     """What Stripper did.
 
     Attributes:
-        variables_removed: Keys of the variables that went, sorted.
-        variables_kept: Keys of those that stayed, sorted.
+        variables_removed: Sorted keys of the variables that were removed.
+        variables_kept: Sorted keys of the variables that were kept.
         signatures_checked: Names of the signatures that answered as before.
     """
 
@@ -43,18 +43,18 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class ReportDocument:
-    """All that a report says.
+    """The content of a report.
 
     Attributes:
-        title: What the report is on.
+        title: Subject of the report.
         weights: Weights of the saved model; at least those that were pruned.
         total_parameters: Parameters of the model; None if it is not known which variables are the model's.
-        sizes: Bytes, by what takes them.
+        sizes: Sizes in bytes, by what they are of.
         hparams: The pruning hyperparameters, as `PruningHParams.parse` reads them; None if unknown.
         training: The course of the training; None if it was not recorded.
         stripping: What Stripper did; None if it did nothing.
         evaluation: Metrics against a baseline; None if there are none.
-        sweep: Several models of one dense model; None if the report is not on such.
+        sweep: Several pruned copies of one dense model; None if the report is on one model.
         lineage: What the model was made of and by: names and URIs.
     """
 
@@ -103,7 +103,7 @@ class ReportDocument:
             source: Where it is from, for messages.
 
         Raises:
-            ValueError: It is no report, or one of another format.
+            ValueError: The text is no report, or one of another format.
         """
         try:
             fields = json.loads(text)

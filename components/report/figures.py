@@ -1,4 +1,4 @@
-"""Figures: the plots of a report, each with the table that says the same."""
+"""Figures: the plots of a report, each with a table of the same numbers."""
 
 import dataclasses
 import math
@@ -30,9 +30,9 @@ class ReportFigure:
     """A plot of the report.
 
     Attributes:
-        caption: What it shows, a sentence.
+        caption: A sentence on what it shows.
         svg: The `<svg>` element.
-        table: Headings and rows of the same figures, as text.
+        table: Headings and rows of the same numbers, as text.
     """
 
     caption: str
@@ -176,7 +176,7 @@ def byte_count(value: float) -> str:
 
 
 def shortened(path: str, length: int = 44) -> str:
-    """The end of a text that is too long, after an ellipsis."""
+    """The text, or an ellipsis and its end if it is longer than `length`."""
     return path if len(path) <= length else f"…{path[-length + 1 :]}"
 
 

@@ -13,7 +13,7 @@ from ..sweep import LOWER, Sweep, SweepCandidate
 from .figures import ReportFigure, Table, byte_count, percent, shortened
 from .plot import FIRST, GRID, MARK, SECOND, Plot
 
-# Inches: more than of other plots, for labels stand between the points.
+# Inches: higher than other plots, as labels stand between the points.
 _HEIGHT = 3.3
 _HEIGHT_OF_CANDIDATE = 0.07
 _HEIGHT_OF_ENTRY = 0.17  # in the legend
@@ -109,7 +109,7 @@ def sweep_table(sweep: Sweep) -> Table:
 
 
 def _options(candidates: Sequence[SweepCandidate]) -> dict[str, str]:
-    """For each candidate the values of those hyperparameters, the target aside, that are not the same in all."""
+    """For each candidate, the values of the hyperparameters that differ between candidates, without the target."""
     of_each = {each.name: dict(hparams_string.split(each.hparams)) if each.hparams else {} for each in candidates}
     names = dict.fromkeys(name for hparams in of_each.values() for name in hparams if name != "target_sparsity")
     differing = [name for name in names if len({hparams.get(name) for hparams in of_each.values()}) > 1]
@@ -135,7 +135,7 @@ def _sizes(axes: Axes, sizes: Sequence[int]) -> None:
 
 
 def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Writes each label near its own mark, where it covers the least of other labels and marks."""
+    """Writes each label near its mark, where it covers least of other labels and marks."""
     axes.figure.draw_without_rendering()  # gives the axes their place
     marks = [axes.transData.transform((x, y)) for x, y, _ in labels]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
@@ -160,7 +160,7 @@ def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
 
 
 def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
-    """Square pixels of a box that others take, and, twice, of those outside of the axes."""
+    """Square pixels of a box that other boxes cover, plus twice those outside the axes."""
     within = Bbox.intersection(box, inside)
     outside = _area(box) - (_area(within) if within else 0.0)
     return 2 * outside + sum(_area(each) for other in taken if (each := Bbox.intersection(box, other)))

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# What stands for a colour while matplotlib draws, and the CSS variable that takes its place: one plot serves a light
-# and a dark page.
+# Placeholders for colours while matplotlib draws, and the CSS variables that replace them: one plot serves light and
+# dark pages.
 TEXT = "#010101"
 GRID = "#010102"
 FIRST = "#010103"

@@ -1,4 +1,4 @@
-"""What a SavedModel alone tells of its sparsity."""
+"""The weights and sparsity of a SavedModel, read from its files."""
 
 import os
 from collections.abc import Collection
@@ -15,11 +15,11 @@ Identity = tuple[str, tuple[int, ...]]
 
 
 def saved_model_report(directory: str | os.PathLike[str], title: str = "Model") -> ReportDocument:
-    """The report on a SavedModel, stripped or not, that no component has made.
+    """Makes a report on any SavedModel, stripped or not, without a component's.
 
     Args:
         directory: Folder of the SavedModel, local or of any file system that TensorFlow reads.
-        title: What the report is on.
+        title: Subject of the report.
 
     Returns:
         Its weights, sizes and, if pruning's variables are still in it, its hyperparameters.
@@ -30,7 +30,7 @@ def saved_model_report(directory: str | os.PathLike[str], title: str = "Model") 
     saved = SavedVariables(directory)
     return ReportDocument(
         title=title,
-        weights=saved_weights(saved, masked_weights(saved)),
+        weights=saved_weights(saved, masked_identities(saved)),
         sizes={"SavedModel": directory_bytes(directory), "SavedModel gzipped": gzipped_bytes(directory)},
         hparams=_hparams(saved),
         lineage={"SavedModel": os.fspath(directory)},
@@ -42,7 +42,7 @@ def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[
 
     Args:
         saved: The SavedModel.
-        pruned: Names and shapes of the weights that were pruned, as `masked_weights` gives them.
+        pruned: Names and shapes of the weights that were pruned, as `masked_identities` gives them.
     """
     found: dict[Identity, list[np.ndarray]] = {}
     reports = []
@@ -59,7 +59,7 @@ def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[
     return tuple(reports)
 
 
-def masked_weights(saved: SavedVariables) -> set[Identity]:
+def masked_identities(saved: SavedVariables) -> set[Identity]:
     """Names and shapes of the weights of a SavedModel that have masks of this package."""
     return {(variable.name, variable.shape) for variable in saved if _mask(saved, variable) is not None}
 

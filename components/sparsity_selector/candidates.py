@@ -8,8 +8,8 @@ from .. import properties
 from ..sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 from .evaluation import read_metric
 
-# By how much, relatively, evaluations of one model may differ: Beam adds up in any order, and batches of other sizes
-# round otherwise.
+# Largest relative difference between evaluations of one model: Beam sums in any order, and rounding depends on batch
+# sizes.
 _SAME_BASELINE = 1e-4
 
 
@@ -27,7 +27,7 @@ def read_sweep(
         goal: How good a candidate must be.
         models: Custom properties of each candidate's stripped model, by name.
         evaluations: The URI of each one's evaluation, by the same names.
-        baseline_model: Custom properties of the dense model, stripped; None for not to tell its sizes.
+        baseline_model: Custom properties of the dense model, stripped; None if its sizes are unknown.
 
     Raises:
         ValueError: An evaluation cannot be read; a model lacks a property that PruningTrainer or Stripper writes; or

@@ -10,7 +10,7 @@ from tfx.types import standard_artifacts
 from ..pruning_report import PruningReport
 from ..sweep import HIGHER, MetricGoal
 from .executor import Executor
-from .spec import SparsitySelectorSpec, evaluation_key, model_key, refuse_name, spec_of
+from .spec import SparsitySelectorSpec, check_name, evaluation_key, model_key, spec_of
 
 
 class SparsitySelector(base_component.BaseComponent):
@@ -60,16 +60,16 @@ class SparsitySelector(base_component.BaseComponent):
             metric: Name of the metric as Evaluator writes it, such as 'auc'; of all examples, not of a slice.
             tolerance: How much worse than the dense model's it may be, 0 or more, in the metric's own unit.
             direction: Whether 'higher' or 'lower' values are better.
-            bound: The worst value that is allowed, whatever the dense model's is; None for any.
-            baseline_model: The dense model, stripped as the candidates are; its sizes are in the report then.
+            bound: The worst value that is allowed, whatever the dense model's is; None for no limit.
+            baseline_model: The dense model, stripped as the candidates are, so that the report shows its sizes.
 
         Raises:
-            ValueError: There is no candidate; `models` and `evaluations` have other names; a name or value is out of
-                range.
+            ValueError: There is no candidate; `models` and `evaluations` have different names; a name or value is out
+                of range.
             TypeError: One of them is of another type.
         """
-        _refuse_other_names(models, evaluations)
-        # What is known at each run only is checked there.
+        _check_names(models, evaluations)
+        # RuntimeParameters are checked by the run.
         known = {
             name: value
             for name, value in (("tolerance", tolerance), ("bound", bound))
@@ -92,11 +92,11 @@ class SparsitySelector(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _refuse_other_names(models: Mapping[str, types.BaseChannel], evaluations: Mapping[str, types.BaseChannel]) -> None:
+def _check_names(models: Mapping[str, types.BaseChannel], evaluations: Mapping[str, types.BaseChannel]) -> None:
     for name in (*models, *evaluations):
-        refuse_name(name)
+        check_name(name)
     if not models:
-        raise ValueError("models is empty: give SparsitySelector one candidate or more.")
+        raise ValueError("models must have at least one candidate, got none: give SparsitySelector one or more.")
     if set(models) != set(evaluations):
         differing = ", ".join(map(repr, sorted(set(models) ^ set(evaluations))))
         raise ValueError(f"models and evaluations must have the same names, but only one of them has {differing}.")

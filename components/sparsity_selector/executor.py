@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from .. import properties
-from ..pruning_report import lineage
+from ..executor_artifacts import artifacts_and_versions, copy_properties
 from ..report.document import ReportDocument
 from ..report.files import write_report
 from ..staging import copy_folder, empty_folder, write_file
@@ -78,7 +78,7 @@ class Executor(base_executor.BaseExecutor):
         try:
             if chosen:
                 _copy(chosen.uri, model.uri)
-            write_report(_document(sweep, lineage(input_dict, output_dict)), report.uri)
+            write_report(_document(sweep, artifacts_and_versions(input_dict, output_dict)), report.uri)
             _bless(blessing, chosen)
         except BaseException:
             for artifact in outputs:
@@ -87,14 +87,14 @@ class Executor(base_executor.BaseExecutor):
         for artifact in outputs:
             _set_properties(artifact, sweep)
         if chosen:
-            _copy_properties(chosen, model)
+            copy_properties(chosen, model)
         report.set_string_custom_property(properties.CANDIDATES, json.dumps(sweep.to_dict()["candidates"]))
         logging.info("Of %s, %s was chosen.", ", ".join(names), sweep.chosen.name if sweep.chosen else "none")
 
 
-def _document(sweep: Sweep, of: dict[str, str]) -> ReportDocument:
+def _document(sweep: Sweep, made_of: dict[str, str]) -> ReportDocument:
     hparams = sweep.chosen.hparams if sweep.chosen else ""
-    return ReportDocument(title="Sparsity sweep", weights=(), hparams=hparams or None, sweep=sweep, lineage=of)
+    return ReportDocument(title="Sparsity sweep", weights=(), hparams=hparams or None, sweep=sweep, lineage=made_of)
 
 
 def _copy(source: str, destination: str) -> None:
@@ -130,12 +130,6 @@ def _set_properties(artifact: types.Artifact, sweep: Sweep) -> None:
     if sweep.chosen:
         artifact.set_string_custom_property(properties.CANDIDATE, sweep.chosen.name)
         artifact.set_string_custom_property(properties.METRIC_VALUE, repr(sweep.chosen.metric))
-
-
-def _copy_properties(source: types.Artifact, destination: types.Artifact) -> None:
-    for key, value in source.mlmd_artifact.custom_properties.items():
-        if key not in properties.BOOKKEEPING:
-            destination.mlmd_artifact.custom_properties[key].CopyFrom(value)
 
 
 def _custom_properties(artifact: types.Artifact) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from ..pruning_report import PruningReport
+from ..typed_value import checked_value
 
 BASELINE_MODEL_KEY = "baseline_model"
 METRIC_KEY = "metric"
@@ -25,8 +26,8 @@ _NAME = re.compile(r"[A-Za-z0-9_]+")
 class SparsitySelectorSpec(ComponentSpec):
     """What every SparsitySelector has: optionally a dense Model in; a Model, its ModelBlessing and a report out.
 
-    `spec_of` adds the inputs of the candidates. They have names of their own, and are no union of channels, for
-    Kubeflow's compiler takes none, and a union does not tell which evaluation is of which model.
+    `spec_of` adds the inputs of the candidates. Each has a name of its own, for Kubeflow's compiler takes no union of
+    channels, and a union would not tell which evaluation belongs to which model.
     """
 
     PARAMETERS = {  # noqa: RUF012
@@ -69,9 +70,7 @@ def candidate_names(input_keys: Iterable[str]) -> list[str]:
     return sorted(key.removeprefix(_MODEL_PREFIX) for key in input_keys if key.startswith(_MODEL_PREFIX))
 
 
-def refuse_name(name: object) -> None:
+def check_name(name: object) -> None:
     """Raises a TypeError or ValueError if `name` is no possible name of a candidate."""
-    if not isinstance(name, str):
-        raise TypeError(f"A candidate's name is {name!r}, expected a string.")
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"A candidate's name is {name!r}, expected letters of ASCII, digits and underscores.")
+    if not _NAME.fullmatch(checked_value("A candidate's name", str, name)):
+        raise ValueError(f"A candidate's name must be of ASCII letters, digits and underscores, got {name!r}.")

@@ -10,7 +10,7 @@ from tfx.types import artifact_utils
 from tfx.utils import json_utils, path_utils
 
 from .. import properties
-from ..pruning_report import lineage
+from ..executor_artifacts import artifacts_and_versions, copy_properties
 from ..report.files import write_report
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
@@ -99,12 +99,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         try:
             hparams = trained.get_custom_property(properties.HPARAMS)
-            document = strip_document(source, destination, report, exported, hparams, lineage(input_dict, output_dict))
+            made_of = artifacts_and_versions(input_dict, output_dict)
+            document = strip_document(source, destination, report, exported, hparams, made_of)
             write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
             empty_folder(stripped.uri)
             raise
-        _copy_properties(trained, stripped)
+        copy_properties(trained, stripped, properties.PRUNING)
         _set_properties(stripped, report)
         _set_export_properties(stripped, exported)
         if proof:
@@ -126,20 +127,6 @@ def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]
     refuse_signature_name(signature)
     feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
     return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
-
-
-def _copy_properties(trained: types.Artifact, stripped: types.Artifact) -> None:
-    for key in properties.PRUNING:
-        value = trained.get_custom_property(key)
-        if value is None:
-            continue
-        if isinstance(value, str):
-            stripped.set_string_custom_property(key, value)
-        elif key in properties.FRACTIONS:
-            stripped.set_float_custom_property(key, value)
-        else:
-            # Kubeflow hands every number on as a float.
-            stripped.set_int_custom_property(key, int(value))
 
 
 def _set_properties(stripped: types.Artifact, report: StripReport) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ..engine.keras.delivered import WeightReport
 from ..report.document import ReportDocument, Stripping
-from ..report.saved_weights import masked_weights, saved_weights
+from ..report.saved_weights import masked_identities, saved_weights
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.variables import SavedVariables
 from .export.model_export import ExportedFile
@@ -52,7 +52,7 @@ def strip_document(
 def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -> tuple[WeightReport, ...]:
     saved_model = read_saved_model(os.fspath(source))
     if has_objects(saved_model):
-        return saved_weights(SavedVariables(stripped), masked_weights(SavedVariables(source)))
+        return saved_weights(SavedVariables(stripped), masked_identities(SavedVariables(source)))
     return weight_reports(source, saved_model, stripped)
 
 

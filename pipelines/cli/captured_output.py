@@ -1,4 +1,4 @@
-"""What a process prints, in a file."""
+"""output_in: sends what a process prints to a file."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def output_in(log: pathlib.Path) -> Iterator[tuple[TextIO, TextIO]]:
-    """Appends what the process prints, C++ and child processes too, to a file; yields what were stdout and stderr."""
+    """Appends to a file what the process, its C++ code and its children print; yields the real stdout and stderr."""
     with log.open("a", encoding="utf-8") as file:
         sys.stdout.flush()
         sys.stderr.flush()

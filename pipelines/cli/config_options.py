@@ -1,4 +1,4 @@
-"""Options that name a pipeline's configuration, and the configuration that they name."""
+"""Options of a pipeline's configuration, and ChosenConfig: the configuration that they choose."""
 
 import dataclasses
 import pathlib
@@ -14,25 +14,30 @@ from tfx_pruning.pipelines.taxi_example import shipped_data
 
 _Function = Callable[..., None]
 
+
+def _option_of_field(name: str, help: str, **attributes: Any) -> Callable[[_Function], _Function]:
+    """The option of a field of PipelineConfig, whose default ends the help."""
+    default = getattr(PipelineConfig, name)
+    return click.option(f"--{name.replace('_', '-')}", help=f"{help}  [default: {default}]", **attributes)
+
+
 _OPTIONS = (
     click.option("--root", required=True, metavar="DIR", help="Folder of artifacts, metadata, pushed models and log."),
     click.option("--config", metavar="FILE", help="YAML or JSON with fields of PipelineConfig; flags override it."),
     click.option("--data-root", metavar="DIR", help="Folder of the data."),
-    click.option("--data-format", type=click.Choice(DATA_FORMATS), help="What is in it.  [default: csv]"),
+    _option_of_field("data_format", "What is in it.", type=click.Choice(DATA_FORMATS)),
     click.option("--module-file", metavar="FILE", help="Python file with preprocessing_fn and run_fn."),
     click.option("--label-key", metavar="NAME", help="Label, as the evaluator sees it."),
-    click.option(
-        "--preprocessing-signature",
-        metavar="NAME",
-        help="Signature that puts the label out; '' if it is in the data.  [default: transform_features]",
+    _option_of_field(
+        "preprocessing_signature", "Signature that puts the label out; '' if it is in the data.", metavar="NAME"
     ),
-    click.option("--metric", metavar="CLASS", help="Metric that decides, of TFMA or Keras.  [default: AUC]"),
-    click.option("--metric-direction", type=click.Choice(DIRECTIONS), help="Which is better.  [default: higher]"),
+    _option_of_field("metric", "Metric that decides, of TFMA or Keras.", metavar="CLASS"),
+    _option_of_field("metric_direction", "Which is better.", type=click.Choice(DIRECTIONS)),
     click.option("--min-metric", type=float, help="Least value to be pushed with."),
     click.option("--max-metric", type=float, help="Largest value to be pushed with, if lower is better."),
-    click.option("--max-metric-drop", type=float, help="Most that it may be worse than dense.  [default: 0.02]"),
-    click.option("--train-steps", type=int, help="Steps of the dense training.  [default: 400]"),
-    click.option("--pruning-steps", type=int, help="Steps of the training that prunes.  [default: 800]"),
+    _option_of_field("max_metric_drop", "Most that it may be worse than dense.", type=float),
+    _option_of_field("train_steps", "Steps of the dense training.", type=int),
+    _option_of_field("pruning_steps", "Steps of the training that prunes.", type=int),
     click.option(
         "--hparams", metavar="FIELDS", help="Fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform."
     ),
@@ -49,13 +54,13 @@ _NAMES = {field.name for field in dataclasses.fields(PipelineConfig)}
 
 
 class WrongCallError(click.ClickException):
-    """What a command was told to do cannot be begun; nothing was written."""
+    """A command cannot begin what it was told to do; nothing was written."""
 
     exit_code = 2
 
 
 def config_options(function: _Function) -> _Function:
-    """A command's function, with the options; those that were given are among its arguments, the others are None."""
+    """Adds the options to a command's function; the arguments of options that are not given are None."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -63,12 +68,12 @@ def config_options(function: _Function) -> _Function:
 
 @dataclasses.dataclass(frozen=True)
 class ChosenConfig:
-    """The configuration that options name.
+    """The configuration that options choose.
 
     Attributes:
         config: The configuration.
-        folder: Where the run leaves what it makes.
-        is_example: Whether it is the taxi example on the data that tfx ships.
+        folder: Where the run writes.
+        is_example: Whether this is the taxi example with the data that tfx ships.
         beam_pipeline_args: Arguments of the components that run on Beam.
     """
 
@@ -112,10 +117,10 @@ class ChosenConfig:
             raise WrongCallError(str(error)) from error
 
     def prepare(self, checks_module: bool = True) -> None:
-        """Checks what can be checked before anything runs, and makes the folder.
+        """Checks data, module and metrics before anything runs, and makes the folder.
 
         Args:
-            checks_module: Whether the module is here, and checked.
+            checks_module: Whether the module is checked, for which it must be on this machine.
 
         Raises:
             WrongCallError: Data, module or a metric are refused, or the folder cannot be written.

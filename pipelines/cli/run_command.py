@@ -14,10 +14,11 @@ import click
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, ContainerEngine, container_engine
 
 if TYPE_CHECKING:
-    from tfx_pruning.pipelines.run.outcome import RunReport
+    from tfx_pruning.pipelines.run.outcome import RunOutcome
 
 EXIT_NOT_BLESSED = 3
 RUNNERS = ("local", "kubeflow-local")
@@ -60,21 +61,22 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
         # A module of the image need not be here.
         chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
     with output_in(chosen.folder.log) as (stdout, stderr):
-        report = _run(chosen, tasks, image, stderr if output.as_json else stdout)
+        outcome = _run(chosen, tasks, image, stderr if output.as_json else stdout)
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     seconds = time.monotonic() - started
     page = str(chosen.folder.report)
     found = {
-        **dataclasses.asdict(report),
-        "dense": _finite(report.dense),
-        "pruned": _finite(report.pruned),
+        **dataclasses.asdict(outcome),
+        "dense": _finite(outcome.dense),
+        "pruned": _finite(outcome.pruned),
         "report": page,
         "seconds": round(seconds, 1),
         "memory_bytes": memory,
     }
-    output.result(found, lambda console: console.print(_text(report, page, seconds, memory), markup=False))
-    if report.pushed_to is None:
-        why = "; ".join(report.refusals)
+    summary = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
+    output.result(found, lambda console: show_outcome(console, outcome, page, summary))
+    if outcome.pushed_to is None:
+        why = "; ".join(outcome.refusals)
         click.echo(f"Nothing was pushed: the Evaluator refused the model: {why}.", err=True)
         raise click.exceptions.Exit(EXIT_NOT_BLESSED)
 
@@ -100,11 +102,11 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
         raise WrongCallError(str(error)) from error
 
 
-def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None, stream: TextIO) -> "RunReport":
+def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None, stream: TextIO) -> "RunOutcome":
     # Here, after the output has its place: importing these prints.
-    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
     from tfx_pruning.pipelines.run import local_runner
     from tfx_pruning.pipelines.run.progress import Progress
+    from tfx_pruning.pipelines.task_state import TaskFailedError
 
     config, folder, beam_args = chosen.config, chosen.folder, chosen.beam_pipeline_args
     if chosen.is_example:
@@ -127,8 +129,3 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Metrics with None in place of NaN and infinity, which JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _text(report: "RunReport", page: str, seconds: float, memory: int) -> str:
-    used = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
-    return f"\n{report.table()}\nreport        {page}\n\n{used}"

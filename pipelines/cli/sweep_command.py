@@ -11,10 +11,11 @@ from tfx_pruning import PruningHParams
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 
 if TYPE_CHECKING:
-    from tfx_pruning.pipelines.sweep.outcome import SweepReport
+    from tfx_pruning.pipelines.sweep.outcome import SweepOutcome
     from tfx_pruning.sweep import Sweep
 
 EXIT_NONE_WITHIN = 3
@@ -30,9 +31,9 @@ EXIT_NONE_WITHIN = 3
     metavar="NAME|FIELDS",
     help="Way to prune: a criterion, or fields of PruningHParams; repeatable.  [default: that of --hparams]",
 )
-@click.option("--min-sparsity", type=float, default=0.5, show_default=True, help="Least target sparsity.")
-@click.option("--max-sparsity", type=float, default=0.99, show_default=True, help="Largest target sparsity.")
-@click.option("--resolution", type=float, default=0.01, show_default=True, help="How exactly it is found.")
+@click.option("--min-sparsity", default=SweepPlan.min_sparsity, show_default=True, help="Least target sparsity.")
+@click.option("--max-sparsity", default=SweepPlan.max_sparsity, show_default=True, help="Largest target sparsity.")
+@click.option("--resolution", default=SweepPlan.resolution, show_default=True, help="How exactly it is found.")
 @reporting
 def command(
     output: Output,
@@ -80,23 +81,23 @@ def command(
     with output.working("Checking the data"):
         chosen.prepare()
     with output_in(chosen.folder.log) as (stdout, stderr):
-        report = _run(chosen, plan, stderr if output.as_json else stdout)
+        outcome = _run(chosen, plan, stderr if output.as_json else stdout)
     seconds, page = time.monotonic() - started, str(chosen.folder.report)
-    found = {**report.to_dict(), "report": page, "seconds": round(seconds, 1)}
-    text = f"\n{report.table()}\nreport        {page}\n\n{len(report.sweep.candidates)} candidates, {seconds:.0f} s"
-    if _ends_at_the_largest(plan, report.sweep):
-        text += f"\n{plan.max_sparsity:.2%} is within the tolerance: --max-sparsity allowed no more."
-    output.result(found, lambda console: console.print(text, markup=False))
-    if report.pushed_to is None:
-        click.echo(f"Nothing was pushed: {_why(report.sweep)}", err=True)
+    found = {**outcome.to_dict(), "report": page, "seconds": round(seconds, 1)}
+    summary = f"{len(outcome.sweep.candidates)} candidates, {seconds:.0f} s"
+    if _ends_at_the_largest(plan, outcome.sweep):
+        summary += f"\n{plan.max_sparsity:.2%} is within the tolerance: --max-sparsity allowed no more."
+    output.result(found, lambda console: show_outcome(console, outcome, page, summary))
+    if outcome.pushed_to is None:
+        click.echo(f"Nothing was pushed: {_why(outcome.sweep)}", err=True)
         raise click.exceptions.Exit(EXIT_NONE_WITHIN)
 
 
-def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepReport":
+def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome":
     # Here, after the output has its place: importing these prints.
-    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
     from tfx_pruning.pipelines.run.progress import Progress
-    from tfx_pruning.pipelines.sweep.local_sweep import run_sweep
+    from tfx_pruning.pipelines.sweep.local_runner import run_sweep
+    from tfx_pruning.pipelines.task_state import TaskFailedError
     from tfx_pruning.report.pareto import metric_text
 
     def on_round(number: int, candidates: Sequence[Candidate], sweep: "Sweep | None") -> None:

@@ -4,7 +4,7 @@ import enum
 
 
 class Backend(str, enum.Enum):
-    """Backends of KFP v2, which take the same file and do not do the same with it.
+    """Backends of KFP v2, which take the same file and support different parts of it.
 
     Attributes:
         KUBEFLOW: The open-source backend. It has no Resolver, does not run the driver of ExampleGens

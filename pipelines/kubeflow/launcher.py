@@ -13,8 +13,8 @@ from tfx_pruning.pipelines.kubeflow.backend import Backend
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, container_engine
 from tfx_pruning.pipelines.kubeflow.local.launch import Launch
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile
-from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
 from tfx_pruning.pipelines.run.progress import Progress
+from tfx_pruning.pipelines.task_state import TaskFailedError
 
 EXIT_FAILED = 1
 _TASK_NAME_WIDTH = 60
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("pipeline", help="file that kubeflow_runner wrote")
+    add("pipeline", help="file that tfx_pruning.pipelines.kubeflow.runner wrote")
     add("--pipeline-root", help="folder of artifacts, logs and the store (default: the pipeline's own)")
     add("--parameter", action="append", default=[], metavar="NAME=VALUE", help="parameter of the run; repeatable")
     add("--engine", choices=ENGINES, default=ENGINES[0], help="tasks are processes, or containers of podman")

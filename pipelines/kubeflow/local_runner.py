@@ -13,30 +13,30 @@ from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
 from tfx_pruning.pipelines.kubeflow.runner import compile_pipeline, kubeflow_name
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
-from tfx_pruning.pipelines.run.local_runner import Report
-from tfx_pruning.pipelines.run.outcome import RunReport, write_page
+from tfx_pruning.pipelines.run.outcome import RunOutcome, write_page
+from tfx_pruning.pipelines.task_state import OnTask
 
 
 def run(
     config: PipelineConfig,
     folder: RunFolder,
-    report: Report,
+    on_task: OnTask,
     engine: ContainerEngine,
     image: str,
     beam_pipeline_args: Sequence[str] = IN_PROCESS,
-) -> RunReport:
+) -> RunOutcome:
     """Compiles the pipeline for the open-source backend to `pipeline.yaml`, runs it, and writes the page on the run.
 
     Args:
         config: What to run. The name is made one that Kubeflow takes; it starts from no earlier model.
         folder: An existing folder, for the compiled file and the page.
-        report: Called with a task's name and None when it begins, and with its state when it has ended.
+        on_task: Called with a task's name and None when it begins, and with its state when it has ended.
         engine: What runs the tasks.
         image: Image of every task.
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the run came to.
+        The outcome of the run.
 
     Raises:
         ValueError: The pipeline cannot be built or compiled.
@@ -44,13 +44,13 @@ def run(
     """
     config = dataclasses.replace(config, pipeline_name=kubeflow_name(config.pipeline_name), warm_start=False)
     if config.module_file == TAXI_MODULE_FILE and not config.module_path:
-        # Every task has it; of its file each would install a wheel.
+        # The package of every task holds it; of a file, each task would install a wheel.
         config = dataclasses.replace(config, module_path=TAXI_MODULE_PATH)
     pipeline = create_pipeline(config, None, beam_pipeline_args, runtime_parameters=True)
     make_folder(folder.artifacts)
     path = folder.root / "pipeline.yaml"
     compile_pipeline(pipeline, str(path), image)
-    launch = Launch(PipelineFile.read(path), folder.artifacts, {}, engine, Backend.KUBEFLOW, report)
+    launch = Launch(PipelineFile.read(path), folder.artifacts, {}, engine, Backend.KUBEFLOW, on_task)
     launch.run()
     write_page(launch, str(folder.report))
-    return RunReport.of(launch)
+    return RunOutcome.of(launch)

@@ -8,20 +8,20 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?)([EPTGMK]i?)")
 _DECIMAL = {letter: 1000.0**power for power, letter in enumerate("KMGTPE", start=1)}
 _BINARY = {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", start=1)}
 _BYTES = _DECIMAL | _BINARY
-# Prefixes and names of labels, as Kubernetes has them; a value may be empty.
+# Prefixes, names and values of labels by the rules of Kubernetes; a value may be empty.
 _LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskResources:
-    """Resources of a task, refused at construction when wrong. What is empty is left to the cluster.
+    """Resources of a task, checked when they are constructed. The cluster decides on those that are empty.
 
     Attributes:
         cpu_request: Cores the task is promised: '2', '0.5' or '500m'.
         cpu_limit: Cores it may take at most.
         memory_request: Memory the task is promised: '4Gi', '4G' or '512Mi'.
-        memory_limit: Memory with which it is killed.
+        memory_limit: Memory above which it is killed.
         accelerator_type: Resource name of an accelerator, such as 'nvidia.com/gpu'; on Vertex AI its type, such as
             'NVIDIA_TESLA_T4'.
         accelerator_count: How many of them.
@@ -53,13 +53,14 @@ class TaskResources:
             raise ValueError(f"accelerator_count must be 0 or more, got {self.accelerator_count}.")
         if bool(self.accelerator_type) != bool(self.accelerator_count):
             raise ValueError(
-                f"An accelerator has a type and a count, got {self.accelerator_type!r} and {self.accelerator_count}."
+                "accelerator_type and accelerator_count must be given together, got "
+                f"{self.accelerator_type!r} and {self.accelerator_count}."
             )
         for label, value in self.node_selector:
             if not _LABEL_NAME.fullmatch(label) or not _LABEL_VALUE.fullmatch(value):
                 raise ValueError(
-                    f"node_selector: {label!r}={value!r} is no label of Kubernetes: expected [PREFIX/]NAME=VALUE, such "
-                    "as cloud.google.com/gke-accelerator=nvidia-tesla-t4."
+                    f"node_selector must hold labels of Kubernetes, got {label!r}={value!r}: write "
+                    "[PREFIX/]NAME=VALUE, such as cloud.google.com/gke-accelerator=nvidia-tesla-t4."
                 )
 
 

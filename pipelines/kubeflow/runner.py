@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import kfp.compiler.pipeline_spec_builder as kfp_builder
 from google.protobuf import json_format
@@ -43,25 +44,25 @@ def compile_pipeline(
 ) -> None:
     """Compiles any TFX pipeline to a YAML file of KFP v2.
 
-    TFX's KubeflowV2DagRunner does the most of it. What it leaves out is added: defaults of RuntimeParameters, resources
-    of file-based ExampleGens, node selectors. For the open-source backend, what only Vertex AI has is taken away: the
-    driver of ExampleGens, and with it their cache, which would miss that the data changed.
+    TFX's KubeflowV2DagRunner does most of the work. This adds what it leaves out: defaults of RuntimeParameters,
+    resources of file-based ExampleGens, node selectors. For the open-source backend it removes what only Vertex AI
+    supports: the driver of ExampleGens and, with it, their cache, which would not notice changed data.
 
     Args:
-        pipeline: The pipeline. Its name holds lower-case letters, digits and hyphens only.
+        pipeline: The pipeline. Its name must hold lower-case letters, digits and hyphens only.
         output: Path of the file, ending in .yaml. What was there is replaced once the compilation is complete.
         image: Container image of every task; it must have this package.
         backend: Who is to run it.
         resources: Resources by component id; components that are not named have none.
 
     Raises:
-        ValueError: `output` ends otherwise, a component id is not in the pipeline, or the backend
-            has no such thing: Resolvers on KUBEFLOW, node selectors on VERTEX.
+        ValueError: `output` has another ending, a component id is not in the pipeline, or the backend does not support
+            a part of it: Resolvers on KUBEFLOW, node selectors on VERTEX.
         OSError: `output` cannot be written.
     """
     resources = resources or {}
     components = {node.id: node for node in pipeline.components}
-    _refuse(pipeline, output, image, backend, resources)
+    _check_compilable(pipeline, output, image, backend, resources)
     for component_id, of_task in resources.items():
         components[component_id].with_platform_config(_resource_spec(of_task))
 
@@ -124,13 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse(
+def _check_compilable(
     pipeline: tfx.dsl.Pipeline, output: str, image: str, backend: Backend, resources: Mapping[str, TaskResources]
 ) -> None:
     if not output.endswith((".yaml", ".yml")):
-        raise ValueError(f"The output must end in .yaml, which kfp loads, got {output!r}.")
+        raise ValueError(f"output must end in .yaml, got {output!r}: kfp loads no other file.")
     if not image:
-        raise ValueError("image is empty: name the image that holds this package.")
+        raise ValueError("image must be the name of an image, got '': name one that holds this package.")
     ids = [node.id for node in pipeline.components]
     for component_id, of_task in resources.items():
         if component_id not in ids:
@@ -148,7 +149,7 @@ def _refuse(
 def _resource_spec(
     resources: TaskResources,
 ) -> pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec:
-    """Quantities in both of the forms that KFP has; its own compiler writes both too."""
+    """Quantities in both forms of KFP, as KFP's own compiler writes them."""
     spec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec(
         resource_cpu_request=resources.cpu_request,
         resource_cpu_limit=resources.cpu_limit,
@@ -218,7 +219,7 @@ def _write(spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_spec_pb2.Pla
 
 
 def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> TaskResources:
-    """What training tasks have: what every task has, and the accelerator and node of their own."""
+    """Resources of the training tasks: those of every task, and an accelerator and node selector."""
     kind, _, count = arguments.accelerator.partition("=")
     if arguments.accelerator and not (kind and count.isdigit()):
         raise ValueError(f"--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got {arguments.accelerator!r}.")
@@ -241,7 +242,7 @@ def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
     values = PipelineConfig.file_values(arguments.config) if arguments.config else {}
-    # Those that a flag is named after, and was given.
+    # Fields whose flags were given.
     values |= {name: value for name, value in vars(arguments).items() if name in _FIELDS and value is not None}
     if arguments.hparams is not None:
         values = PipelineConfig.with_hparams(values, arguments.hparams)
@@ -265,12 +266,18 @@ def _parser() -> argparse.ArgumentParser:
         f"Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
     )
     add = parser.add_argument
+
+    def add_field(name: str, help: str, **attributes: Any) -> None:
+        """Adds the flag of a field of PipelineConfig, whose default ends the help."""
+        default = getattr(PipelineConfig, name)
+        add(f"--{name.replace('_', '-')}", help=f"{help} (default: {default})", **attributes)
+
     add("--output", required=True, help="file to write, .yaml")
     add("--image", required=True, help="image of every task, with this package in it")
     add("--config", help="YAML or JSON file with fields of PipelineConfig")
     add("--pipeline-root", help="where runs write their artifacts: a URI that tasks can write to")
     add("--data-root", help="folder of the data, as tasks see it")
-    add("--data-format", choices=DATA_FORMATS, help="what is in it (default: csv)")
+    add_field("data_format", "what is in it", choices=DATA_FORMATS)
     add("--serving-dir", help="where models are pushed to (default: PIPELINE_ROOT/serving)")
     add(
         "--backend",
@@ -278,20 +285,20 @@ def _parser() -> argparse.ArgumentParser:
         default=Backend.KUBEFLOW.value,
         help="open-source Kubeflow Pipelines, or Vertex AI (default: %(default)s)",
     )
-    add("--pipeline-name", help="name of the pipeline (default: of the module, chicago-taxi-pruning of the example's)")
+    add("--pipeline-name", help="name of the pipeline (default: the module's, or chicago-taxi-pruning)")
     add(
         "--module",
         dest="module_path",
         help=f"module in the image with preprocessing_fn and run_fn (default: {TAXI_MODULE_PATH})",
     )
     add("--label-key", help="label, as the evaluator sees it")
-    add("--metric", help="class of the metric that decides (default: AUC)")
-    add("--metric-direction", choices=DIRECTIONS, help="which values of it are better (default: higher)")
+    add_field("metric", "class of the metric that decides")
+    add_field("metric_direction", "which values of it are better", choices=DIRECTIONS)
     add("--min-metric", type=float, help="least value of it to be pushed with")
     add("--max-metric", type=float, help="largest value, if lower ones are better")
-    add("--max-metric-drop", type=float, help="most that it may be worse than the dense model's")
-    add("--train-steps", type=int, help="steps of dense training")
-    add("--pruning-steps", type=int, help="steps while pruning")
+    add_field("max_metric_drop", "most that it may be worse than the dense model's", type=float)
+    add_field("train_steps", "steps of dense training", type=int)
+    add_field("pruning_steps", "steps while pruning", type=int)
     add("--hparams", help="fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform")
     add("--cpu-request", default="", help="cores that each task is promised, such as 2 or 500m")
     add("--cpu-limit", default="", help="cores that each task may take")

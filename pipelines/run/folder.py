@@ -1,4 +1,4 @@
-"""RunFolder: where a run on this machine leaves what it makes."""
+"""RunFolder: the places of what a run on this machine writes."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ import tempfile
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A folder for the runs of a pipeline, and what is where in it.
+    """The folder of a pipeline's runs, and the places in it.
 
     Attributes:
         root: The folder, an absolute path.
@@ -52,5 +52,6 @@ class RunFolder:
                 pass
         except OSError as error:
             raise ValueError(
-                f"cannot write to {self.root} ({error.strerror}): name a folder that can be written with --root."
+                f"root must be a folder that can be written to, got {self.root} ({error.strerror}): name another one "
+                "with --root."
             ) from error

@@ -4,36 +4,33 @@ import contextlib
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import absl.logging
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.kubeflow.local.task_result import State, TaskFailedError
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
-from tfx_pruning.pipelines.run.outcome import RunReport, write_page
-
-# Called with a component's name and None when it begins, and with its state when it has ended.
-Report = Callable[[str, State | None], None]
+from tfx_pruning.pipelines.run.outcome import RunOutcome, write_page
+from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
 
 
 def run(
-    config: PipelineConfig, folder: RunFolder, report: Report, beam_pipeline_args: Sequence[str] = IN_PROCESS
-) -> RunReport:
+    config: PipelineConfig, folder: RunFolder, on_task: OnTask, beam_pipeline_args: Sequence[str] = IN_PROCESS
+) -> RunOutcome:
     """Runs the pipeline, and writes the page on the run.
 
     Args:
         config: What to run.
         folder: An existing folder, for ML Metadata and the page.
-        report: Called with a component's name and None when it begins, and with its state when it has ended.
+        on_task: Called with a component's name and None when it begins, and with its state when it has ended.
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the run came to.
+        The outcome of the run.
 
     Raises:
         ValueError: The pipeline cannot be built.
@@ -41,54 +38,54 @@ def run(
     """
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    run_pipeline(create_pipeline(config, connection, beam_pipeline_args), report)
+    run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task)
     finished = MetadataRun(metadata, config.pipeline_name)
     write_page(finished, str(folder.report))
-    return RunReport.of(finished)
+    return RunOutcome.of(finished)
 
 
-def run_pipeline(pipeline: tfx.dsl.Pipeline, report: Report) -> None:
+def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> None:
     """Runs any pipeline with TFX's LocalDagRunner.
 
     Args:
         pipeline: The pipeline.
-        report: As of `run`.
+        on_task: As for `run`.
 
     Raises:
         TaskFailedError: A component failed; its traceback was printed.
     """
-    with _told(report) as events:
+    with _told(on_task) as events:
         try:
             tfx.orchestration.LocalDagRunner().run(pipeline)
         except Exception as error:
             if events.running is None:
                 raise
             traceback.print_exc()
-            report(events.running, State.FAILED)
+            on_task(events.running, TaskState.FAILED)
             raise TaskFailedError(f"{events.running} failed: {error}") from error
 
 
 class _Events(logging.Handler):
-    """Reports what LocalDagRunner logs of components."""
+    """Tells what LocalDagRunner logs of components."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, on_task: OnTask) -> None:
         super().__init__(logging.INFO)
-        self._report = report
+        self._on_task = on_task
         self.running: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Reports when a component begins and ends."""
+        """Tells when a component begins and ends."""
         event = re.fullmatch(r"Component (\S+) is (running|finished)\.", record.getMessage())
         if event is not None:
             began = event[2] == "running"
             self.running = event[1] if began else None
-            self._report(event[1], None if began else State.SUCCEEDED)
+            self._on_task(event[1], None if began else TaskState.SUCCEEDED)
 
 
 @contextlib.contextmanager
-def _told(report: Report) -> Iterator[_Events]:
+def _told(on_task: OnTask) -> Iterator[_Events]:
     absl.logging.set_verbosity(absl.logging.INFO)
-    events = _Events(report)
+    events = _Events(on_task)
     absl.logging.get_absl_logger().addHandler(events)
     try:
         yield events

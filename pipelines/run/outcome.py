@@ -1,4 +1,4 @@
-"""RunReport: what one run of the pipeline came to, read from ML Metadata and the Evaluator's output."""
+"""RunOutcome: the results of one run of the pipeline, read from ML Metadata and the Evaluator's output."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.report.document import Evaluation, ReportDocument
+from tfx_pruning.report.figures import Table
 from tfx_pruning.report.files import read_report
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.sizes import directory_bytes
@@ -19,12 +20,12 @@ from tfx_pruning.staging import write_file
 
 
 @dataclasses.dataclass(frozen=True)
-class RunReport:
+class RunOutcome:
     """Figures of one run of a pipeline.
 
     Attributes:
         pipeline_name: Name of the pipeline.
-        dense: Metrics of the dense model by class, that which decides first.
+        dense: Metrics of the dense model by class, the deciding one first.
         pruned: Those of the stripped model.
         sparsity: Fraction of the prunable parameters that is zero.
         prunable_parameters: How many there are.
@@ -53,11 +54,11 @@ class RunReport:
     record: str
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "RunReport":
+    def of(cls, run: RunOutputs) -> "RunOutcome":
         """Reads the figures of a run.
 
         Raises:
-            ValueError: It did not come to its end.
+            ValueError: The run is incomplete.
         """
         evaluation = run.output("Evaluator", "evaluation").uri
         stripped = run.output("Stripper", "model").properties
@@ -78,10 +79,9 @@ class RunReport:
             record=run.record,
         )
 
-    def table(self) -> str:
-        """The figures as a table of text, without a newline at its end."""
-        rows = [
-            ("", "dense", "pruned"),
+    def table(self) -> Table:
+        """Headings and rows of the figures, as text."""
+        rows = (
             *((name, figure(value), figure(self.pruned[name])) for name, value in self.dense.items()),
             ("sparsity of the kernels", "", f"{self.sparsity:.2%}"),
             ("parameters in the kernels", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
@@ -89,30 +89,24 @@ class RunReport:
             ("SavedModel as trained, bytes", f"{self.dense_bytes:,}", f"{self.trained_bytes:,}"),
             ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
             ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [f"{name:<{widths[0]}}  {dense:>{widths[1]}}  {pruned:>{widths[2]}}" for name, dense, pruned in rows]
-        rule = "-" * len(lines[0])
-        lines = [lines[0], rule, *lines[1:], rule]
-        lines.append(f"pushed model  {self.pushed_to or 'none'}")
-        lines.append(f"metadata      {self.record}")
-        return "\n".join(lines)
+        )
+        return ("", "dense", "pruned"), rows
 
 
 def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
-    """One document of a run's reports and of what the Evaluator found.
+    """Joins the reports of a run and the Evaluator's metrics in one document.
 
     Args:
         run: The run.
-        candidate: What the ids of the nodes of the model end with; '' where there is one model only.
+        candidate: Suffix of the ids of the model's nodes; '' if there is only one model.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
         the lineage of both reports.
 
     Raises:
-        ValueError: The run did not come to its end.
-        FileNotFoundError: A report is gone.
+        ValueError: The run is incomplete.
+        FileNotFoundError: A report is missing.
     """
     end = f".{candidate}" if candidate else ""
     trained, stripped = (
@@ -141,7 +135,7 @@ def write_page(run: RunOutputs, path: str) -> None:
 
 
 def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
-    """Values by class, in the order in which the Evaluator was asked for them."""
+    """Values by class, in the order of the Evaluator's configuration."""
     result = tfma.load_eval_result(evaluation_uri, model_name=model_name)
     classes = [metric.class_name for spec in result.config.metrics_specs for metric in spec.metrics]
     values = result.get_metrics_for_slice()
@@ -184,5 +178,5 @@ def _refusals(evaluation_uri: str) -> Iterator[str]:
 
 
 def figure(value: float) -> str:
-    """A metric's value with four decimals, or, where these would say little or too much, five digits."""
+    """A metric's value with four decimals, or with five significant digits if it is very small or large."""
     return f"{value:.4f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.5g}"

@@ -1,4 +1,4 @@
-"""What the nodes of one run put out, wherever it ran."""
+"""The outputs of the nodes of one run, wherever it ran."""
 
 import dataclasses
 from collections.abc import Mapping

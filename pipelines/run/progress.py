@@ -3,7 +3,7 @@
 import time
 from typing import TextIO
 
-from tfx_pruning.pipelines.kubeflow.local.task_result import State
+from tfx_pruning.pipelines.task_state import TaskState
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
         self._started = time.monotonic()
         self.running: str | None = None
 
-    def __call__(self, name: str, state: State | None) -> None:
+    def __call__(self, name: str, state: TaskState | None) -> None:
         """Prints an event.
 
         Args:
@@ -37,4 +37,4 @@ class Progress:
         if state is not None:
             self.running = None
             seconds = f"{time.monotonic() - self._started:6.1f} s"
-            print(seconds if state is State.SUCCEEDED else state.value.lower(), file=self._stream, flush=True)
+            print(seconds if state is TaskState.SUCCEEDED else state.value.lower(), file=self._stream, flush=True)

@@ -1,4 +1,4 @@
-"""Bisection: finds where the values of a sequence cease to pass."""
+"""Bisection: finds the last value of a sequence that passes."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -7,21 +7,21 @@ T = TypeVar("T")
 
 
 class Bisection(Generic[T]):
-    """Looks for the last value of a sequence that passes, if those after the first that does not fail too.
+    """Looks for the last value of a sequence that passes, if all values after the first failure fail too.
 
-    Take `next`, try it, tell with `record` whether it passed, until `next` is None. Of n values, at most
-    ceil(log2(n + 1)) are tried, and the ends are no exception: `found` is the last value if that passed, and None if
-    the first one failed.
+    Take `next`, try it, and tell `record` whether it passed, until `next` is None. Of n values, at most
+    ceil(log2(n + 1)) are tried, the ends included: `found` is the last value if that one passed, and None if the first
+    one failed.
 
-    Where values pass and fail in turns, `found` is still one that passed, the last of those tried; and the value after
-    it, if there is one, failed.
+    If values pass and fail in turns, `found` is still a value that passed, and the value after it, if there is one,
+    failed.
     """
 
     def __init__(self, values: Sequence[T]) -> None:
-        """Begins.
+        """Begins the search.
 
         Args:
-            values: In order; those that surely pass, if any do, first.
+            values: The sequence; those most likely to pass come first.
         """
         self._values = tuple(values)
         self._passed = -1
@@ -44,7 +44,9 @@ class Bisection(Generic[T]):
             ValueError: The search is over.
         """
         if self.next is None:
-            raise ValueError("The search is over; there is no value that could have passed or failed.")
+            raise ValueError(
+                "record must be called while `next` is a value, got None: the search is over, read `found`."
+            )
         if passed:
             self._passed = self._middle
         else:

@@ -1,4 +1,4 @@
-"""SweepReport: what a sweep came to, read from ML Metadata."""
+"""SweepOutcome: the results of a sweep, read from ML Metadata."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from tfx_pruning.pipelines.run.outcome import run_document
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.sweep.pipeline import DENSE, goal_of
 from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.figures import Table
 from tfx_pruning.report.files import read_report
 from tfx_pruning.report.page import page
 from tfx_pruning.report.pareto import sweep_table
@@ -18,8 +19,8 @@ from tfx_pruning.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepReport:
-    """What a sweep came to.
+class SweepOutcome:
+    """The results of a sweep.
 
     Attributes:
         sweep: All candidates, and the dense model.
@@ -32,12 +33,12 @@ class SweepReport:
     record: str
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "SweepReport":
+    def of(cls, run: RunOutputs) -> "SweepOutcome":
         """Reads the last run of a sweep, with SparsitySelector and Pusher.
 
         Raises:
-            ValueError: It did not come to its end.
-            FileNotFoundError: A report is gone.
+            ValueError: The run is incomplete.
+            FileNotFoundError: A report is missing.
         """
         pushed = run.output("Pusher", "pushed_model").properties
         return cls(
@@ -46,37 +47,29 @@ class SweepReport:
             record=run.record,
         )
 
-    def table(self) -> str:
-        """All candidates as a table of text, without a newline at its end."""
+    def table(self) -> Table:
+        """Headings and rows of all candidates, as text."""
         headings, rows = sweep_table(self.sweep)
         if self.pushed_to is not None:
             rows = tuple((*row[:-1], "pushed" if row[-1] == "chosen" else row[-1]) for row in rows)
-        # As other tables of text have it; no-break spaces are for pages.
-        cells = [[cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row] for row in (headings, *rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True))])
-            for name, *rest in cells
-        ]
-        rule = "-" * len(lines[0])
-        ends = f"pushed model  {self.pushed_to or 'none'}", f"metadata      {self.record}"
-        return "\n".join([lines[0], rule, *lines[1:], rule, *ends])
+        # No-break spaces are for pages.
+        return headings, tuple(tuple(cell.replace("\N{NO-BREAK SPACE}%", "%") for cell in row) for row in rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON."""
+        """The outcome as a dict for JSON."""
         return {**self.sweep.to_dict(), "pushed_to": self.pushed_to, "record": self.record}
 
 
 def read_candidates(run: RunOutputs, config: PipelineConfig, names: Sequence[str]) -> Sweep:
-    """Reads the candidates of a run that chose none yet.
+    """Reads the candidates of a run without SparsitySelector.
 
     Args:
         run: The run.
-        config: Of its pipeline.
+        config: Configuration of its pipeline.
         names: The candidates' names.
 
     Raises:
-        ValueError: The run did not come to the end of their nodes, or a metric cannot be read.
+        ValueError: One of the candidates' nodes has not ended, or a metric cannot be read.
     """
     return read_sweep(
         goal_of(config),
@@ -90,8 +83,8 @@ def sweep_document(run: RunOutputs) -> ReportDocument:
     """One document of the sweep and, if a model was chosen, of that model.
 
     Raises:
-        ValueError: The run did not come to its end.
-        FileNotFoundError: A report is gone.
+        ValueError: The run is incomplete.
+        FileNotFoundError: A report is missing.
     """
     report = read_report(run.output("SparsitySelector", "report").uri)
     if report.sweep is None or report.sweep.chosen is None:

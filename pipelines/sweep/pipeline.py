@@ -13,7 +13,7 @@ from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, pusher
 from tfx_pruning.pipelines.sweep.plan import Candidate
 from tfx_pruning.sweep import MetricGoal
 
-# What ids of nodes end with that are of the dense model.
+# Suffix of the ids of the dense model's nodes.
 DENSE = "dense"
 
 
@@ -29,18 +29,18 @@ def create_sweep_pipeline(
     The data are prepared and the dense model is trained once. Each candidate is pruned from the dense model, stripped,
     and evaluated against it, by nodes whose ids end with the candidate's name. SparsitySelector takes the sparsest one
     whose metric is at most `config.max_metric_drop` worse than the dense model's, and no worse than `min_metric` or
-    `max_metric`; Pusher pushes it. The dense training starts anew, whatever `config.warm_start` says: a model that was
-    pruned is no dense one.
+    `max_metric`; Pusher pushes it. The dense training starts from no earlier model, whatever `config.warm_start` says:
+    the latest blessed model is a pruned one.
 
     The nodes of a candidate are the same, whatever other candidates there are, so that TFX's cache has them when a
     pipeline with more candidates runs in the same place.
 
     Args:
-        config: What to run and where; of its `pruning` nothing is used.
+        config: What to run and where; its `pruning` is not used.
         candidates: What to prune; at least one.
         metadata_connection_config: ML Metadata's database; None where the runner brings its own.
         beam_pipeline_args: Arguments of the components that run on Beam.
-        select: Whether there are SparsitySelector and Pusher.
+        select: Whether the pipeline ends with SparsitySelector and Pusher.
 
     Returns:
         The pipeline.
@@ -49,7 +49,7 @@ def create_sweep_pipeline(
         ValueError: There are no candidates, two have the same name, one has the name of the dense model's nodes, or a
             metric is known neither to TFMA nor to Keras.
     """
-    _refuse(candidates)
+    _check_candidates(candidates)
     dense = DenseNodes.of(dataclasses.replace(config, warm_start=False))
     stripper = Stripper(model=dense.trainer.outputs["model"], examples=dense.example_gen.outputs["examples"]).with_id(
         f"Stripper.{DENSE}"
@@ -82,14 +82,15 @@ def create_sweep_pipeline(
 
 
 def goal_of(config: PipelineConfig) -> MetricGoal:
-    """How good a pruned model must be, as a configuration says."""
+    """How good a pruned model must be by a configuration."""
     bound = config.min_metric if config.higher_is_better else config.max_metric
     return MetricGoal(metric_key(config.metric), config.max_metric_drop, config.metric_direction, bound)
 
 
-def _refuse(candidates: Sequence[Candidate]) -> None:
+def _check_candidates(candidates: Sequence[Candidate]) -> None:
+    """Raises a ValueError if there is no candidate, or if two nodes would have the same id."""
     if not candidates:
-        raise ValueError("candidates is empty: give one candidate or more.")
+        raise ValueError("candidates must have at least one candidate, got none: give one or more.")
     names = [each.name for each in candidates]
     for index, name in enumerate(names):
         if name in names[:index] or name == DENSE:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import hashlib
-import numbers
 import re
 from typing import Any
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.typed_value import checked_value
 
-# Sparsities are whole multiples of a hundredth of a percent: such are exact in the names of candidates.
+# Sparsities are multiples of a hundredth of a percent, so that names of candidates hold them exactly.
 _UNITS = 10_000
 _LONGEST_OPTION = 48  # letters of an option in the name of a candidate
 
@@ -30,17 +30,17 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep looks through. Refused at construction when wrong.
+    """The search space of a sweep, checked when it is constructed.
 
-    What is within the tolerance is what `config` says: `metric`, `max_metric_drop`, and `min_metric` or `max_metric`.
+    `config` says what is good enough: `metric`, `max_metric_drop`, and `min_metric` or `max_metric`.
 
     Attributes:
-        config: The pipeline. Its `pruning` holds for all options; the target in it is not used.
+        config: Configuration of the pipeline. Its `pruning` applies to all options; its target sparsity is not used.
         options: Ways to prune: names of criteria, as 'weight', or fields of PruningHParams, as
-            'prune_option=weight,allocation=uniform'. Empty for the one way that `config.pruning` says.
+            'prune_option=weight,allocation=uniform'. Empty for the one way in `config.pruning`.
         min_sparsity: The least target sparsity.
         max_sparsity: The largest.
-        resolution: From one target sparsity to the next; like the two others a multiple of 0.0001.
+        resolution: Step between target sparsities; like the other two, a multiple of 0.0001.
 
     Raises:
         ValueError: A value is out of range, or an option is unknown, given twice or cannot have those sparsities.
@@ -55,9 +55,9 @@ class SweepPlan:
 
     def __post_init__(self) -> None:
         for name in ("min_sparsity", "max_sparsity", "resolution"):
-            _refuse_no_multiple(name, getattr(self, name))
+            _check_fraction(name, getattr(self, name))
         if self.resolution == 0:
-            raise ValueError("resolution must be above 0, got 0.")
+            raise ValueError("resolution must be above 0, got 0: give the step between sparsities, such as 0.01.")
         if not 0 < self.min_sparsity <= self.max_sparsity < 1:
             raise ValueError(
                 "min_sparsity and max_sparsity must be above 0 and below 1, the first no larger than the second, got "
@@ -72,7 +72,7 @@ class SweepPlan:
 
     @property
     def sparsities(self) -> tuple[float, ...]:
-        """The target sparsities, the least first; the largest is among them whatever the resolution."""
+        """The target sparsities in ascending order; the largest is always among them."""
         low, high, step = (round(value * _UNITS) for value in (self.min_sparsity, self.max_sparsity, self.resolution))
         return tuple(units / _UNITS for units in sorted({*range(low, high, step), high}))
 
@@ -90,12 +90,8 @@ class SweepPlan:
         return Candidate(f"{_slug(option)}_s{round(sparsity * _UNITS):04d}", hparams)
 
     def _checked_options(self) -> tuple[str, ...]:
-        if isinstance(self.options, str):
-            raise TypeError(f"options must be a list of strings, got {self.options!r}.")
-        options = tuple(self.options) or (self.config.hparams.prune_option,)
+        options = checked_value("options", tuple, self.options) or (self.config.hparams.prune_option,)
         for option in options:
-            if not isinstance(option, str):
-                raise TypeError(f"An option must be a string, got {option!r} of type {type(option).__name__}.")
             if "target_sparsity" in _fields(option):
                 raise ValueError(
                     f"The option {option!r} sets target_sparsity, which is what a sweep looks for: leave it out."
@@ -123,10 +119,9 @@ def _slug(option: str) -> str:
     return f"{slug[:_LONGEST_OPTION]}_{hashlib.sha256(option.encode()).hexdigest()[:8]}"
 
 
-def _refuse_no_multiple(name: str, value: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
-    if not abs(value) <= 1 or value < 0:
+def _check_fraction(name: str, value: Any) -> None:
+    """Raises a TypeError or ValueError if a value is no multiple of 1 / _UNITS in [0, 1]."""
+    if not 0 <= checked_value(name, float, value) <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}.")
     if abs(value * _UNITS - round(value * _UNITS)) > 1e-6:
         raise ValueError(f"{name} must be a multiple of {1 / _UNITS}, got {value}.")

@@ -37,6 +37,7 @@ def test_a_probe_is_ones_of_either_sign_and_another_at_every_step():
     np.testing.assert_array_equal(again, one)
 
 
+@pytest.mark.numerical
 def test_one_sample_is_exact_where_the_hessian_is_diagonal():
     curvature = np.float32([[3.0, -1.0], [0.0, 0.5]])
     weight = tf.Variable(RNG.normal(size=(2, 2)).astype("f"))
@@ -64,6 +65,7 @@ def hessian(loss, weights):
     return np.concatenate([row.numpy().reshape(len(gradient), -1) for row in rows], axis=1)
 
 
+@pytest.mark.numerical
 def test_samples_are_the_product_of_the_whole_hessian_with_the_probes():
     weights, loss = network()
     probes = [probe(weight.shape, index, tf.constant(5, tf.int64)) for index, weight in enumerate(weights)]
@@ -73,6 +75,7 @@ def test_samples_are_the_product_of_the_whole_hessian_with_the_probes():
     np.testing.assert_allclose(np.concatenate([s.numpy().ravel() for s in samples]), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.numerical
 def test_the_mean_of_many_samples_is_the_diagonal():
     weights, loss = network()
 
@@ -105,6 +108,7 @@ def test_a_loop_takes_a_sample_at_mask_updates_only_and_ranks_by_its_size():
     np.testing.assert_array_equal(pruning.masks[0], [False, True, False, True])
 
 
+@pytest.mark.numerical
 def test_what_is_not_finite_leaves_the_average_as_it_was():
     weight = tf.Variable([1.0, 2.0], name="kernel")
     pruning = Pruning(hparams(), [weight])

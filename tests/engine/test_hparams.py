@@ -212,7 +212,7 @@ REFUSED = [
     ({"threshold_decay": 1.0}, ValueError, ["threshold_decay", "[0, 1)", "1.0"]),
     ({"initial_sparsity": -0.1}, ValueError, ["initial_sparsity", "[0, 1)", "-0.1"]),
     ({"target_sparsity": 1.0}, ValueError, ["target_sparsity", "[0, 1)", "1.0"]),
-    ({"target_sparsity": float("nan")}, TypeError, ["target_sparsity", "finite", "nan"]),
+    ({"target_sparsity": float("nan")}, ValueError, ["target_sparsity", "finite", "nan"]),
     ({"gradient_decay_rate": 1.0}, ValueError, ["gradient_decay_rate", "1.0"]),
     ({"pruning_frequency": 0}, ValueError, ["pruning_frequency", "0"]),
     ({"sparsity_function_exponent": 0.0}, ValueError, ["sparsity_function_exponent", "0.0"]),

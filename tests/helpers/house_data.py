@@ -20,7 +20,7 @@ def rows() -> list[tuple[int | float, ...]]:
 
 
 def write_csv(folder: pathlib.Path) -> pathlib.Path:
-    """Writes two files, of which no other kind of file in the folder is a part; returns the folder."""
+    """Writes two CSV files beside a file of another kind; returns the folder."""
     folder.mkdir(parents=True)
     (folder / "README.md").write_text("Prices of houses.\n", encoding="utf-8")
     for name, part in (("a.csv", rows()[: ROWS // 2]), ("b.csv", rows()[ROWS // 2 :])):
@@ -42,7 +42,7 @@ def examples() -> list[bytes]:
 
 
 def write_tfrecords(folder: pathlib.Path) -> pathlib.Path:
-    """Writes a file that is gzipped and one that is not; returns the folder."""
+    """Writes a gzipped and a plain TFRecord file; returns the folder."""
     folder.mkdir(parents=True)
     for name, part in (("a.tfrecord", examples()[: ROWS // 2]), ("b.tfrecord.gz", examples()[ROWS // 2 :])):
         options = tf.io.TFRecordOptions(compression_type="GZIP" if name.endswith(".gz") else "")

@@ -7,9 +7,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from helpers.store_builder import STRIPPED, StoreBuilder, build_taxi
-from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts, refuse_unknown, type_names
+from tfx_pruning.metadata.artifacts import ArtifactRecord, check_recorded, list_artifacts, type_names
 from tfx_pruning.metadata.connection import StoreError, connection_config, open_store
-from tfx_pruning.metadata.store_reader import Origin, StoreReader
+from tfx_pruning.metadata.store_reader import ExecutionContext, StoreReader
 
 
 def _reader(builder: StoreBuilder) -> StoreReader:
@@ -27,7 +27,7 @@ def test_empty_store_has_none(builder: StoreBuilder) -> None:
 
 def test_models_newest_first(tmp_path: pathlib.Path) -> None:
     models = _artifacts(build_taxi(tmp_path / "metadata.sqlite"))
-    assert [(each.id, each.origin.node, each.stage) for each in models] == [
+    assert [(each.id, each.made_by.node, each.stage) for each in models] == [
         (12, "Stripper", "stripped"),
         (11, "PruningTrainer", "pruned"),
         (10, "Trainer", None),
@@ -36,14 +36,14 @@ def test_models_newest_first(tmp_path: pathlib.Path) -> None:
         (5, "Trainer", None),
     ]
     stripped = models[3]
-    assert stripped.origin == Origin(execution_id=6, node="Stripper", run="run-1", pipeline="taxi")
+    assert stripped.made_by == ExecutionContext(execution_id=6, node="Stripper", run="run-1", pipeline="taxi")
     assert (stripped.type, stripped.state, stripped.uri) == ("Model", "live", "root/Stripper/model")
     assert stripped.properties == {**STRIPPED, "is_external": 0}
 
 
 def test_maker_is_the_execution_that_was_not_cached(tmp_path: pathlib.Path) -> None:
     (schema,) = _artifacts(build_taxi(tmp_path / "metadata.sqlite"), "Schema")
-    assert schema.origin == Origin(execution_id=2, node="SchemaGen", run="run-1", pipeline="taxi")
+    assert schema.made_by == ExecutionContext(execution_id=2, node="SchemaGen", run="run-1", pipeline="taxi")
     assert schema.runs == ("run-1", "run-2")
 
 
@@ -53,7 +53,7 @@ def test_maker_is_not_cached_even_if_recorded_later(builder: StoreBuilder) -> No
     builder.cached("Trainer", {}, {"model": model})
     builder.run("taxi", "made")
     builder.reuse("Trainer", {}, {"model": model}, mlmd.Execution.COMPLETE, mlmd.Event.OUTPUT)
-    assert _artifacts(builder)[0].origin.run == "made"
+    assert _artifacts(builder)[0].made_by.run == "made"
 
 
 def test_json_is_whole_and_flat(builder: StoreBuilder) -> None:
@@ -91,14 +91,14 @@ def test_properties_of_the_type_and_structures(builder: StoreBuilder) -> None:
 def test_artifact_that_nothing_made(builder: StoreBuilder) -> None:
     builder.artifact("Model")
     (model,) = _artifacts(builder)
-    assert (model.origin, model.runs) == (None, ())
+    assert (model.made_by, model.runs) == (None, ())
     assert model.to_json()["node"] is None
 
 
 def test_execution_without_contexts_is_named_by_its_type(builder: StoreBuilder) -> None:
     builder.run(None, None)
     builder.execute("acme.training.MyTrainer", {}, {"model": "Model"}, node=None)
-    assert _artifacts(builder)[0].origin == Origin(execution_id=1, node="MyTrainer", run=None, pipeline=None)
+    assert _artifacts(builder)[0].made_by == ExecutionContext(execution_id=1, node="MyTrainer", run=None, pipeline=None)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_type_of_kubeflow_goes_by_its_last_part(builder: StoreBuilder) -> None:
 
 def test_unknown_id_names_the_nearest(builder: StoreBuilder) -> None:
     with pytest.raises(StoreError, match="there is no artifact 5: the store holds no artifacts"):
-        refuse_unknown(_reader(builder), 5)
+        check_recorded(_reader(builder), 5)
     for _ in range(6):
         builder.artifact("Model")
-    refuse_unknown(_reader(builder), 6)
+    check_recorded(_reader(builder), 6)
     with pytest.raises(StoreError, match=r"there is no artifact 99; the nearest ids are 5, 6\."):
-        refuse_unknown(_reader(builder), 99)
+        check_recorded(_reader(builder), 99)

@@ -173,7 +173,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         tfx.orchestration.LocalDagRunner().run(_pipeline(root))
     reader = StoreReader(open_store(connection_config(str(root / "metadata.sqlite"))))
     kinds = ("Examples", "ExampleStatistics", "TransformGraph", "Model", "ModelEvaluation")
-    artifacts = {(record.origin.node, kind): record for kind in kinds for record in list_artifacts(reader, kind)}
+    artifacts = {(record.made_by.node, kind): record for kind in kinds for record in list_artifacts(reader, kind)}
     return Run(dict(workers.by_node), artifacts)
 
 

@@ -144,7 +144,7 @@ def _run(root: pathlib.Path, **parameters: Any) -> Run:
     reader = StoreReader(open_store(connection_config(str(root / "metadata.sqlite"))))
     run, *_ = list_runs(reader)
     artifacts = {
-        (record.origin.node, kind): record
+        (record.made_by.node, kind): record
         for kind in ("Examples", "Model", "ModelRun", "HyperParameters", "PruningReport")
         for record in list_artifacts(reader, kind)
         if run.id in record.runs

@@ -2,13 +2,14 @@
 
 import gzip
 import pathlib
+import sys
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from helpers import house_data
-from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.config import TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.input_checks import check_data, check_module
 from tfx_pruning.pipelines.taxi_example import shipped_data
 
@@ -36,7 +37,11 @@ def _module(folder: pathlib.Path, text: str) -> str:
     ],
 )
 def test_module_with_both_functions_passes_and_is_not_run(tmp_path: pathlib.Path, text: str) -> None:
-    check_module(_config(module_file=_module(tmp_path, text)))
+    path = _module(tmp_path, text)
+    check_module(_config(module_file=path))
+    without = _module(tmp_path, text.replace("run_fn", "train_fn").replace("*", "train_fn"))
+    with pytest.raises(ValueError, match=r"does not define .*run_fn: "):
+        check_module(_config(module_file=without))
 
 
 @pytest.mark.parametrize(
@@ -67,19 +72,33 @@ def test_module_that_is_not_there_is_refused(fields: dict[str, str], message: st
         check_module(_config(**fields))
 
 
-def test_module_path_of_the_example_passes() -> None:
-    check_module(_config(module_path="tfx_pruning.pipelines.modules.taxi"))
+def test_module_path_is_found_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, TAXI_MODULE_PATH, raising=False)
+    check_module(_config(module_path=TAXI_MODULE_PATH))
+    assert TAXI_MODULE_PATH not in sys.modules
 
 
-def test_data_of_both_formats_pass(tmp_path: pathlib.Path) -> None:
-    check_data(_config(data_root=str(house_data.write_csv(tmp_path / "csv"))))
-    check_data(_config(data_root=str(house_data.write_tfrecords(tmp_path / "tfrecord")), data_format="tfrecord"))
+@pytest.mark.parametrize("data_format", ["csv", "tfrecord"])
+def test_columns_are_read_of_both_formats(tmp_path: pathlib.Path, data_format: str) -> None:
+    write = house_data.write_csv if data_format == "csv" else house_data.write_tfrecords
+    data = str(write(tmp_path / "data"))
+    for label in house_data.COLUMNS:
+        check_data(_config(data_root=data, data_format=data_format, label_key=label))
+    with pytest.raises(ValueError, match="have no label"):
+        check_data(_config(data_root=data, data_format=data_format, label_key="price_xf"))
+
+
+def test_columns_of_the_shipped_data_are_read() -> None:
     check_data(_config(data_root=shipped_data(), label_key="tips"))
+    with pytest.raises(ValueError, match=r"have no label 'tip'. Did you mean 'tips'\?"):
+        check_data(_config(data_root=shipped_data(), label_key="tip"))
 
 
-def test_label_of_a_signature_is_not_looked_for_in_the_data(tmp_path: pathlib.Path) -> None:
-    data = str(house_data.write_csv(tmp_path / "csv"))
-    check_data(_config(data_root=data, label_key="price_xf", preprocessing_signature="transform_features"))
+def test_only_without_a_signature_is_the_label_looked_for_in_the_data(tmp_path: pathlib.Path) -> None:
+    fields = {"data_root": str(house_data.write_csv(tmp_path / "csv")), "label_key": "price_xf"}
+    check_data(_config(**fields, preprocessing_signature="transform_features"))
+    with pytest.raises(ValueError, match="have no label 'price_xf'"):
+        check_data(_config(**fields, preprocessing_signature=""))
 
 
 @pytest.mark.parametrize("data_format", ["csv", "tfrecord"])
@@ -94,17 +113,21 @@ def test_data_without_the_label_are_refused(tmp_path: pathlib.Path, data_format:
 
 
 def test_folders_without_data_are_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ValueError, match=r"data_root /nowhere is no folder: name .* with --data-root"):
+    with pytest.raises(ValueError, match=r"data_root must be a folder, got /nowhere: name .* with --data-root"):
         check_data(_config(data_root="/nowhere"))
-    with pytest.raises(ValueError, match=r"no \.csv file in .*: name the folder of the data with --data-root\.$"):
+    with pytest.raises(
+        ValueError, match=r"must hold \.csv files, got no files: name the folder of the data with --data-root"
+    ):
         check_data(_config(data_root=str(tmp_path)))
-    with pytest.raises(ValueError, match=r"no file in .*: name the folder of the data"):
+    with pytest.raises(ValueError, match=r"must hold TFRecord files, got no files: name the data's folder"):
         check_data(_config(data_root=str(tmp_path), data_format="tfrecord"))
 
 
 def test_data_of_the_other_format_are_refused(tmp_path: pathlib.Path) -> None:
     csv, tfrecords = house_data.write_csv(tmp_path / "csv"), house_data.write_tfrecords(tmp_path / "tfrecord")
-    with pytest.raises(ValueError, match=r"it holds a.tfrecord, b.tfrecord.gz: name their format with --data-format"):
+    with pytest.raises(
+        ValueError, match=r"got a.tfrecord, b.tfrecord.gz: name .*, or the format of the files with --data-format"
+    ):
         check_data(_config(data_root=str(tfrecords)))
     with pytest.raises(ValueError, match=r"README.md is no file of TFRecords of tf.Examples: .* --data-format=csv"):
         check_data(_config(data_root=str(csv), data_format="tfrecord"))
@@ -113,9 +136,9 @@ def test_data_of_the_other_format_are_refused(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "c.csv needs a header and at least one row, and has 0 lines"),
-        ("area,rooms,age,price\n", "c.csv needs a header and at least one row, and has 1 lines"),
-        ("area,price\n1,2\n", "header of .*c.csv is area,price, that of .*a.csv area,rooms,age,price"),
+        ("", "c.csv must have a header and at least one row, got 0 lines"),
+        ("area,rooms,age,price\n", "c.csv must have a header and at least one row, got 1 lines"),
+        ("area,price\n1,2\n", "same header, got area,price in .*c.csv and area,rooms,age,price in .*a.csv"),
     ],
 )
 def test_wrong_csv_is_refused(tmp_path: pathlib.Path, text: str, message: str) -> None:
@@ -128,8 +151,8 @@ def test_wrong_csv_is_refused(tmp_path: pathlib.Path, text: str, message: str) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"price,price\n1,2\n", "needs a header of one name for each column, and has price,price over 2 values"),
-        (b"area,price\n1\n", "needs a header of one name for each column, and has area,price over 1 values"),
+        (b"price,price\n1,2\n", "must have a header with one name for each column, got price,price over 2 values"),
+        (b"area,price\n1\n", "must have a header with one name for each column, got area,price over 1 values"),
         (b"\xff\xfeprice\n1\n", "a.csv is no CSV in UTF-8"),
     ],
 )

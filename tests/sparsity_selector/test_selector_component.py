@@ -55,13 +55,13 @@ def test_runtime_parameters(models, evaluations):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"models": {}, "evaluations": {}}, ValueError, "models is empty"),
+        ({"models": {}, "evaluations": {}}, ValueError, "models must have at least one candidate, got none"),
         ({"evaluations": {}}, ValueError, "same names, but only one of them has 's50', 's90'"),
-        ({"tolerance": -1}, ValueError, "tolerance is -1, expected 0 or more"),
-        ({"tolerance": None}, TypeError, "tolerance is None, expected a number"),
-        ({"bound": math.nan}, ValueError, "bound is nan"),
-        ({"direction": "best"}, ValueError, "direction is 'best'"),
-        ({"metric": ""}, ValueError, "metric is empty"),
+        ({"tolerance": -1}, ValueError, "tolerance must be 0 or more, got -1"),
+        ({"tolerance": None}, TypeError, "tolerance must be a finite number, got None"),
+        ({"bound": math.nan}, ValueError, "bound must be a finite number, got nan"),
+        ({"direction": "best"}, ValueError, "direction must be 'higher' or 'lower', got 'best'"),
+        ({"metric": ""}, ValueError, "metric must be the name of a metric"),
     ],
 )
 def test_what_cannot_be_right_is_refused_when_the_pipeline_is_built(models, evaluations, change, error, message):
@@ -73,5 +73,5 @@ def test_what_cannot_be_right_is_refused_when_the_pipeline_is_built(models, eval
     ("name", "error"), [("s 90", ValueError), ("", ValueError), ("s-90", ValueError), (90, TypeError)]
 )
 def test_names_that_are_no_keys_are_refused(models, evaluations, name, error):
-    with pytest.raises(error, match="A candidate's name is"):
+    with pytest.raises(error, match="A candidate's name must be"):
         SparsitySelector({name: models["s50"]}, {name: evaluations["s50"]}, metric="auc", tolerance=0.1)

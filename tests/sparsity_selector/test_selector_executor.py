@@ -211,7 +211,7 @@ def test_nothing_is_left_if_the_blessing_cannot_be_written(selector, tmp_path):
 
 
 def test_a_wrong_parameter_of_a_run_is_refused(selector):
-    _refused(selector, ValueError, "tolerance is -1", tolerance=-1)
+    _refused(selector, ValueError, "tolerance must be 0 or more, got -1", tolerance=-1)
 
 
 def test_kubeflow_runs_it(selector, tmp_path):

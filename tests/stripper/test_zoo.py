@@ -39,7 +39,10 @@ def _assert_same_bits(before, after):
         assert value.tobytes() == after[name].tobytes()
 
 
-@pytest.mark.parametrize("name", [pytest.param(each, marks=() if each in _QUICK else pytest.mark.slow) for each in ZOO])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.numerical if each in _QUICK else pytest.mark.slow) for each in ZOO],
+)
 def test_strip(name, tmp_path, snapshot):
     source, stripped = tmp_path / "source", tmp_path / "stripped"
     specimen = ZOO[name](str(source))

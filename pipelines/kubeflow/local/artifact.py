@@ -1,4 +1,4 @@
-"""Artifact: what one task made and others take."""
+"""Artifact: an output of a task, which is an input of others."""
 
 import dataclasses
 from typing import Any
@@ -29,7 +29,7 @@ class Artifact:
         return self.type.get("schemaTitle", "")
 
     def merged(self, output: dict[str, Any]) -> "Artifact":
-        """The artifact with what its task says of it: RuntimeArtifact of KFP, as JSON."""
+        """The artifact with the URI and metadata that its task reports, a RuntimeArtifact of KFP as JSON."""
         return dataclasses.replace(
             self, uri=output.get("uri") or self.uri, metadata=self.metadata | output.get("metadata", {})
         )

@@ -21,7 +21,7 @@ class ArtifactStore:
             path: The file.
 
         Raises:
-            ValueError: The file holds something else.
+            ValueError: A line of the file is no artifact.
         """
         self._path = path
         self._artifacts: list[Artifact] = []

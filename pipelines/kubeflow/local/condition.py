@@ -23,13 +23,13 @@ def holds(condition: str, executor_input: dict[str, Any]) -> bool:
     """Whether a task's condition holds.
 
     Args:
-        condition: Comparisons of fields of the ExecutorInput with numbers and texts, with `&&`, `||`, `!`, `+` of texts
-            and brackets: `(inputs.artifacts['blessing'].artifacts[0].metadata['blessed'] == 1.0)`.
-        executor_input: ExecutorInput as JSON, of which `inputs.artifacts` and `inputs.parameterValues` can be asked.
+        condition: Comparisons of fields of the ExecutorInput with numbers and strings, with `&&`, `||`, `!`, `+` of
+            strings, and brackets: `(inputs.artifacts['blessing'].artifacts[0].metadata['blessed'] == 1.0)`.
+        executor_input: ExecutorInput as JSON; conditions may read `inputs.artifacts` and `inputs.parameterValues`.
 
     Raises:
-        ValueError: The condition is none of these, asks for what is not there, compares values of different types, as
-            CEL refuses to, or is neither true nor false.
+        ValueError: The condition has another form, reads a field that is not there, compares values of different types
+            (which CEL refuses), or is neither true nor false.
     """
     inputs = executor_input.get("inputs", {})
     names = {

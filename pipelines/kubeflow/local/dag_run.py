@@ -4,7 +4,7 @@ import dataclasses
 import graphlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from tfx_pruning.pipelines.kubeflow.backend import Backend
@@ -15,7 +15,8 @@ from tfx_pruning.pipelines.kubeflow.local.condition import holds
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ContainerEngine
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile, is_of
 from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
-from tfx_pruning.pipelines.kubeflow.local.task_result import State, TaskFailedError, TaskResult
+from tfx_pruning.pipelines.kubeflow.local.task_result import TaskResult
+from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
 
 LOG = "task.log"
 EXECUTOR_INPUT = "executor_input.json"
@@ -37,7 +38,7 @@ class DagRun:
         store: ArtifactStore,
         engine: ContainerEngine,
         backend: Backend,
-        report: Callable[[str, State | None], None],
+        on_task: OnTask,
     ) -> None:
         """Prepares the run.
 
@@ -46,26 +47,26 @@ class DagRun:
             folder: Existing folder of this run; every task has one of its own in it.
             store: Artifacts of this and earlier runs.
             engine: What runs the commands.
-            backend: Whose ways are followed.
-            report: Called with a task's name and None when it begins, and with its state when it has ended.
+            backend: The backend whose behaviour is followed.
+            on_task: Called with a task's name and None when it begins, and with its state when it has ended.
 
         Raises:
-            ValueError: The pipeline has what the backend or this launcher does not.
+            ValueError: The pipeline has parts that the backend or this launcher does not support.
         """
         self._pipeline, self._folder, self._store = pipeline, folder, store
-        self._engine, self._backend, self._report = engine, backend, report
+        self._engine, self._backend, self._on_task = engine, backend, on_task
         self.results: dict[str, TaskResult] = {}
         for name, component in [("the pipeline", pipeline.root), *pipeline.components.items()]:
-            _refuse(name, component, pipeline, backend)
+            _check_supported(name, component, pipeline, backend)
 
     def run(self, parameters: dict[str, Any]) -> None:
-        """Runs all tasks. After a failure, only those run that are to run after failures too.
+        """Runs all tasks. After a failure, only tasks run that run after failures too.
 
         Args:
             parameters: Values of the pipeline's parameters.
 
         Raises:
-            TaskFailedError: A task failed, the first if there are several.
+            TaskFailedError: A task failed; it is about the first one that did.
         """
         failure = self._run_dag(self._pipeline.root["dag"], parameters)
         if failure is not None:
@@ -80,30 +81,30 @@ class DagRun:
             if failure is not None and not always:
                 continue
             upstream = [self.results[key].state for key in _upstream(task) if key in self.results]
-            if not always and any(state is not State.SUCCEEDED for state in upstream):
-                self._ended(name, TaskResult(State.SKIPPED))
+            if not always and any(state is not TaskState.SUCCEEDED for state in upstream):
+                self._ended(name, TaskResult(TaskState.SKIPPED))
                 continue
             component = self._pipeline.components[task["componentRef"]["name"]]
             try:
                 values = self._parameters(name, task, component, parameters)
                 if "dag" in component:
                     failed = self._run_dag(component["dag"], values)
-                    self.results[name] = TaskResult(State.FAILED if failed else State.SUCCEEDED)
+                    self.results[name] = TaskResult(TaskState.FAILED if failed else TaskState.SUCCEEDED)
                     failure = failure or failed
                     continue
-                self._report(name, None)
+                self._on_task(name, None)
                 self._ended(name, self._run_task(name, task, component, values))
             except TaskFailedError as error:
-                self._ended(name, TaskResult(State.FAILED))
+                self._ended(name, TaskResult(TaskState.FAILED))
                 failure = failure or error
             except ValueError as error:
-                self._ended(name, TaskResult(State.FAILED))
+                self._ended(name, TaskResult(TaskState.FAILED))
                 failure = failure or TaskFailedError(f"{name} failed: {error}")
         return failure
 
     def _ended(self, name: str, result: TaskResult) -> None:
         self.results[name] = result
-        self._report(name, result.state)
+        self._on_task(name, result.state)
 
     def _run_task(
         self, name: str, task: dict[str, Any], component: dict[str, Any], values: dict[str, Any]
@@ -120,7 +121,7 @@ class DagRun:
         given = inputs.executor_input(component, values, artifacts, outputs, folder, typed)
         condition = task.get("triggerPolicy", {}).get("condition")
         if condition and not holds(condition, given):
-            return TaskResult(State.SKIPPED)
+            return TaskResult(TaskState.SKIPPED)
         if "importer" in executor:
             return self._import(executor["importer"], outputs, values)
         return self._run_container(name, executor["container"], component, given, outputs, folder)
@@ -140,7 +141,7 @@ class DagRun:
         environment = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
         hook = container.get("lifecycle", {}).get("preCacheCheck")
         if hook is not None and self._backend is Backend.VERTEX:
-            # What the hook says of the artifacts, the task itself is told.
+            # The task is told what the hook reports of the artifacts.
             self._run_command(name, container["image"], hook, environment, given, folder)
             outputs = inputs.merged(outputs, _read_output(folder / inputs.OUTPUT_FILE))
             given["outputs"]["artifacts"] = inputs.output_artifacts(outputs)
@@ -149,7 +150,7 @@ class DagRun:
         outputs = inputs.merged(outputs, output)
         values = inputs.output_parameters(component, given, output, name)
         stored = {key: [self._store.add(self._labelled(key, artifact))] for key, artifact in outputs.items()}
-        return TaskResult(State.SUCCEEDED, stored, values)
+        return TaskResult(TaskState.SUCCEEDED, stored, values)
 
     def _run_command(
         self,
@@ -180,7 +181,7 @@ class DagRun:
             query = inputs.query(spec["filter"], artifacts)
             artifact = None if query is None else self._store.latest(query)
             found[key] = [] if artifact is None else [artifact]
-        return TaskResult(State.SUCCEEDED, found)
+        return TaskResult(TaskState.SUCCEEDED, found)
 
     def _import(self, importer: dict[str, Any], outputs: dict[str, Artifact], values: dict[str, Any]) -> TaskResult:
         ((key, output),) = outputs.items()
@@ -188,7 +189,7 @@ class DagRun:
         uri = values[uri["runtimeParameter"]] if "runtimeParameter" in uri else uri["constant"]
         artifact = Artifact("", importer.get("typeSchema", output.type), uri, importer.get("metadata", {}))
         known = None if importer.get("reimport") else self._store.equal(artifact)
-        return TaskResult(State.SUCCEEDED, {key: [known or self._store.add(artifact)]})
+        return TaskResult(TaskState.SUCCEEDED, {key: [known or self._store.add(artifact)]})
 
     def _input_artifact(self, name: str, spec: dict[str, Any]) -> list[Artifact]:
         if "taskOutputArtifact" not in spec:
@@ -235,7 +236,7 @@ class DagRun:
         return known.get(constant, constant) if isinstance(constant, str) else constant
 
 
-def _refuse(name: str, component: dict[str, Any], pipeline: PipelineFile, backend: Backend) -> None:
+def _check_supported(name: str, component: dict[str, Any], pipeline: PipelineFile, backend: Backend) -> None:
     if "dag" in component:
         unknown = set(_order(component["dag"])) - set(component["dag"]["tasks"])
         if unknown:

@@ -63,7 +63,7 @@ def output_artifacts(outputs: dict[str, Artifact]) -> dict[str, Any]:
 
 
 def merged(outputs: dict[str, Artifact], output: dict[str, Any]) -> dict[str, Artifact]:
-    """The artifacts with what a command says of them in its ExecutorOutput."""
+    """The artifacts with what a command reports of them in its ExecutorOutput."""
     made = {key: of_key["artifacts"] for key, of_key in output.get("artifacts", {}).items()}
     return {key: artifact.merged(made[key][0]) if made.get(key) else artifact for key, artifact in outputs.items()}
 
@@ -82,7 +82,7 @@ def replaced(argument: str, given: dict[str, Any]) -> str:
 
 
 def query(template: str, artifacts: dict[str, list[Artifact]]) -> str | None:
-    """A resolver's query with the metadata of the resolver's input artifacts put in; None if one of them is missing."""
+    """A resolver's query, filled in with the metadata of its input artifacts; None if one of them is missing."""
     for key, of_key in artifacts.items():
         if not of_key:
             return None
@@ -94,7 +94,7 @@ def query(template: str, artifacts: dict[str, list[Artifact]]) -> str | None:
 def output_parameters(
     component: dict[str, Any], given: dict[str, Any], output: dict[str, Any], task: str
 ) -> dict[str, Any]:
-    """The values that a task put out: those in its output metadata, others from their files.
+    """The output parameters of a task, from its output metadata or from files of their own.
 
     Raises:
         ValueError: A file is missing, or holds no value of the parameter's type.

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tfx_pruning.pipelines.kubeflow.backend import Backend
 from tfx_pruning.pipelines.kubeflow.local.artifact_store import ArtifactStore
@@ -12,8 +12,8 @@ from tfx_pruning.pipelines.kubeflow.local.container_engine import ContainerEngin
 from tfx_pruning.pipelines.kubeflow.local.dag_run import DagRun
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile
 from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
-from tfx_pruning.pipelines.kubeflow.local.task_result import State
 from tfx_pruning.pipelines.run.outputs import NodeOutput
+from tfx_pruning.pipelines.task_state import OnTask
 
 RUN_FILE = "run.json"
 STORE_FILE = "artifacts.jsonl"
@@ -26,7 +26,7 @@ class Launch:
         name: Name of the run.
         pipeline_name: Name of the pipeline.
         folder: Folder of the run.
-        record: The file that has what every task made; it is there after `run`.
+        record: The file that records what every task made; written by `run`.
     """
 
     def __init__(
@@ -36,20 +36,21 @@ class Launch:
         parameters: Mapping[str, str],
         engine: ContainerEngine,
         backend: Backend,
-        report: Callable[[str, State | None], None],
+        on_task: OnTask,
     ) -> None:
         """Makes the folder.
 
         Args:
             pipeline: The pipeline.
             root: Folder of artifacts, logs and the store; made if it is missing.
-            parameters: Parameters of the run, as text; the others have their defaults.
+            parameters: Parameters of the run, as text; others have their defaults.
             engine: What runs the commands.
-            backend: Whose ways are followed.
-            report: Called with a task's name and None when it begins, and with its state when it has ended.
+            backend: The backend whose behaviour is followed.
+            on_task: Called with a task's name and None when it begins, and with its state when it has ended.
 
         Raises:
-            ValueError: The pipeline has what the backend or this launcher does not, or a parameter is refused.
+            ValueError: The pipeline has parts that the backend or this launcher does not support, or a parameter is
+                refused.
             OSError: The folder cannot be made.
         """
         self._parameters = pipeline.parameters(parameters)
@@ -58,13 +59,13 @@ class Launch:
         self.name = datetime.datetime.now(datetime.timezone.utc).strftime("run-%Y%m%dT%H%M%S-%f")
         self.folder = root / pipeline.name / self.name
         self.record = str(self.folder / RUN_FILE)
-        self._dag_run = DagRun(pipeline, self.folder, store, engine, backend, report)
+        self._dag_run = DagRun(pipeline, self.folder, store, engine, backend, on_task)
         root.mkdir(parents=True, exist_ok=True)
         make_folder(self.folder.parent)
         make_folder(self.folder)
 
     def run(self) -> None:
-        """Runs every task, and writes the file that tells of them, after a failure too.
+        """Runs every task, and writes the record, after a failure too.
 
         Raises:
             TaskFailedError: A task failed.

@@ -5,10 +5,10 @@ import pathlib
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder owned by whoever owns the one above, for whom the launcher may be root: the image's user.
+    """Makes a folder with the owner of its parent, the image's user, for the launcher may be root.
 
     Args:
-        folder: The folder. It is left as it is if it is there.
+        folder: The folder; one that exists is left as it is.
     """
     if folder.is_dir():
         return

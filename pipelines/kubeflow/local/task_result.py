@@ -1,34 +1,22 @@
-"""TaskResult: what a task came to."""
+"""TaskResult: the state and outputs of a task that has ended."""
 
 import dataclasses
-import enum
 from typing import Any
 
 from tfx_pruning.pipelines.kubeflow.local.artifact import Artifact
-
-
-class State(str, enum.Enum):
-    """How a task ended."""
-
-    SUCCEEDED = "SUCCEEDED"
-    SKIPPED = "SKIPPED"
-    FAILED = "FAILED"
+from tfx_pruning.pipelines.task_state import TaskState
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """What a task came to.
+    """The state and outputs of a task that has ended.
 
     Attributes:
         state: How it ended.
-        artifacts: What it made, stored; a resolver that found nothing has an empty list.
-        parameters: Values it put out.
+        artifacts: Its output artifacts, stored; an empty list for a resolver that found nothing.
+        parameters: Its output parameters.
     """
 
-    state: State
+    state: TaskState
     artifacts: dict[str, list[Artifact]] = dataclasses.field(default_factory=dict)
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class TaskFailedError(Exception):
-    """A task failed; the message names it and has the end of its log."""

@@ -6,6 +6,8 @@ import pytest
 
 from tfx_pruning.engine.history.histogram import BINS, Histogram
 
+pytestmark = pytest.mark.numerical
+
 
 def test_zeros_are_apart_and_every_other_value_is_in_a_bin():
     values = np.array([[0.0, -1.0, 1.0], [0.0, 0.51, np.nan]], np.float32)

@@ -56,6 +56,7 @@ def test_the_gradient_state_averages_what_the_update_gets(optimizer, transform, 
     assert_exact(model)
 
 
+@pytest.mark.numerical
 def test_mixed_precision_sees_unscaled_gradients_and_counts_no_skipped_batch():
     class OfStepsTaken(gradients_by_hand_class(keras)):
         def on_train_batch_end(self, batch, logs=None):
@@ -186,6 +187,7 @@ def labels_with_nan():
     return y
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     ("fields", "steps"),
     [({"prune_option": "weight"}, "[57]"), ({"pruning_frequency": 100}, "12")],
@@ -198,6 +200,7 @@ def test_weights_that_become_nan_stop_the_training_by_name(fields, steps):
         pruned_fit(model, keras.optimizers.Adam(0.01), y=y, **fields)
 
 
+@pytest.mark.numerical
 def test_one_batch_that_the_loss_scale_skips_stops_nothing():
     model, y = build(dtype="mixed_float16"), labels_with_nan()
     scope = pruned_fit(model, keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), 2.0**8), y=y)
@@ -205,6 +208,7 @@ def test_one_batch_that_the_loss_scale_skips_stops_nothing():
     assert_exact(model)
 
 
+@pytest.mark.numerical
 def test_a_hundred_batches_that_the_loss_scale_skips_stop_the_training():
     model = build(dtype="mixed_float16")
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01))
@@ -221,6 +225,7 @@ class Guarding(keras.optimizers.SGD):
         super().update_step(tf.where(tf.math.is_nan(gradient), 0.0, gradient), variable, learning_rate)
 
 
+@pytest.mark.numerical
 def test_gradients_that_are_nan_stop_the_training_even_if_the_optimizer_guards_the_weights():
     model, y = build(), labels_with_nan()
     with pytest.raises(FloatingPointError, match=r"The gradient state of \S*/kernel is NaN or infinite after [57]"):

@@ -67,7 +67,7 @@ def names():
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param({"prune_option": "first_order_gradient"}, id="ties"),
+        pytest.param({"prune_option": "first_order_gradient"}, id="ties", marks=pytest.mark.numerical),
         pytest.param({"prune_option": "second_order_gradient"}, id="ties of squares", marks=pytest.mark.slow),
         pytest.param({"regrow": "gradient"}, id="regrowth", marks=pytest.mark.slow),
         pytest.param({"regrow": "gradient", "prune_option": "first_order_gradient"}, id="both", marks=pytest.mark.slow),
@@ -129,6 +129,7 @@ def test_the_model_has_a_large_weight_and_small_ones():
     assert [is_large(layer.kernel.value) for layer in model().layers] == [False, True, False]
 
 
+@pytest.mark.numerical
 def test_a_large_weight_is_updated_after_its_gradient_is_observed():
     waits_for = {}
 

@@ -62,7 +62,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data-root", "/nowhere"], "data_root /nowhere is no folder: name the folder of the data with --data-root."),
+        (
+            ["--data-root", "/nowhere"],
+            "data_root must be a folder, got /nowhere: name the folder of the data with",
+        ),
         (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
         (
             ["--hparams", "taget_sparsity=0.5"],
@@ -71,10 +74,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--hparams", "0.9"], "Expected 'name=value' assignments separated by commas, got '0.9' in '0.9'."),
         (["--train-steps", "0"], "train_steps must be at least 1, got 0."),
         (["--max-metric-drop", "-1"], "max_metric_drop must not be negative, got -1.0."),
-        (["--min-metric", "nan"], "min_metric must be finite, got nan."),
+        (["--min-metric", "nan"], "min_metric must be a finite number, got nan."),
         (["--metric", "BinaryAcuracy"], "no metric 'BinaryAcuracy' in TFMA or Keras. Did you mean 'BinaryAccuracy'?"),
         (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
-        (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own,"),
+        (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own."),
         (["--module-file", __file__, "--data-root", ".", "--label-key", "y"], "does not define preprocessing_fn and"),
         (["--config", "/nowhere.yaml"], "No such file or directory: '/nowhere.yaml'"),
         (["--config", MODULE], "is neither YAML nor JSON"),
@@ -123,7 +126,10 @@ def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     root = tmp_path / "file" / "root"
     result = _run(root)
     assert result.exit_code == 2
-    message = f"Error: cannot write to {root} (Not a directory): name a folder that can be written with --root.\n"
+    message = (
+        f"Error: root must be a folder that can be written to, got {root} (Not a directory): name another one with "
+        "--root.\n"
+    )
     assert result.stderr == message
 
 
@@ -183,8 +189,8 @@ def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> No
 
 
 def test_runner_is_handed_the_arguments_of_the_workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfx_pruning.pipelines.kubeflow.local.task_result import TaskFailedError
     from tfx_pruning.pipelines.run import local_runner
+    from tfx_pruning.pipelines.task_state import TaskFailedError
 
     handed = []
 
@@ -251,7 +257,7 @@ def test_own_data_end_with_a_pushed_model_of_exactly_that_sparsity(houses: House
 @pytest.mark.e2e
 def test_pushed_model_has_the_metric_that_was_printed(houses: Houses) -> None:
     pushed = houses.printed
-    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.origin.node == "CsvExampleGen"]
+    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.made_by.node == "CsvExampleGen"]
     files = [str(file) for file in pathlib.Path(examples.uri, "Split-eval").glob("*")]
     records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
     prices = np.array(
@@ -269,7 +275,7 @@ def test_pushed_model_has_the_metric_that_was_printed(houses: Houses) -> None:
 @pytest.mark.e2e
 def test_metadata_tells_what_was_printed(houses: Houses) -> None:
     pushed = houses.printed
-    models = {model.origin.node: model.properties for model in list_artifacts(houses.reader, "Model")}
+    models = {model.made_by.node: model.properties for model in list_artifacts(houses.reader, "Model")}
     stripped = models["Stripper"]
     for name in ("prunable_parameters", "nonzero_parameters", "trained_bytes", "stripped_bytes", "gzipped_bytes"):
         assert pushed[name] == stripped[getattr(properties, name.upper())]

@@ -278,7 +278,7 @@ def test_lineage_of_the_first_model_leads_from_the_data_to_its_push_and_the_next
         if artifact_id is None:
             return []
         node = nodes[artifact_id]
-        return [*path(node.parent_id), (node.artifact.type, node.artifact.origin.node)]
+        return [*path(node.parent_id), (node.artifact.type, node.artifact.made_by.node)]
 
     model = [
         ("Examples", "CsvExampleGen"),

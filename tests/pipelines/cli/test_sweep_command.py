@@ -1,4 +1,4 @@
-"""What `tfx-pruning sweep` refuses before anything runs; whole sweeps are in test_local_sweep."""
+"""What `tfx-pruning sweep` refuses before anything runs; whole sweeps are in sweep/test_local_runner."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ HERE = pathlib.Path(__file__).parent
         (["--min-sparsity", "0.9", "--max-sparsity", "0.8"], "the first no larger than the second, got 0.9 and 0.8."),
         (["--resolution", "0.00001"], "resolution must be a multiple of 0.0001"),
         (["--no-cache"], "enable_cache must be True"),
-        (["--data-root", str(HERE / "nowhere")], "nowhere is no folder"),
+        (["--data-root", str(HERE / "nowhere")], "nowhere: name the folder of the data with --data-root"),
         (["--metric", "AUCC"], "There is no metric 'AUCC' in TFMA or Keras. Did you mean 'AUC'?"),
     ],
 )
@@ -42,11 +42,11 @@ def test_help_tells_every_exit_status():
 
 
 def test_help_names_the_keys_of_the_json():
-    from tfx_pruning.pipelines.sweep.outcome import SweepReport
+    from tfx_pruning.pipelines.sweep.outcome import SweepOutcome
     from tfx_pruning.sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 
     sweep = Sweep(MetricGoal("auc", 0.1), SweepBaseline(0.9), (SweepCandidate("s", 0.5, 0.9, 1, 1),))
-    found = json.loads(json.dumps(SweepReport(sweep, None, "metadata.sqlite").to_dict()))
+    found = json.loads(json.dumps(SweepOutcome(sweep, None, "metadata.sqlite").to_dict()))
     text = CliRunner().invoke(cli, ["sweep", "--help"]).stdout
     names = {*found, *found["goal"], *found["baseline"], *found["candidates"][0]}
     assert [name for name in sorted(names) if f'"{name}"' not in text] == []

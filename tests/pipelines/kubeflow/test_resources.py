@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import pytest
@@ -17,17 +18,23 @@ def test_gigabytes(quantity: str, expected: float) -> None:
     assert gigabytes("memory_limit", quantity) == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_is_right_is_taken() -> None:
-    TaskResources()
-    TaskResources(
-        cpu_request="500m",
-        cpu_limit="0.5",
-        memory_request="1Gi",
-        memory_limit="1.1G",
-        accelerator_type="nvidia.com/gpu",
-        accelerator_count=2,
-        node_selector=(("cloud.google.com/gke-accelerator", "nvidia-tesla-t4"), ("pool", "")),
-    )
+def test_a_request_may_be_as_high_as_its_limit_and_no_higher() -> None:
+    resources = TaskResources(cpu_request="500m", cpu_limit="0.5", memory_request="1Gi", memory_limit="1073741.824K")
+    assert cores("cpu_request", resources.cpu_request) == cores("cpu_limit", resources.cpu_limit)
+    for field, more in (("cpu_request", "501m"), ("memory_request", "1.01Gi")):
+        with pytest.raises(ValueError, match=f"{field} {more} is above"):
+            dataclasses.replace(resources, **{field: more})
+
+
+def test_accelerator_and_labels_are_kept_as_they_are_written() -> None:
+    labels = (("cloud.google.com/gke-accelerator", "nvidia-tesla-t4"), ("pool", ""))
+    resources = TaskResources(accelerator_type="nvidia.com/gpu", accelerator_count=2, node_selector=labels)
+    assert (resources.accelerator_type, resources.accelerator_count) == ("nvidia.com/gpu", 2)
+    assert resources.node_selector == labels
+
+
+def test_nothing_is_asked_for_by_default() -> None:
+    assert not any(dataclasses.astuple(TaskResources()))
 
 
 @pytest.mark.parametrize(
@@ -39,11 +46,11 @@ def test_what_is_right_is_taken() -> None:
         ({"memory_request": "-1Gi"}, "memory_request must be a positive amount of memory .* got '-1Gi'"),
         ({"cpu_request": "3", "cpu_limit": "2500m"}, "cpu_request 3 is above cpu_limit 2500m"),
         ({"memory_request": "1Gi", "memory_limit": "1G"}, "memory_request 1Gi is above memory_limit 1G"),
-        ({"accelerator_type": "nvidia.com/gpu"}, "a type and a count, got 'nvidia.com/gpu' and 0"),
-        ({"accelerator_count": 1}, "a type and a count, got '' and 1"),
+        ({"accelerator_type": "nvidia.com/gpu"}, "must be given together, got 'nvidia.com/gpu' and 0"),
+        ({"accelerator_count": 1}, "must be given together, got '' and 1"),
         ({"accelerator_count": -1}, "accelerator_count must be 0 or more, got -1"),
-        ({"node_selector": (("a b", "c"),)}, "'a b'='c' is no label"),
-        ({"node_selector": (("pool", "gpu!"),)}, "'pool'='gpu!' is no label"),
+        ({"node_selector": (("a b", "c"),)}, "must hold labels of Kubernetes, got 'a b'='c'"),
+        ({"node_selector": (("pool", "gpu!"),)}, "must hold labels of Kubernetes, got 'pool'='gpu!'"),
     ],
 )
 def test_what_is_wrong_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -315,8 +315,8 @@ def test_condition_is_compiled_and_decided_by_the_blessing(tmp_path: pathlib.Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "pipeline.json"], "The output must end in .yaml, which kfp loads, got 'pipeline.json'."),
-        (["--image", ""], "image is empty: name the image that holds this package."),
+        (["--output", "pipeline.json"], "output must end in .yaml, got 'pipeline.json': kfp loads no other file."),
+        (["--image", ""], "image must be the name of an image, got '': name one that holds this package."),
         (["--hparams", "target_sparsity=1"], "target_sparsity must be in [0, 1), got 1.0."),
         (["--memory-limit", "4"], "memory_limit must be a positive amount of memory such as '4Gi' or '512M', got '4'."),
         (["--accelerator", "gpu"], "--accelerator must be TYPE=COUNT such as nvidia.com/gpu=1, got 'gpu'."),

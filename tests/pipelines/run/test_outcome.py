@@ -1,21 +1,24 @@
 import dataclasses
+import io
 from typing import Any
 
 import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
+from rich.console import Console
 
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.evaluation import eval_config
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
-from tfx_pruning.pipelines.run.outcome import RunReport, figure
+from tfx_pruning.pipelines.run.outcome import RunOutcome, figure
 
 # isort: split
 import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
 
 from tfx_pruning.pipelines.run import outcome
 
-REPORT = RunReport(
+OUTCOME = RunOutcome(
     pipeline_name="taxi",
     dense={"AUC": 0.94444, "MeanSquaredError": 12345.678},
     pruned={"AUC": 0.94312, "MeanSquaredError": 0.00123456},
@@ -32,29 +35,35 @@ REPORT = RunReport(
 )
 
 
-def test_table() -> None:
-    assert (
-        REPORT.table()
-        == """\
-                                            dense     pruned
-------------------------------------------------------------
-AUC                                        0.9444     0.9431
-MeanSquaredError                            12346  0.0012346
-sparsity of the kernels                               90.00%
-parameters in the kernels                 163,328    163,328
-non-zero parameters in the kernels                    16,333
-SavedModel as trained, bytes            2,368,932  3,703,578
-SavedModel stripped, bytes                           883,889
-SavedModel stripped and gzipped, bytes               151,525
-------------------------------------------------------------
-pushed model  root/serving/7
-metadata      root/metadata.sqlite"""
-    )
+def _printed(outcome: RunOutcome) -> list[str]:
+    stream = io.StringIO()
+    show_outcome(Console(file=stream, width=1000), outcome, "root/report.html", "17 s")
+    return stream.getvalue().splitlines()
 
 
-def test_table_says_that_nothing_was_pushed() -> None:
-    table = dataclasses.replace(REPORT, pushed_to=None).table()
-    assert table.splitlines()[-2] == "pushed model  none"
+def test_outcome_as_it_is_printed() -> None:
+    assert _printed(OUTCOME) == [
+        "",
+        "                                            dense     pruned",
+        "AUC                                        0.9444     0.9431",
+        "MeanSquaredError                            12346  0.0012346",
+        "sparsity of the kernels                               90.00%",
+        "parameters in the kernels                 163,328    163,328",
+        "non-zero parameters in the kernels                    16,333",
+        "SavedModel as trained, bytes            2,368,932  3,703,578",
+        "SavedModel stripped, bytes                           883,889",
+        "SavedModel stripped and gzipped, bytes               151,525",
+        "",
+        "pushed model  root/serving/7",
+        "metadata      root/metadata.sqlite",
+        "report        root/report.html",
+        "",
+        "17 s",
+    ]
+
+
+def test_printed_outcome_says_that_nothing_was_pushed() -> None:
+    assert "pushed model  none" in _printed(dataclasses.replace(OUTCOME, pushed_to=None))
 
 
 @pytest.mark.parametrize(

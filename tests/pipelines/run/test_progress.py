@@ -1,8 +1,8 @@
 import io
 import re
 
-from tfx_pruning.pipelines.kubeflow.local.task_result import State
 from tfx_pruning.pipelines.run.progress import Progress
+from tfx_pruning.pipelines.task_state import TaskState
 
 
 def test_a_line_for_each_component_with_its_time_or_how_it_ended() -> None:
@@ -11,11 +11,11 @@ def test_a_line_for_each_component_with_its_time_or_how_it_ended() -> None:
     progress("First", None)
     assert stream.getvalue() == "  First   "
     assert progress.running == "First"
-    progress("First", State.SUCCEEDED)
+    progress("First", TaskState.SUCCEEDED)
     assert progress.running is None
-    progress("Skipped", State.SKIPPED)
+    progress("Skipped", TaskState.SKIPPED)
     progress("Second", None)
-    progress("Second", State.FAILED)
+    progress("Second", TaskState.FAILED)
     first, *others = stream.getvalue().splitlines()
     assert re.fullmatch(r"  First      0\.\d s", first)
     assert others == ["  Skipped skipped", "  Second  failed"]

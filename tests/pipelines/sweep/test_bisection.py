@@ -47,5 +47,5 @@ def test_values_are_tried_from_the_middle_on():
 def test_a_search_that_is_over_takes_no_more():
     bisection, _ = _search([1], lambda value: True)
     assert (bisection.found, bisection.next) == (1, None)
-    with pytest.raises(ValueError, match="The search is over"):
+    with pytest.raises(ValueError, match="got None: the search is over"):
         bisection.record(True)

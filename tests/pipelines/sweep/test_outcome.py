@@ -6,7 +6,7 @@ import pytest
 
 from tfx_pruning import properties
 from tfx_pruning.pipelines.run.outputs import NodeOutput
-from tfx_pruning.pipelines.sweep.outcome import SweepReport, sweep_document
+from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, sweep_document
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import write_report
 from tfx_pruning.sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
@@ -40,32 +40,29 @@ class Outputs:
 
 def test_table_of_a_pushed_model(tmp_path):
     document = ReportDocument("Sweep", (), sweep=SWEEP)
-    report = SweepReport.of(Outputs(tmp_path, document, {"pushed": 1, "pushed_destination": "/serving/17"}))
-    lines = report.table().splitlines()
-    assert lines == [
-        "model         sparsity     auc  against dense  stripped bytes  gzipped bytes  verdict",
-        "-" * len(lines[0]),
-        "dense                   0.9444                        900,123        620,456         ",
-        "weight_s5000    50.00%  0.9447        +0.0003         883,930        250,678   within",
-        "weight_s9500    95.00%  0.9421        -0.0023         883,930         70,345   pushed",
-        "weight_s9900    99.00%  0.9312        -0.0132         883,930         42,001     over",
-        "-" * len(lines[0]),
-        "pushed model  /serving/17",
-        "metadata      /root/metadata.sqlite",
-    ]
-    found = json.loads(json.dumps(report.to_dict()))
+    outcome = SweepOutcome.of(Outputs(tmp_path, document, {"pushed": 1, "pushed_destination": "/serving/17"}))
+    assert outcome.table() == (
+        ("model", "sparsity", "auc", "against dense", "stripped bytes", "gzipped bytes", "verdict"),
+        (
+            ("dense", "", "0.9444", "", "900,123", "620,456", ""),
+            ("weight_s5000", "50.00%", "0.9447", "+0.0003", "883,930", "250,678", "within"),
+            ("weight_s9500", "95.00%", "0.9421", "-0.0023", "883,930", "70,345", "pushed"),
+            ("weight_s9900", "99.00%", "0.9312", "-0.0132", "883,930", "42,001", "over"),
+        ),
+    )
+    found = json.loads(json.dumps(outcome.to_dict()))
     assert (found["chosen"], found["pushed_to"], found["record"]) == ("weight_s9500", "/serving/17", Outputs.record)
 
 
 def test_without_a_model_within_the_document_is_of_the_sweep_alone(tmp_path):
     in_vain = Sweep(MetricGoal("auc", 0, bound=1), SWEEP.baseline, SWEEP.candidates)
     outputs = Outputs(tmp_path, ReportDocument("Sweep", (), sweep=in_vain), {"pushed": 0})
-    report = SweepReport.of(outputs)
-    assert (report.pushed_to, report.sweep) == (None, in_vain)
-    assert "pushed model  none" in report.table()
+    outcome = SweepOutcome.of(outputs)
+    assert (outcome.pushed_to, outcome.sweep) == (None, in_vain)
+    assert "pushed" not in {row[-1] for row in outcome.table()[1]}
     assert sweep_document(outputs) == ReportDocument("Sparsity sweep of houses", (), sweep=in_vain)
 
 
 def test_a_report_of_another_component_is_refused(tmp_path):
     with pytest.raises(ValueError, match="The report of SparsitySelector in the run run1 has no sweep"):
-        SweepReport.of(Outputs(tmp_path, ReportDocument("Model", ()), {"pushed": 0}))
+        SweepOutcome.of(Outputs(tmp_path, ReportDocument("Model", ()), {"pushed": 0}))

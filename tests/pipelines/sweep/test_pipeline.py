@@ -109,10 +109,13 @@ def test_nodes_of_a_candidate_do_not_depend_on_the_others(nodes):
 @pytest.mark.parametrize(
     ("candidates", "message"),
     [
-        ([], "candidates is empty"),
+        ([], "candidates must have at least one candidate, got none"),
         ([CANDIDATES[0], CANDIDATES[0]], "The name 'weight_s5000' is taken"),
         ([Candidate("dense", PruningHParams())], "The name 'dense' is taken"),
-        ([Candidate("s-90", PruningHParams())], "A candidate's name is 's-90'"),
+        (
+            [Candidate("s-90", PruningHParams())],
+            "A candidate's name must be of ASCII letters, .* got 's-90'",
+        ),
     ],
 )
 def test_wrong_candidates_are_refused(candidates, message):

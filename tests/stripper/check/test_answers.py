@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfx_pruning.stripper.check.answers import checked_tolerance, in_words, output_differences
 
+pytestmark = pytest.mark.numerical
 _SPARSE = [[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]
 
 

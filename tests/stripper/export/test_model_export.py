@@ -107,6 +107,7 @@ def test_export_reports_the_files_that_it_wrote(exported):
     assert len(os.listdir(os.path.dirname(folder))) == 1
 
 
+@pytest.mark.numerical
 def test_frozen_graph_answers_by_the_names_of_inputs_and_outputs(exported, inputs, expected):
     graph_def = _graph_def(exported["frozen_graph"])
     assert not [node.op for node in graph_def.node if "Variable" in node.op or "VarHandle" in node.op]
@@ -118,6 +119,7 @@ def test_frozen_graph_answers_by_the_names_of_inputs_and_outputs(exported, input
     assert exported["frozen_graph"].max_abs_difference == 0.0
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     ("name", "bound", "kernels"),
     [
@@ -274,6 +276,7 @@ def test_int8_refuses_to_go_without_examples(module_path, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.numerical
 def test_a_quantised_file_beyond_the_tolerance_is_refused(module_path, examples, tmp_path):
     # Of the best classes some differ too, on some processors.
     with pytest.raises(VerificationError, match=r"in output 'scores', .* more than the tolerance of 1e-09"):
@@ -281,6 +284,7 @@ def test_a_quantised_file_beyond_the_tolerance_is_refused(module_path, examples,
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.numerical
 def test_a_file_with_other_weights_is_refused(module_path, tmp_path, monkeypatch):
     def damaged(*arguments):
         content = bytearray(tflite.convert(*arguments))
@@ -295,6 +299,7 @@ def test_a_file_with_other_weights_is_refused(module_path, tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.numerical
 def test_a_frozen_graph_whose_weights_are_off_by_one_bit_is_refused(module_path, tmp_path, monkeypatch):
     freeze = model_export.freeze
 

@@ -12,7 +12,7 @@ from tfx_pruning.pipelines.kubeflow.local.artifact_store import ArtifactStore
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ProcessEngine
 from tfx_pruning.pipelines.kubeflow.local.dag_run import DagRun
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile
-from tfx_pruning.pipelines.kubeflow.local.task_result import State, TaskFailedError
+from tfx_pruning.pipelines.task_state import TaskFailedError, TaskState
 
 BLESSED = "(inputs.artifacts['blessing'].artifacts[0].metadata['blessed'] == 1.0)"
 # Leaves what it was given in the file 'seen', and metadata for the artifacts it was to make.
@@ -50,7 +50,7 @@ class Pipeline:
         self.components: dict[str, Any] = {}
         self.executors: dict[str, Any] = {}
         self.store = ArtifactStore(folder / "artifacts.jsonl")
-        self.reported: list[tuple[str, State | None]] = []
+        self.reported: list[tuple[str, TaskState | None]] = []
 
     def add(
         self,
@@ -111,7 +111,7 @@ def test_tasks_run_in_the_order_of_their_dependencies(pipeline: Pipeline) -> Non
     pipeline.add("first", _container(RECORD), outputs={"model": "tfx.Model"})
     pipeline.run()
     assert [name for name, state in pipeline.reported if state is None] == ["first", "second", "last"]
-    assert set(pipeline.states.values()) == {State.SUCCEEDED}
+    assert set(pipeline.states.values()) == {TaskState.SUCCEEDED}
 
 
 def test_what_a_task_made_is_stored_and_handed_on_with_its_metadata(pipeline: Pipeline) -> None:
@@ -192,7 +192,7 @@ def test_failure_stops_the_run_with_the_end_of_the_log(pipeline: Pipeline) -> No
     pipeline.add("second", _container(RECORD), inputs={"model": _output("first", "model")})
     with pytest.raises(TaskFailedError, match=r"^first failed with the exit status 9; .*task\.log:\nall is lost$"):
         pipeline.run()
-    assert pipeline.states == {"first": State.FAILED}
+    assert pipeline.states == {"first": TaskState.FAILED}
     assert pipeline.store.latest("state=LIVE") is None
 
 
@@ -204,7 +204,7 @@ def test_exit_handler_runs_after_a_failure_and_is_told_of_it(pipeline: Pipeline)
     pipeline.add("after", _container(RECORD), dependentTasks=["work"])
     with pytest.raises(TaskFailedError, match="work failed"):
         pipeline.run()
-    assert pipeline.states == {"work": State.FAILED, "handler": State.SUCCEEDED}
+    assert pipeline.states == {"work": TaskState.FAILED, "handler": TaskState.SUCCEEDED}
     told = pipeline.seen("handler")[0]["inputs"]["parameterValues"]["status"]
     assert (told["state"], told["pipelineTaskName"]) == ("FAILED", "work")
 
@@ -220,19 +220,19 @@ def test_nested_dag_gets_the_parameters_of_its_task(pipeline: Pipeline) -> None:
     pipeline.tasks["part"] = {"componentRef": {"name": "part"}, "inputs": inputs}
     pipeline.run(there="value")
     assert pipeline.seen("inner")[0]["inputs"]["parameterValues"] == {"x": "value"}
-    assert pipeline.states == {"inner": State.SUCCEEDED, "part": State.SUCCEEDED}
+    assert pipeline.states == {"inner": TaskState.SUCCEEDED, "part": TaskState.SUCCEEDED}
 
 
-@pytest.mark.parametrize(("condition", "state"), [(BLESSED, State.SUCCEEDED), (f"!{BLESSED}", State.SKIPPED)])
-def test_condition_decides_and_skips_what_comes_after(pipeline: Pipeline, condition: str, state: State) -> None:
+@pytest.mark.parametrize(("condition", "state"), [(BLESSED, TaskState.SUCCEEDED), (f"!{BLESSED}", TaskState.SKIPPED)])
+def test_condition_decides_and_skips_what_comes_after(pipeline: Pipeline, condition: str, state: TaskState) -> None:
     pipeline.add("evaluate", _container(RECORD), outputs={"blessing": "tfx.ModelBlessing"})
     blessing = {"blessing": _output("evaluate", "blessing")}
     policy = {"condition": condition}
     pipeline.add("push", _container(RECORD), blessing, outputs={"pushed": "tfx.PushedModel"}, triggerPolicy=policy)
     pipeline.add("tell", _container(RECORD), {"pushed": _output("push", "pushed")})
     pipeline.run()
-    assert pipeline.states == {"evaluate": State.SUCCEEDED, "push": state, "tell": state}
-    assert (pipeline.folder / "push").exists() is (state is State.SUCCEEDED)
+    assert pipeline.states == {"evaluate": TaskState.SUCCEEDED, "push": state, "tell": state}
+    assert (pipeline.folder / "push").exists() is (state is TaskState.SUCCEEDED)
 
 
 def test_resolvers_find_the_blessed_model_of_an_earlier_run(pipeline: Pipeline) -> None:
@@ -313,7 +313,7 @@ def test_wrong_parameter_fails_the_task(pipeline: Pipeline, parameter: tuple[str
     pipeline.add("task", _container(RECORD), parameters={"x": parameter})
     with pytest.raises(TaskFailedError, match=f"task failed: .*{message}"):
         pipeline.run()
-    assert pipeline.states == {"task": State.FAILED}
+    assert pipeline.states == {"task": TaskState.FAILED}
 
 
 def test_output_that_was_promised_and_not_made_fails_the_task(pipeline: Pipeline) -> None:

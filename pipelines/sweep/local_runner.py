@@ -6,45 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
-from tfx_pruning.pipelines.kubeflow.local.task_result import State
 from tfx_pruning.pipelines.module_copy import importable_copy
 from tfx_pruning.pipelines.run.folder import RunFolder
-from tfx_pruning.pipelines.run.local_runner import Report, run_pipeline
+from tfx_pruning.pipelines.run.local_runner import run_pipeline
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.sweep.bisection import Bisection
-from tfx_pruning.pipelines.sweep.outcome import SweepReport, read_candidates, write_page
+from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, write_page
 from tfx_pruning.pipelines.sweep.pipeline import create_sweep_pipeline
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
+from tfx_pruning.pipelines.task_state import OnTask, TaskState
 from tfx_pruning.sweep import Sweep
 
-# Called with the number of a round, from 1, and its candidates, before they are trained, and with what all candidates
-# so far came to, after that.
+# Called with the number of a round, from 1, and its candidates: with None before they are trained, and after that with
+# the results of all candidates so far.
 OnRound = Callable[[int, Sequence[Candidate], Sweep | None], None]
 
 
 def run_sweep(
     plan: SweepPlan,
     folder: RunFolder,
-    report: Report,
+    on_task: OnTask,
     on_round: OnRound,
     beam_pipeline_args: Sequence[str] = IN_PROCESS,
-) -> SweepReport:
+) -> SweepOutcome:
     """Finds, for each option, the largest sparsity within the tolerance, and pushes the sparsest model.
 
-    Each round trains one candidate of each option, in the middle of the sparsities that are still possible; what is in
-    ML Metadata already, of an earlier round or of a sweep that was broken off, is taken from there. When all are known,
-    SparsitySelector chooses and Pusher pushes.
+    Each round trains one candidate of each option, in the middle of the sparsities that are still possible. Results
+    of an earlier round or of an interrupted sweep are taken from ML Metadata. When the search is over, SparsitySelector
+    chooses and Pusher pushes.
 
     Args:
-        plan: What to look through.
+        plan: The search space.
         folder: An existing folder, for ML Metadata and the page.
-        report: Called with a component's name and None when it begins, and with its state when it has ended; once for
+        on_task: Called with a component's name and None when it begins, and with its state when it has ended; once for
             each component.
         on_round: Called before and after each round.
         beam_pipeline_args: Arguments of the components that run on Beam.
 
     Returns:
-        What the sweep came to.
+        The outcome of the sweep.
 
     Raises:
         ValueError: The pipeline cannot be built, or a candidate's metric cannot be read.
@@ -56,7 +56,7 @@ def run_sweep(
         module = importable_copy(config.module_file, folder.root / "modules")
         config = dataclasses.replace(config, module_path=module)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    once = _once(report)
+    once = _once(on_task)
     searches = {option: Bisection(plan.sparsities) for option in plan.options}
     tried: list[Candidate] = []
     number = 0
@@ -73,7 +73,7 @@ def run_sweep(
     run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once)
     finished = MetadataRun(metadata, config.pipeline_name)
     write_page(finished, str(folder.report))
-    return SweepReport.of(finished)
+    return SweepOutcome.of(finished)
 
 
 def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[str, Candidate]:
@@ -85,13 +85,13 @@ def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[s
     return found
 
 
-def _once(report: Report) -> Report:
-    """Reports of each component the first time only: in later rounds it comes from the cache."""
+def _once(on_task: OnTask) -> OnTask:
+    """Tells of each component once: in later rounds it comes from the cache."""
     ended: set[str] = set()
 
-    def told(name: str, state: State | None) -> None:
+    def told(name: str, state: TaskState | None) -> None:
         if name not in ended:
-            report(name, state)
+            on_task(name, state)
         if state is not None:
             ended.add(name)
 

@@ -1,0 +1,51 @@
+"""What executors say of the artifacts that they are handed, and copy from one to another."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import tensorflow as tf
+from tfx import types
+
+from . import properties
+
+
+def artifacts_and_versions(
+    input_dict: Mapping[str, Sequence[types.Artifact]], output_dict: Mapping[str, Sequence[types.Artifact]]
+) -> dict[str, str]:
+    """The artifacts that a component took and made, and TensorFlow's version, for the lineage in its report.
+
+    Args:
+        input_dict: Input artifacts by name, as an executor takes them.
+        output_dict: Output artifacts by name, as an executor takes them.
+
+    Returns:
+        For each artifact, by 'input NAME' or 'output NAME', its type, its id in ML Metadata if it has one yet, and its
+        URI; and the version of TensorFlow.
+    """
+    found = {}
+    for kind, artifacts_by_key in (("input", input_dict), ("output", output_dict)):
+        for key, artifacts in artifacts_by_key.items():
+            for index, artifact in enumerate(artifacts or ()):
+                name = f"{kind} {key}" + (f" {index + 1}" if len(artifacts) > 1 else "")
+                identity = f" {artifact.id}" if artifact.id else ""
+                found[name] = f"{artifact.type_name}{identity}: {artifact.uri}"
+    return {**found, "TensorFlow": tf.__version__}
+
+
+def copy_properties(source: types.Artifact, destination: types.Artifact, keys: Iterable[str] | None = None) -> None:
+    """Copies custom properties from one artifact to another.
+
+    Args:
+        source: Where they are read.
+        destination: Where they are set.
+        keys: Which of them, those that `source` does not have are left out; None for all that TFX does not write for
+            its own use.
+    """
+    found = source.mlmd_artifact.custom_properties
+    for key in found if keys is None else keys:
+        if key in properties.BOOKKEEPING or key not in found:
+            continue
+        if properties.is_count(key):
+            # Kubeflow hands every number on as a float.
+            destination.set_int_custom_property(key, int(source.get_custom_property(key)))
+        else:
+            destination.mlmd_artifact.custom_properties[key].CopyFrom(found[key])

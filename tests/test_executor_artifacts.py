@@ -1,0 +1,51 @@
+import re
+
+from tfx import types
+
+from tfx_pruning import PruningReport, properties
+from tfx_pruning.executor_artifacts import artifacts_and_versions, copy_properties
+
+
+def test_every_artifact_is_named_with_its_id_and_place():
+    first, second, model = types.standard_artifacts.Examples(), types.standard_artifacts.Examples(), PruningReport()
+    first.uri, second.uri, model.uri, first.id = "/a", "/b", "/c", 7
+    found = artifacts_and_versions({"examples": [first, second], "base_model": []}, {"report": [model]})
+    version = found.pop("TensorFlow")
+    assert re.fullmatch(r"2\.\d+\.\d+", version)
+    assert found == {
+        "input examples 1": "Examples 7: /a",
+        "input examples 2": "Examples: /b",
+        "output report": "tfx_pruning.PruningReport: /c",
+    }
+
+
+def _model():
+    """A model as Kubeflow hands it on: every number is a float."""
+    model = types.standard_artifacts.Model()
+    model.set_float_custom_property(properties.SPARSITY, 1.0)
+    model.set_float_custom_property(properties.PRUNABLE_PARAMETERS, 88.0)
+    model.set_float_custom_property("tflite_bytes", 17.0)
+    model.set_string_custom_property(properties.TOLERANCE, "0.0")
+    model.set_string_custom_property("tfx_version", "1.21.0")
+    return model
+
+
+def _copied(keys):
+    copy = types.standard_artifacts.Model()
+    copy_properties(_model(), copy, keys)
+    return {key: copy.get_custom_property(key) for key in copy.mlmd_artifact.custom_properties}
+
+
+def test_properties_are_copied_with_their_types_but_for_those_of_tfx():
+    copied = _copied(None)
+    assert copied == {
+        properties.SPARSITY: 1.0,
+        properties.PRUNABLE_PARAMETERS: 88,
+        "tflite_bytes": 17,
+        properties.TOLERANCE: "0.0",
+    }
+    assert [type(value) for _, value in sorted(copied.items())] == [int, float, int, str]
+
+
+def test_only_the_properties_that_are_named_and_there_are_copied():
+    assert _copied([properties.SPARSITY, properties.HPARAMS]) == {properties.SPARSITY: 1.0}
