@@ -5,11 +5,11 @@ import difflib
 import json
 import math
 import numbers
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import hparams_checks, hparams_string, path_map
+from . import hparams_checks, hparams_string
+from .hparams_fields import HParamsFields
 
 # Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
 # recovers after the last weight has gone.
@@ -25,7 +25,7 @@ _TUNED_PREFIX = "pruning/"
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningHParams:
+class PruningHParams(HParamsFields):
     """Hyperparameters of pruning. Refused at construction when wrong.
 
     The names and defaults are those of google-research `model_pruning`, so that its strings mean here what they mean
@@ -113,43 +113,6 @@ class PruningHParams:
         TypeError: A value is of the wrong type.
     """
 
-    name: str = "model_pruning"
-    begin_pruning_step: int = 0
-    end_pruning_step: int = -1
-    weight_sparsity_map: tuple[str, ...] = ()
-    block_dims_map: tuple[str, ...] = ()
-    group_sparsity_map: tuple[str, ...] = ()
-    group_block_dims_map: tuple[str, ...] = ()
-    group_pruning: bool = False
-    threshold_decay: float = 0.0
-    pruning_frequency: int = 10
-    nbins: int = 256
-    block_height: int = 1
-    block_width: int = 1
-    block_pooling_function: str = "AVG"
-    initial_sparsity: float = 0.0
-    target_sparsity: float = 0.5
-    sparsity_function_begin_step: int = 0
-    sparsity_function_end_step: int = 100
-    sparsity_function_exponent: float = 3.0
-    use_tpu: bool = False
-    gradient_decay_rate: float = 0.99
-    prune_option: str = "weight"
-    intra_block_sparsity: bool = False
-    add_summary: bool = True
-    gradient_estimator: str = "backprop"
-    allocation: str = "uniform"
-    min_layer_density: float = 0.0
-    sparsity_function: str = "polynomial"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    seed: int = 0
-    granularity: str = "element"
-    block_conv: bool = False
-    n_of_m: str = ""
-    regrow: str = ""
-    regrow_fraction: float = 0.3
-
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field.name, field.type, getattr(self, field.name)))
@@ -229,6 +192,18 @@ class PruningHParams:
         _refuse_unknown(name for name, _ in assignments)
         return {name: hparams_string.value_of(name, text, known[name]) for name, text in assignments}
 
+    def has_the_criterion_of(self, string: str) -> bool:
+        """Whether the hyperparameters that another training wrote name this criterion and this estimator.
+
+        The string is not checked: a criterion in it need not be registered here.
+
+        Args:
+            string: What `to_string` wrote.
+        """
+        fields = self.fields_of(string)
+        own = {"prune_option": self.prune_option, "gradient_estimator": self.gradient_estimator}
+        return own.items() <= fields.items()
+
     def to_string(self) -> str:
         """All fields in the form that `parse` reads."""
         return hparams_string.join(dataclasses.asdict(self))
@@ -288,67 +263,6 @@ class PruningHParams:
             raise ValueError(
                 f"Hyperparameters that were tuned are refused ({given}): {error} Change what the tuner may choose."
             ) from error
-
-    @property
-    def uses_gradient(self) -> bool:
-        """Whether the criterion, or what comes back, needs the gradient state."""
-        return self.prune_option != "weight" or bool(self.regrow)
-
-    @property
-    def uses_backprop(self) -> bool:
-        """Whether the gradient state is made of the gradients of the loss."""
-        return self.uses_gradient and self.gradient_estimator == "backprop"
-
-    @property
-    def uses_weight_delta(self) -> bool:
-        """Whether the gradient state is made of weight changes."""
-        return self.uses_gradient and self.gradient_estimator == "weight_delta"
-
-    @property
-    def uses_hessian(self) -> bool:
-        """Whether the gradient state is made of second derivatives of the loss."""
-        return self.gradient_estimator == "hutchinson"
-
-    @property
-    def weight_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
-        """`weight_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(path_map.sparsity_item("weight_sparsity_map", item) for item in self.weight_sparsity_map)
-
-    @property
-    def group_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
-        """`group_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(path_map.sparsity_item("group_sparsity_map", item) for item in self.group_sparsity_map)
-
-    @property
-    def target_step(self) -> int:
-        """The step from which the schedule is at its target."""
-        if self.sparsity_function == "constant":
-            return self.sparsity_function_begin_step
-        return self.sparsity_function_end_step
-
-    @property
-    def regrow_end_step(self) -> int:
-        """The step from which no unit makes room for another."""
-        return self.target_step if self.end_pruning_step == -1 else self.end_pruning_step
-
-    @property
-    def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
-        """`block_dims_map` as (regex, (height, width)) pairs."""
-        return tuple(path_map.block_item("block_dims_map", item) for item in self.block_dims_map)
-
-    @property
-    def run_length(self) -> int:
-        """Length m of the runs of N:M sparsity; 0 without."""
-        if self.intra_block_sparsity:
-            return self.block_width
-        return int(self.n_of_m.partition(":")[2]) if self.n_of_m else 0
-
-    def zeros_of_run(self, sparsity: Any) -> Any:
-        """How many of `run_length` weights `sparsity` makes zero, floor(m * s), a float; `sparsity` may be a tensor.
-
-        What lies just below a whole number, as 3 * 0.6666 does, counts as that number.
-        """
-        return (self.run_length * sparsity + hparams_checks.RUN_TOLERANCE) // 1
 
 
 def _field_types() -> dict[str, Any]:

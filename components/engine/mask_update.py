@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from . import gradient_state
+from . import gradient_state, naming
 from .compiled import fused
 from .hparams import PruningHParams
 from .ranking.allocation import Allocation, allocation
-from .ranking.criteria import Criterion, criterion
+from .ranking.criteria import Criterion, WeightChangeCriterion, criterion_of
 from .ranking.granularity import Elements, Granularity, granularities
 from .ranking.n_of_m import NOfM
 from .ranking.regrowth import regrown_masks
-from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule_of
 from .ranking.selection import Scores
 from .weight_state import WeightState
 
@@ -37,19 +37,24 @@ class MaskUpdate:
         """
         self._hparams = hparams
         self._states = states
-        self._second_order = hparams.prune_option == "second_order_gradient"
-        self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
-        self._pooled_apart = hparams.gradient_estimator == "weight_delta"
+        self._criterion = criterion_of(hparams)
         paths = [state.path for state in states]
         shapes = [tuple(state.weight.shape) for state in states]
         self._granularities = granularities(hparams, paths, shapes)
         if hparams.run_length:
-            sparsities = schedule(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            sparsities = (
+                schedule_of(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            )
             self._allocation: Allocation = NOfM(hparams, paths, shapes, sparsities)
         else:
             units = [granularity.units for granularity in self._granularities]
             self._allocation = allocation(hparams, paths, shapes, units, sparsity)
         self._refuse_regrowth_under_apply_mask()
+
+    @property
+    def criterion(self) -> Criterion:
+        """What scores the weights."""
+        return self._criterion
 
     @property
     def parts(self) -> list[list[int]]:
@@ -93,9 +98,9 @@ class MaskUpdate:
             step: int64 scalar.
             regrow: Whether pruned weights may come back, if `hparams.regrow` says so.
         """
-        if self._hparams.uses_weight_delta:
+        if isinstance(self._criterion, WeightChangeCriterion):
             for state in self._states:
-                self._observe_weight_delta(state)
+                self._observe_change(self._criterion, state)
         units = list(zip(self._states, self._granularities, strict=True))
         if self._hparams.regrow and regrow:
             masks = self._regrown_masks([self._scores(*unit) for unit in units], step)
@@ -113,7 +118,7 @@ class MaskUpdate:
         live, gradients = [], []
         for state, granularity in zip(self._states, self._granularities, strict=True):
             live.append(granularity.any(tf.cast(state.mask, tf.float32)))
-            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
+            gradient = granularity.pool(tf.abs(tf.convert_to_tensor(state.gradient)))
             # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
             # with that zero, and make the weight sparser than asked for.
             still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
@@ -130,52 +135,44 @@ class MaskUpdate:
 
     def _scores_to_rank(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
         """Scores of the units of one weight, float32; those of single weights as what they are computed from."""
-        if not isinstance(granularity, Elements) or self._hparams.run_length:
+        if not (self._criterion.elementwise and isinstance(granularity, Elements)) or self._hparams.run_length:
             return self._scores(state, granularity)
-        weight, gradient, mask = self._values(state)
-        formula = _element_formula(self._criterion, self._pooled_apart, gradient is None, mask is None)
-        return Scores(formula, tuple(value for value in (weight, gradient, mask) if value is not None))
+        weight, average, mask = self._values(state)
+        formula = _element_formula(self._criterion, average is None, mask is None)
+        return Scores(formula, tuple(value for value in (weight, average, mask) if value is not None))
 
     def _scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        return _fused_scores(self._criterion, granularity, self._pooled_apart, *reversed(self._values(state)))
+        return _fused_scores(self._criterion, granularity, *reversed(self._values(state)))
 
     def _values(self, state: WeightState) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
         """Weight, gradient state and mask of one weight, as far as its scores need them."""
         return (
             tf.convert_to_tensor(state.weight),
-            tf.convert_to_tensor(state.gradient) if self._hparams.uses_gradient else None,
+            tf.convert_to_tensor(state.gradient) if self._criterion.has_average else None,
             None if state.masked_forward else tf.convert_to_tensor(state.mask),
         )
 
-    def _observe_weight_delta(self, state: WeightState) -> None:
+    def _observe_change(self, criterion: WeightChangeCriterion, state: WeightState) -> None:
+        """Takes in a sample of a weight's change, and remembers the weight until the next."""
         weight = tf.cast(state.weight, tf.float32)
-        older = state.old_old_weight if self._second_order else None
-        sample = gradient_state.weight_delta_sample(weight, state.old_weight, older)
+        old_weights = [state.old_weight]
+        if naming.OLD_OLD_WEIGHT in criterion.variables:
+            old_weights.append(state.old_old_weight)
+        sample = criterion.sample(weight, *(tf.convert_to_tensor(old) for old in old_weights))
         state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self._hparams.gradient_decay_rate))
-        if older is not None:
-            older.assign(state.old_weight)
-        state.old_weight.assign(weight)
+        for older, newer in zip(reversed(old_weights), [*reversed(old_weights[:-1]), weight], strict=True):
+            older.assign(newer)
 
 
 def _scores(
     criterion: Criterion,
     granularity: Granularity,
-    pooled_apart: bool,
     mask: tf.Tensor | None,
-    gradient: tf.Tensor | None,
+    average: tf.Tensor | None,
     weight: tf.Tensor,
 ) -> tf.Tensor:
-    weight = tf.cast(weight, tf.float32)
-    if pooled_apart:
-        # As the reference: the weight and its gradient state are pooled each by itself.
-        weight = granularity.pool(tf.abs(weight))
-        gradient = None if gradient is None else granularity.pool(gradient)
-        scores = criterion.scores(weight, gradient)
-    else:
-        # A second derivative may be negative, a gradient's size or square is not.
-        gradient = None if gradient is None else tf.abs(gradient)
-        scores = granularity.pool(criterion.scores(weight, gradient))
+    scores = criterion.unit_scores(tf.cast(weight, tf.float32), average, granularity.pool)
     if mask is None:
         return scores
     # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
@@ -187,15 +184,13 @@ _fused_scores = fused(_scores)
 
 
 @functools.cache
-def _element_formula(
-    criterion: Criterion, pooled_apart: bool, without_gradient: bool, without_mask: bool
-) -> Callable[..., tf.Tensor]:
-    """`_scores` of single weights, of the tensors that are not left out: weight, gradient, mask."""
+def _element_formula(criterion: Criterion, without_average: bool, without_mask: bool) -> Callable[..., tf.Tensor]:
+    """`_scores` of single weights, of the tensors that are not left out: weight, average, mask."""
 
     def scores(weight: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-        gradient = None if without_gradient else others[0]
+        average = None if without_average else others[0]
         mask = None if without_mask else others[-1]
         # Single weights are pooled one by one, however many there are.
-        return _scores(criterion, Elements(0), pooled_apart, mask, gradient, weight)
+        return _scores(criterion, Elements(0), mask, average, weight)
 
     return scores

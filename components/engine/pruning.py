@@ -11,6 +11,7 @@ from . import gradient_state, hessian, naming, summaries
 from .conditional import do_seldom
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
+from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
@@ -43,6 +44,11 @@ def apply_mask(weight: Weight) -> tf.Tensor:
     state.make((naming.MASK, naming.THRESHOLD))
     value = tf.convert_to_tensor(weight)
     return tf.multiply(value, tf.cast(state.mask, value.dtype), name="masked_weight")
+
+
+def variables_of(hparams: PruningHParams) -> tuple[str, ...]:
+    """The pruning variables (`naming.WEIGHT_VARIABLES`) that each pruned weight has under `hparams`."""
+    return naming.MASK, naming.THRESHOLD, *criterion_of(hparams).variables
 
 
 class Pruning(Trackable):
@@ -100,10 +106,9 @@ class Pruning(Trackable):
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
-        self._second_order = hparams.prune_option == "second_order_gradient"
         self._masks = MaskUpdate(hparams, self._states, sparsity)
         for state in self._states:
-            state.make(self.kinds(hparams))
+            state.make(variables_of(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
             self.last_mask_update_step = tf.Variable(
                 0, dtype=tf.int64, trainable=False, name=naming.LAST_MASK_UPDATE_STEP
@@ -118,6 +123,11 @@ class Pruning(Trackable):
         if model is not None:
             # TensorFlow restores no children of variables when it loads a SavedModel: the masks need this second path.
             model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
+
+    @property
+    def criterion(self) -> Criterion:
+        """What scores the weights."""
+        return self._masks.criterion
 
     @property
     def states(self) -> tuple[WeightState, ...]:
@@ -167,17 +177,18 @@ class Pruning(Trackable):
             ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
                 derivative.
         """
-        if self.hparams.uses_hessian and loss is None:
+        samples_hessian = isinstance(self.criterion, HessianCriterion)
+        if samples_hessian and loss is None:
             raise ValueError(
                 "gradient_estimator='hutchinson' needs a callable that computes the loss: "
                 "conditional_mask_update(step, loss=lambda: ...)."
             )
-        chosen = self._gradients_of_weights(gradients) if self.hparams.uses_backprop else []
+        chosen = self._gradients_of_weights(gradients) if isinstance(self.criterion, GradientCriterion) else []
         if tf.distribute.in_cross_replica_context() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            if self.hparams.uses_hessian:
+            if samples_hessian:
                 self.observe_hessian_if_due(step, loss)
             return self._observe_and_update(None, step, chosen)
-        if self.hparams.uses_hessian:
+        if samples_hessian:
             raise ValueError(
                 "gradient_estimator='hutchinson' works on one replica: several cannot agree on the second derivatives "
                 "at mask updates only. Use gradient_estimator='backprop'."
@@ -190,14 +201,15 @@ class Pruning(Trackable):
         )
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
-        """Takes dL/dw of one weight into its moving average."""
+        """Takes dL/dw of one weight into its moving average; the criterion is a `GradientCriterion`."""
         dense, decay = tf.convert_to_tensor(gradient), self.hparams.gradient_decay_rate
-        gradient_state.observe(self._second_order, decay, dense, state.gradient)
+        gradient_state.observe(self.criterion, decay, dense, state.gradient)
 
     def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
         """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
 
-        What is infinite or NaN in the sample, as an overflow in float16 is, leaves its average as it was.
+        The criterion is a `HessianCriterion`. Where the sample is infinite or NaN, as an overflow in float16 makes it,
+        the average stays as it was.
 
         Args:
             step: Integer scalar.
@@ -211,18 +223,20 @@ class Pruning(Trackable):
             probes = [hessian.probe(shape, self.hparams.seed + index, step) for index, shape in enumerate(shapes)]
             samples = hessian.diagonal_samples(loss, self.weights, probes)
             for state, sample in zip(self._states, samples, strict=True):
-                average = gradient_state.moving_average(
-                    state.gradient, sample / scale, self.hparams.gradient_decay_rate
-                )
+                sample = self.criterion.sample(sample / scale)
+                average = gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate)
                 state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
 
         do_seldom(self.is_due(step), observe)
 
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
         """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
-        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
-        due &= step >= self.hparams.begin_pruning_step
-        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
+        return self.hparams.mask_updates.is_due(step, self.last_mask_update_step)
+
+    def next_mask_update(self, step: int) -> float:
+        """The first step after `step` that may update the masks again; infinite after the last."""
+        last_update = int(tf.convert_to_tensor(self.last_mask_update_step))
+        return self.hparams.mask_updates.next_due(step, last_update)
 
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
@@ -248,13 +262,12 @@ class Pruning(Trackable):
         Args:
             step: Optimizer steps taken so far.
         """
-        if step < self.hparams.begin_pruning_step:
+        latest = self.hparams.mask_updates.latest(step)
+        if latest is None:
             return
-        if self.hparams.end_pruning_step != -1:
-            step = min(step, self.hparams.end_pruning_step)
-        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(step):
+        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(latest):
             # No pruned weight comes back: it would be a zero among the weights kept, with no step left to learn.
-            self._masks.update(tf.constant(step, tf.int64), regrow=False)
+            self._masks.update(tf.constant(latest, tf.int64), regrow=False)
         self.apply_masks()
 
     def sparsity(self) -> float:
@@ -270,11 +283,8 @@ class Pruning(Trackable):
 
         That of the schedule; 0 before `begin_pruning_step`, and from `end_pruning_step` on what was asked for there.
         """
-        if step < self.hparams.begin_pruning_step:
-            return 0.0
-        if self.hparams.end_pruning_step != -1:
-            step = min(step, self.hparams.end_pruning_step)
-        return self._masks.sparsity_at(step)
+        latest = self.hparams.mask_updates.latest(step)
+        return 0.0 if latest is None else self._masks.sparsity_at(latest)
 
     def scores(self, index: int) -> tf.Tensor:
         """What the criterion gives the units (weights, blocks, channels) of one of `weights` as they are now.
@@ -303,17 +313,26 @@ class Pruning(Trackable):
         """How many units the target sparsity keeps, for each of `parts`."""
         return self._masks.kept_units_at(max(self.hparams.begin_pruning_step, self.hparams.target_step))
 
-    def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
+    def add_pruning_summaries(self, step: int | tf.Tensor, *, scalars: bool = True, histograms: bool = True) -> None:
         """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.
 
         The sparsity over all weights, the last mask update step, and for each weight its sparsity, threshold and the
-        histograms of its values and scores; for the gradient options also the norm, sparsity and histogram of its
-        gradient state.
+        histograms of its values and scores; for a criterion with a gradient state also the norm, sparsity and
+        histogram of that. They stand under the name of the hyperparameters.
 
         Args:
             step: Step to write at, integer scalar.
+            scalars: Whether sparsities, thresholds and norms are written.
+            histograms: Whether the histograms are.
         """
-        summaries.write_pruning(self, step)
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+        has_average = self.criterion.has_average
+        # One scope for both: in a graph a second of the same name would be called another.
+        with tf.name_scope(self.hparams.name):
+            if scalars:
+                summaries.write_scalars(self._states, has_average, self.last_mask_update_step, step)
+            if histograms:
+                summaries.write_histograms(self._states, has_average, self.scores, step)
 
     def _observe_and_update(
         self,
@@ -337,18 +356,6 @@ class Pruning(Trackable):
     def _observe_in_replica(self, state: WeightState, weight: tf.Variable, gradient: tf.Tensor) -> None:
         del weight
         self.observe_gradient(state, gradient)
-
-    @staticmethod
-    def kinds(hparams: PruningHParams) -> tuple[str, ...]:
-        """The pruning variables (`naming.WEIGHT_VARIABLES`) that a weight needs under `hparams`."""
-        kinds = [naming.MASK, naming.THRESHOLD]
-        if hparams.uses_gradient:
-            kinds.append(naming.GRADIENT)
-            if hparams.uses_weight_delta:
-                kinds.append(naming.OLD_WEIGHT)
-                if hparams.prune_option == "second_order_gradient":
-                    kinds.append(naming.OLD_OLD_WEIGHT)
-        return tuple(kinds)
 
     def _gradients_of_weights(
         self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None

@@ -48,12 +48,13 @@ class Executor(trainer_executor.GenericExecutor):
             SparsityError: The saved model does not have the sparsity asked for.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
+        # Before the hyperparameters are read: the module may register the criterion or the schedule that they name.
+        run_fn = udf_utils.get_fn(exec_properties, "run_fn")
         hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY]).tuned(_tuned_values(input_dict))
         _check_base_model(input_dict)
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
-        run_fn = udf_utils.get_fn(exec_properties, "run_fn")
 
         logging.info("Training and pruning with %s", hparams)
         try:

@@ -71,12 +71,11 @@ class TrainingRecorder:
         that the others were `pruning_frequency` steps apart, and none before `begin_pruning_step`.
         """
         last = int(tf.convert_to_tensor(pruning.last_mask_update_step))
-        earliest = max(self._last_update, self._first_step or 0) + 1
-        if last < earliest:
+        known = max(self._last_update, self._first_step or 0)
+        if last <= known:
             return
-        earliest = max(earliest, pruning.hparams.begin_pruning_step)
-        steps = range(last, earliest - 1, -pruning.hparams.pruning_frequency)
-        self._updates = extended(self._updates, reversed(steps))
+        steps = pruning.hparams.mask_updates.between(known, last)
+        self._updates = extended(self._updates, steps)
         self._last_update = last
         if any([self._sparsity.due() for _ in steps]):  # a list, since every one counts
             self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.sparsity()))

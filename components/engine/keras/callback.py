@@ -1,17 +1,16 @@
 """PruningCallback: the pruning's part in the course of a `fit`."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from .. import summaries
 from ..hparams import PruningHParams
-from .version import steps_per_execution
-
-if TYPE_CHECKING:
-    from .training import Training
+from .training import PrunedTraining
+from .version import steps_per_execution, version_of
 
 # A loss scale of 2^15 needs 15 skipped batches to come down to 1.
 _BATCHES_WITHOUT_STEP = 100
@@ -20,10 +19,10 @@ _BATCHES_WITHOUT_STEP = 100
 class PruningCallback:
     """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes and records what happens.
 
-    What `callback_class` makes of it is a callback of the one or the other Keras.
+    `pruned_by` makes it a callback of Keras 3 or of tf_keras.
     """
 
-    def __init__(self, training: "Training", hparams: PruningHParams, log_dir: str | None) -> None:
+    def __init__(self, training: PrunedTraining, hparams: PruningHParams, log_dir: str | None) -> None:
         """Takes part in a `fit`.
 
         Args:
@@ -119,24 +118,24 @@ class PruningCallback:
         """The sparsity; read, and the weights checked, only when the masks may have changed since."""
         self._sparsity_holds_for -= steps_per_execution(self.model)
         if self._sparsity_holds_for <= 0:
-            step, due = self._training.step(), self._training.next_mask_update()
+            step = self._training.step()
             self._sparsity = self._training.pruning.sparsity()
             if self._training.recorder is not None:
                 self._training.recorder.add_mask_updates(self._training.pruning)
             self._training.check_finite()
             # A batch takes one step, or none if it is skipped.
-            self._sparsity_holds_for = due - step
+            self._sparsity_holds_for = self._training.pruning.next_mask_update(step) - step
         return self._sparsity
 
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
-            summaries.write_pruning(self._training.pruning, step, histograms=False)
+            self._training.pruning.add_pruning_summaries(step, histograms=False)
 
     def _write_histograms(self, step: int) -> None:
         if self._writer is not None:
             with self._writer.as_default(step):
-                summaries.write_pruning(self._training.pruning, step, scalars=False)
+                self._training.pruning.add_pruning_summaries(step, scalars=False)
 
     def _record_begin(self, step: int) -> None:
         if self._training.recorder is not None:
@@ -144,7 +143,31 @@ class PruningCallback:
         self._write_histograms(step)
 
 
+@contextlib.contextmanager
+def pruned_by(training: PrunedTraining, callbacks: Any, hparams: PruningHParams, log_dir: str | None) -> Iterator[Any]:
+    """Callbacks of a `fit`, the pruning's own in front, which is taken out again in the end.
+
+    Args:
+        training: The pruning of the model that is fitted.
+        callbacks: As `fit` takes them.
+        hparams: The hyperparameters.
+        log_dir: Directory for TensorBoard summaries; None for none.
+    """
+    version = version_of(training.model)
+    own = _callback_class(version.callback)(training, hparams, log_dir)
+    try:
+        if isinstance(callbacks, version.callback_list):
+            callbacks.callbacks.insert(0, own)
+            yield callbacks
+        else:
+            yield [own, *tf.nest.flatten(callbacks or [])]
+    finally:
+        if isinstance(callbacks, version.callback_list):
+            callbacks.callbacks.remove(own)
+        own.close()
+
+
 @functools.cache
-def callback_class(callback: type[Any]) -> type[Any]:
+def _callback_class(callback: type[Any]) -> type[Any]:
     """PruningCallback as a subclass of a Keras version's class of callbacks."""
     return type(PruningCallback.__name__, (PruningCallback, callback), {})

@@ -12,7 +12,7 @@ import tf_keras
 from ..weight_state import Combination, Weight, tf_variable
 
 
-class Training(Protocol):
+class UpdateHooks(Protocol):
     """What takes part in an optimizer's updates."""
 
     def prepare(self) -> None:
@@ -51,7 +51,7 @@ class PrunedOptimizer(abc.ABC):
         self.optimizer = optimizer
         self.strategy = strategy
 
-    def take(self, training: Training) -> None:
+    def take(self, training: UpdateHooks) -> None:
         """Lets `training` take part in the updates, until `release`."""
         # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
         self.optimizer.__dict__[_TRAINING] = training
@@ -84,7 +84,7 @@ class PrunedOptimizer(abc.ABC):
 
     @property
     def assigns_last(self) -> bool:
-        """Whether `Training.assign` sees the last assignment to every weight, but for those of its constraint."""
+        """Whether `UpdateHooks.assign` sees the last assignment to every weight, but for those of its constraint."""
         return False
 
     @abc.abstractmethod

@@ -8,8 +8,7 @@ import tensorflow as tf
 from keras.src.saving.keras_saveable import KerasSaveable
 
 from .. import naming
-from ..hparams import PruningHParams
-from ..pruning import Pruning
+from ..pruning import Pruning, variables_of
 from ..weight_state import WeightState
 
 
@@ -76,8 +75,8 @@ class SavedTraining(KerasSaveable):
 
     def _forget_other_gradients(self, hparams: str) -> None:
         """Begins the gradient states anew if they were made under `hparams` of another option or estimator."""
-        earlier, now = PruningHParams.parse(hparams), self.pruning.hparams
-        if (earlier.prune_option, earlier.gradient_estimator) != (now.prune_option, now.gradient_estimator):
+        now = self.pruning.hparams
+        if not now.has_the_criterion_of(hparams):
             for _, state, kind in self._variables():
                 if kind not in (naming.MASK, naming.THRESHOLD):
                     getattr(state, kind).assign(tf.zeros_like(getattr(state, kind)))
@@ -101,7 +100,7 @@ class SavedTraining(KerasSaveable):
 
     def _variables(self) -> Iterator[tuple[str, WeightState, str]]:
         for index, state in enumerate(self.pruning.states):
-            for kind in Pruning.kinds(self.pruning.hparams):
+            for kind in variables_of(self.pruning.hparams):
                 yield f"{index}_{kind}", state, kind
 
     def _obj_type(self) -> str:

@@ -16,8 +16,9 @@ from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
 from ..pruning import Pruning
 from ..ranking.schedule import ExternalSparsity, SparsitySource
+from .callback import pruned_by
 from .resumption import SavedTraining
-from .training import Training
+from .training import PrunedTraining
 from .version import VERSIONS, Model
 
 _active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
@@ -44,7 +45,7 @@ class PruningScope:
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self._record = record
-        self._trainings: dict[int, Training] = {}
+        self._trainings: dict[int, PrunedTraining] = {}
         self._saved: weakref.WeakKeyDictionary[Model, SavedTraining] = weakref.WeakKeyDictionary()
 
     @property
@@ -63,16 +64,16 @@ class PruningScope:
         trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
         return [training.recorder.history(training.pruning) for training in trainings]
 
-    def _log_dir_of(self, training: Training) -> str | None:
+    def _log_dir_of(self, training: PrunedTraining) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
         first = next(iter(self._trainings.values()))
         return self.log_dir if training is first else os.path.join(self.log_dir, training.model.name)
 
-    def _training(self, model: Model) -> Training:
+    def _training(self, model: Model) -> PrunedTraining:
         if id(model) not in self._trainings:
             saved = self._saved_training(model)
-            self._trainings[id(model)] = Training(model, self.hparams, self.sparsity, saved, self._record)
+            self._trainings[id(model)] = PrunedTraining(model, self.hparams, self.sparsity, saved, self._record)
         return self._trainings[id(model)]
 
     def _saved_training(self, model: Model) -> SavedTraining:
@@ -216,7 +217,10 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
         bound = signature.bind(model, *args, **kwargs)
         training = scope._training(model)
         log_dir = scope._log_dir_of(training)
-        with training.batches(), training.callback_in(bound.arguments.get("callbacks"), log_dir) as callbacks:
+        with (
+            training.batches(),
+            pruned_by(training, bound.arguments.get("callbacks"), scope.hparams, log_dir) as callbacks,
+        ):
             bound.arguments["callbacks"] = callbacks
             try:
                 history = original(*bound.args, **bound.kwargs)

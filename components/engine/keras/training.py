@@ -1,8 +1,7 @@
-"""Training: the pruning of one Keras model, and its optimizer's part in it."""
+"""PrunedTraining: the pruning of one Keras model, and its optimizer's part in it."""
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,17 +12,17 @@ from ..compiled import is_large
 from ..history.recorder import TrainingRecorder
 from ..hparams import PruningHParams
 from ..pruning import Pruning
+from ..ranking.criteria import GradientCriterion, HessianCriterion, criterion_of
 from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .batch_loss import BatchLoss
-from .callback import callback_class
 from .optimizer import PrunedOptimizer, pruned_optimizer
 from .resumption import SavedTraining
-from .version import Model, version_of
+from .version import Model
 
 
-class Training:
+class PrunedTraining:
     """The pruning of one model: its masks, and its optimizer's part in them.
 
     Attributes:
@@ -64,6 +63,9 @@ class Training:
         self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch_loss = BatchLoss(model)
+        criterion = criterion_of(hparams)
+        self._samples_hessian = isinstance(criterion, HessianCriterion)
+        self._samples_gradients = isinstance(criterion, GradientCriterion)
         with tf.init_scope(), model.distribute_strategy.scope():
             # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
             self._steps_before = tf.Variable(
@@ -72,23 +74,7 @@ class Training:
 
     def batches(self) -> contextlib.AbstractContextManager[None]:
         """Holds while `fit` runs."""
-        return self._batch_loss.watch() if self._hparams.uses_hessian else contextlib.nullcontext()
-
-    @contextlib.contextmanager
-    def callback_in(self, callbacks: Any, log_dir: str | None) -> Iterator[Any]:
-        """`callbacks`, as `fit` takes them, with the pruning's own in front; `log_dir` is for TensorBoard."""
-        version = version_of(self.model)
-        own = callback_class(version.callback)(self, self._hparams, log_dir)
-        try:
-            if isinstance(callbacks, version.callback_list):
-                callbacks.callbacks.insert(0, own)
-                yield callbacks
-            else:
-                yield [own, *tf.nest.flatten(callbacks or [])]
-        finally:
-            if isinstance(callbacks, version.callback_list):
-                callbacks.callbacks.remove(own)
-            own.close()
+        return self._batch_loss.watch() if self._samples_hessian else contextlib.nullcontext()
 
     def begin(self) -> None:
         """Takes hold of the optimizer, before `fit` traces its first step."""
@@ -137,7 +123,7 @@ class Training:
         """Finds out whether the step that follows updates the masks; takes in second derivatives if it does."""
         step = self.optimizer.coming_step() + self._steps_before
         self._due, self._masked = self.pruning.is_due(step), set()
-        if self._hparams.uses_hessian:
+        if self._samples_hessian:
             self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     @tf.autograph.experimental.do_not_convert
@@ -147,7 +133,7 @@ class Training:
         if state is None or gradient is None:
             return gradient
         self._trained.add(self.optimizer.key(variable))
-        if not self._hparams.uses_backprop:
+        if not self._samples_gradients:
             return gradient
         self.pruning.observe_gradient(state, gradient)
         if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or not is_large(state.weight):
@@ -212,7 +198,7 @@ class Training:
         """Refuses weights and gradient states that are NaN or infinite: they have no rank."""
         for state in self.pruning.states:
             values = {state.path: state.weight}
-            if self._hparams.uses_gradient:
+            if self.pruning.criterion.has_average:
                 values[f"The gradient state of {state.path}"] = state.gradient
             for name, value in values.items():
                 if not bool(tf.reduce_all(tf.math.is_finite(value))):
@@ -222,13 +208,6 @@ class Training:
                         "the gradients (clipnorm), or look for bad values in the data; under mixed_float16 the "
                         "optimizer must be a LossScaleOptimizer."
                     )
-
-    def next_mask_update(self) -> float:
-        """The first step that may update the masks again; infinite after the last."""
-        last = int(tf.convert_to_tensor(self.pruning.last_mask_update_step))
-        hparams = self._hparams
-        due = max(last + hparams.pruning_frequency, hparams.begin_pruning_step, self.step() + 1)
-        return math.inf if -1 < hparams.end_pruning_step < due else due
 
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""

@@ -12,7 +12,7 @@ import tf_keras
 from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
 from .. import naming
 from ..hparams import PruningHParams
-from ..pruning import Pruning
+from ..pruning import variables_of
 from ..weight_choice import prunable_weights
 from ..weight_state import Trackable, Weight, WeightState, path_of
 from .scope import active_scope
@@ -171,10 +171,8 @@ def _kinds_to_load(hparams: PruningHParams, saved: SavedVariables) -> tuple[str,
     """The pruning variables that mean the same in the saved model as under `hparams`."""
     node = saved.children(ROOT).get(naming.MODEL_STATE)
     variable = None if node is None else saved.variable(saved.children(node).get(naming.HPARAMS, ROOT))
-    if variable is not None:
-        earlier = PruningHParams.parse(saved.value(variable).decode())
-        if (earlier.prune_option, earlier.gradient_estimator) == (hparams.prune_option, hparams.gradient_estimator):
-            return Pruning.kinds(hparams)
+    if variable is not None and hparams.has_the_criterion_of(saved.value(variable).decode()):
+        return variables_of(hparams)
     return naming.MASK, naming.THRESHOLD
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from .. import path_map
 from ..hparams import PruningHParams
-from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
+from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule_of
 from .selection import Scores, top_k_mask, top_k_masks
 
 Shape = tuple[int, ...]
@@ -238,7 +238,7 @@ def allocation(
                 what=f"{'weights' if single_weights else 'units'} of {', '.join(paths[i] for i in part.members)}",
                 size=sum(units[index] for index in part.members),
                 least=max(1, sum(floors[index] for index in part.members)),
-                sparsity=schedule(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
+                sparsity=schedule_of(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
                 targets_name=part.targets_name,
                 mend=_mend(hparams, part),
             )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import path_map
+from ..choices import GRANULARITIES
 from ..hparams import PruningHParams
 
 Shape = tuple[int, ...]
@@ -146,28 +147,50 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
     """
     mapped = path_map.matches("block_dims_map", hparams.block_dims, paths)
     everywhere = hparams.block_height, hparams.block_width
+    divide = GRANULARITIES.get(hparams.granularity)()
     return [
-        _granularity(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
+        divide(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
         for index, (path, shape) in enumerate(zip(paths, shapes, strict=True))
     ]
 
 
-def _granularity(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
-    pooling = hparams.block_pooling_function
-    if hparams.granularity == "channel":
-        if len(shape) < 2:
-            raise ValueError(
-                f"granularity='channel' prunes output channels, and {path} of shape {list(shape)} has none. Take it "
-                "out with exclude."
-            )
-        rows = math.prod(shape[:-1])
-        return Blocks(shape, (rows, shape[-1]), (rows, 1), pooling)
+def channels(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
+    """`granularity='channel'`: all that shares the last index is a unit.
+
+    Args:
+        hparams: The hyperparameters.
+        path: The weight's path.
+        shape: Its shape.
+        block: Of no effect.
+
+    Raises:
+        ValueError: The weight is of rank 1 or 0.
+    """
+    del block
+    if len(shape) < 2:
+        raise ValueError(
+            f"granularity='channel' prunes output channels, and {path} of shape {list(shape)} has none. Take it out "
+            "with exclude."
+        )
+    rows = math.prod(shape[:-1])
+    return Blocks(shape, (rows, shape[-1]), (rows, 1), hparams.block_pooling_function)
+
+
+def elements_or_blocks(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
+    """`granularity='element'`: every weight is a unit, or every block where blocks are asked for and can be laid.
+
+    Args:
+        hparams: The hyperparameters.
+        path: The weight's path.
+        shape: Its shape.
+        block: Height and width of its blocks, -1 for the whole dimension; (1, 1) for none.
+    """
+    del path
     matrix = _matrix(shape, hparams.block_conv)
     if matrix is None or block == (1, 1) or hparams.run_length:
         return Elements(math.prod(shape))
-    return Blocks(
-        shape, matrix, tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True)), pooling
-    )
+    size = tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True))
+    return Blocks(shape, matrix, size, hparams.block_pooling_function)
 
 
 def _matrix(shape: Shape, block_conv: bool) -> tuple[int, int] | None:
