@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from .compiled import fused_assignment
+from .compilation import compiled_assignment
 from .ranking.criteria import GradientCriterion
 
 
@@ -11,7 +11,7 @@ def moving_average(average: tf.Tensor, sample: tf.Tensor, decay: float) -> tf.Te
     return decay * average + (1.0 - decay) * sample
 
 
-@fused_assignment
+@compiled_assignment
 def observe(criterion: GradientCriterion, decay: float, gradient: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
     """Takes one more gradient into the `moving_average` that a variable holds, in one pass over it.
 

@@ -135,7 +135,7 @@ class PruningHParams(HParamsFields):
         Raises:
             ValueError: `num_steps` is below 2, or a field is refused.
         """
-        _refuse_unknown(fields)
+        _check_names(fields)
         num_steps = _typed("num_steps", int, num_steps)
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
@@ -189,7 +189,7 @@ class PruningHParams(HParamsFields):
         if not isinstance(string, str):
             raise TypeError(f"PruningHParams.parse reads a string, got {string!r} of type {type(string).__name__}.")
         known, assignments = _field_types(), list(hparams_string.split(string))
-        _refuse_unknown(name for name, _ in assignments)
+        _check_names(name for name, _ in assignments)
         return {name: hparams_string.value_of(name, text, known[name]) for name, text in assignments}
 
     def has_the_criterion_of(self, string: str) -> bool:
@@ -236,7 +236,7 @@ class PruningHParams(HParamsFields):
         Raises:
             ValueError: A name is not that of a field.
         """
-        _refuse_unknown(values)
+        _check_names(values)
         return cls(**values)
 
     def tuned(self, values: Mapping[str, Any]) -> "PruningHParams":
@@ -269,7 +269,7 @@ def _field_types() -> dict[str, Any]:
     return {field.name: field.type for field in dataclasses.fields(PruningHParams)}
 
 
-def _refuse_unknown(names: Iterable[Any]) -> None:
+def _check_names(names: Iterable[Any]) -> None:
     known = _field_types()
     for name in names:
         if name not in known:

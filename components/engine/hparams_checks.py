@@ -24,7 +24,7 @@ def check(hparams: HParamsFields) -> None:
             hparams_string.check_items(field.name, getattr(hparams, field.name))
     for name in ("include", "exclude"):
         for pattern in getattr(hparams, name):
-            path_map.regex(name, pattern)
+            path_map.checked_regex(name, pattern)
     _check_allocation(hparams)
     _check_regrowth(hparams)
     _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import gradient_state, naming
-from .compiled import fused
+from .compilation import compiled_if_large
 from .hparams import PruningHParams
 from .ranking.allocation import Allocation, allocation
 from .ranking.criteria import Criterion, WeightChangeCriterion, criterion_of
@@ -49,7 +49,7 @@ class MaskUpdate:
         else:
             units = [granularity.units for granularity in self._granularities]
             self._allocation = allocation(hparams, paths, shapes, units, sparsity)
-        self._refuse_regrowth_under_apply_mask()
+        self._check_regrowth()
 
     @property
     def criterion(self) -> Criterion:
@@ -112,7 +112,7 @@ class MaskUpdate:
 
     def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """As `Allocation.masks`, with some of the units chosen by their gradients."""
-        self._refuse_regrowth_under_apply_mask()
+        self._check_regrowth()
         hparams = self._hparams
         fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
         live, gradients = [], []
@@ -125,7 +125,7 @@ class MaskUpdate:
             gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
         return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
 
-    def _refuse_regrowth_under_apply_mask(self) -> None:
+    def _check_regrowth(self) -> None:
         masked = [state.path for state in self._states if state.masked_forward]
         if self._hparams.regrow and masked:
             raise ValueError(
@@ -143,7 +143,7 @@ class MaskUpdate:
 
     def _scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        return _fused_scores(self._criterion, granularity, *reversed(self._values(state)))
+        return _compiled_scores(self._criterion, granularity, *reversed(self._values(state)))
 
     def _values(self, state: WeightState) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
         """Weight, gradient state and mask of one weight, as far as its scores need them."""
@@ -180,7 +180,7 @@ def _scores(
     return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
 
 
-_fused_scores = fused(_scores)
+_compiled_scores = compiled_if_large(_scores)
 
 
 @functools.cache

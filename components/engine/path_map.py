@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def regex(name: str, pattern: str) -> re.Pattern[str]:
+def checked_regex(name: str, pattern: str) -> re.Pattern[str]:
     """The regex that the hyperparameter `name` holds.
 
     Raises:
@@ -33,7 +33,7 @@ def sparsity_item(name: str, item: str) -> tuple[re.Pattern[str], float]:
         sparsity = math.nan
     if not colon or not pattern or not 0.0 <= sparsity < 1.0:
         raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {item!r}.")
-    return regex(name, pattern), sparsity
+    return checked_regex(name, pattern), sparsity
 
 
 def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
@@ -49,7 +49,7 @@ def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
             f"{name} items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole dimension, got "
             f"{item!r}."
         )
-    return regex(name, pattern), (int(match[1]), int(match[2]))
+    return checked_regex(name, pattern), (int(match[1]), int(match[2]))
 
 
 def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:

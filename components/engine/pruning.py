@@ -8,11 +8,11 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
-from .conditional import do_seldom
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
 from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
+from .rare_branch import take_rare_branch
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -227,7 +227,7 @@ class Pruning(Trackable):
                 average = gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate)
                 state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
 
-        do_seldom(self.is_due(step), observe)
+        take_rare_branch(self.is_due(step), observe)
 
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
         """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
@@ -246,7 +246,7 @@ class Pruning(Trackable):
             self._masks.update(step)
             self.last_mask_update_step.assign(step)
 
-        return do_seldom(self.is_due(step), update)
+        return take_rare_branch(self.is_due(step), update)
 
     def apply_masks(self) -> None:
         """Sets the pruned weights to zero, but for those under `apply_mask`."""

@@ -36,7 +36,7 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> li
         raise ValueError("There are no trainable variables to prune. Build the model first.")
     chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates)
     for pattern in hparams.exclude:
-        _require_match("exclude", pattern, candidates)
+        _check_match("exclude", pattern, candidates)
     chosen = [weight for weight in chosen if not _matches(hparams.exclude, weight)]
     if not chosen:
         rule = f"include={list(hparams.include)}" if hparams.include else "the default (kernels)"
@@ -66,11 +66,11 @@ def _by_default(candidates: Sequence[Weight]) -> list[Weight]:
 
 def _included(candidates: Sequence[Weight], patterns: Sequence[str]) -> list[Weight]:
     for pattern in patterns:
-        _require_match("include", pattern, candidates)
+        _check_match("include", pattern, candidates)
     return [weight for weight in candidates if _matches(patterns, weight)]
 
 
-def _require_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
+def _check_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
     if not any(_matches([pattern], weight) for weight in candidates):
         raise ValueError(f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}.")
 

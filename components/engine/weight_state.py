@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import naming
-from .compiled import fused_assignment
+from .compilation import compiled_assignment
 
 Trackable = tf.__internal__.tracking.Trackable
 
@@ -161,12 +161,12 @@ class WeightState(Trackable):
         return variable
 
 
-@fused_assignment
+@compiled_assignment
 def _mask(mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return _kept_or_zero(mask, weight)
 
 
-@fused_assignment
+@compiled_assignment
 def _combine(
     combine: Combination, unmasked: tf.Tensor, mask: tf.Tensor, value: tf.Tensor, weight: tf.Tensor
 ) -> tf.Tensor:

@@ -97,7 +97,7 @@ class PruningTrainer(base_component.BaseComponent):
         if transformed_examples and not transform_graph:
             raise ValueError("'transformed_examples' needs 'transform_graph' too.")
         if not isinstance(hparams, data_types.RuntimeParameter):
-            hparams = _checked(hparams)
+            hparams = _checked_hparams(hparams)
             _warn_of_too_few_steps(hparams, train_args)
             hparams = hparams.to_string()
         spec = PruningTrainerSpec(
@@ -128,7 +128,7 @@ class PruningTrainer(base_component.BaseComponent):
             )
 
 
-def _checked(hparams: Any) -> PruningHParams:
+def _checked_hparams(hparams: Any) -> PruningHParams:
     """The hyperparameters; refused here, when the pipeline is built, if they are wrong."""
     if isinstance(hparams, str):
         if not hparams.strip():

@@ -15,7 +15,7 @@ from tfx.utils import io_utils
 
 from .. import properties
 from ..engine.hparams import PruningHParams
-from ..engine.keras.delivered import SparsityReport, report_of
+from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..pruning_report import lineage
 from ..report.document import ReportDocument
@@ -60,7 +60,7 @@ class Executor(trainer_executor.GenericExecutor):
         try:
             with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True) as scope:
                 run_fn(fn_args)
-            report = report_of(scope, _saved_model(fn_args))
+            report = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)
             document = ReportDocument(
                 title="Pruned model",
@@ -144,7 +144,7 @@ def _saved_model(fn_args: fn_args_utils.FnArgs) -> str:
     return directory
 
 
-def _set_properties(model: types.Artifact, hparams: PruningHParams, report: SparsityReport, size: int) -> None:
+def _set_properties(model: types.Artifact, hparams: PruningHParams, report: DeliveredSparsity, size: int) -> None:
     model.set_string_custom_property(properties.PRUNE_OPTION, hparams.prune_option)
     model.set_string_custom_property(properties.GRADIENT_ESTIMATOR, hparams.gradient_estimator)
     model.set_float_custom_property(properties.TARGET_SPARSITY, hparams.target_sparsity)

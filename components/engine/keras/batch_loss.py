@@ -28,7 +28,7 @@ class BatchLoss:
             ValueError: The model is one of tf_keras, trains on several replicas, or has a `train_step` whose loss only
                 it knows.
         """
-        self._refuse_unknown_loss()
+        self._check_loss()
         attributes = self._model.__dict__
         covered = attributes.get("train_step")
         train_step = self._model.train_step
@@ -68,7 +68,7 @@ class BatchLoss:
             loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             return model.optimizer.scale_loss(loss)
 
-    def _refuse_unknown_loss(self) -> None:
+    def _check_loss(self) -> None:
         model = self._model
         if not isinstance(model, keras.Model):
             raise ValueError(

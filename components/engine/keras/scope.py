@@ -17,8 +17,8 @@ from ..hparams import PruningHParams
 from ..pruning import Pruning
 from ..ranking.schedule import ExternalSparsity, SparsitySource
 from .callback import pruned_by
-from .resumption import SavedTraining
 from .training import PrunedTraining
+from .training_progress import TrainingProgress
 from .version import VERSIONS, Model
 
 _active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
@@ -46,7 +46,7 @@ class PruningScope:
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self._record = record
         self._trainings: dict[int, PrunedTraining] = {}
-        self._saved: weakref.WeakKeyDictionary[Model, SavedTraining] = weakref.WeakKeyDictionary()
+        self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
 
     @property
     def prunings(self) -> list[Pruning]:
@@ -76,9 +76,9 @@ class PruningScope:
             self._trainings[id(model)] = PrunedTraining(model, self.hparams, self.sparsity, saved, self._record)
         return self._trainings[id(model)]
 
-    def _saved_training(self, model: Model) -> SavedTraining:
+    def _saved_training(self, model: Model) -> TrainingProgress:
         if model not in self._saved:
-            self._saved[model] = SavedTraining(model.distribute_strategy)
+            self._saved[model] = TrainingProgress(model.distribute_strategy)
         return self._saved[model]
 
     def _close(self) -> None:
@@ -163,7 +163,7 @@ def active_scope() -> PruningScope | None:
     return _active.get()
 
 
-# Under this name Keras's own files hold a training's `SavedTraining`.
+# Under this name Keras's own files hold a training's `TrainingProgress`.
 _SAVED_TRAINING = "tfx_pruning_training"
 
 _patch_lock = threading.Lock()
@@ -174,7 +174,7 @@ _patch_users = 0
 def _patched_models() -> Iterator[None]:
     """Puts the pruning `fit` in place of that of both Keras's models, once for all threads that have a scope open.
 
-    Beside it, a property by which Keras 3, when it saves or loads a model, finds the model's `SavedTraining`.
+    Beside it, a property by which Keras 3, when it saves or loads a model, finds the model's `TrainingProgress`.
     """
     global _patch_users
     with _patch_lock:
@@ -203,7 +203,7 @@ def _patched_models() -> Iterator[None]:
 _covered: dict[type[Any], Callable[..., Any] | None] = {}
 
 
-def _saved_training(model: keras.Model) -> SavedTraining | None:
+def _saved_training(model: keras.Model) -> TrainingProgress | None:
     scope = _active.get()
     return None if scope is None else scope._saved_training(model)
 

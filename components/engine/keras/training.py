@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from .. import naming
-from ..compiled import is_large
+from ..compilation import is_large
 from ..history.recorder import TrainingRecorder
 from ..hparams import PruningHParams
 from ..pruning import Pruning
@@ -18,7 +18,7 @@ from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .batch_loss import BatchLoss
 from .optimizer import PrunedOptimizer, pruned_optimizer
-from .resumption import SavedTraining
+from .training_progress import TrainingProgress
 from .version import Model
 
 
@@ -37,7 +37,7 @@ class PrunedTraining:
         model: Model,
         hparams: PruningHParams,
         sparsity: SparsitySource | None,
-        saved: SavedTraining,
+        saved: TrainingProgress,
         record: bool = False,
     ) -> None:
         """Begins with no weights chosen.

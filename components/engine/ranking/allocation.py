@@ -93,7 +93,7 @@ class Allocation(abc.ABC):
         masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
         for part, count in zip(self.parts, counts, strict=True):
             if len(part) == 1:
-                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step), dtype)
+                masks[part[0]] = top_k_mask(scores[part[0]], count, self._tie_seed(part[0], step), dtype)
             else:
                 masks.update(zip(part, self._ranked_together(part, scores, count, step, dtype, floors), strict=True))
         return [masks[index] for index in range(len(scores))]
@@ -116,15 +116,17 @@ class Allocation(abc.ABC):
         thresholds = [tf.constant(math.inf)] * len(part)
         for position, index in enumerate(part):
             if floors and self._floors[index]:
-                sure, thresholds[position] = top_k_mask(ranked[position], self._floors[index], self._lots(index, step))
+                sure, thresholds[position] = top_k_mask(
+                    ranked[position], self._floors[index], self._tie_seed(index, step)
+                )
                 if isinstance(ranked[position], Scores):
                     ranked[position] = ranked[position].tensor()
                 # Above all others, infinite ones too.
                 ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
-        masks, threshold = top_k_masks(ranked, kept, self._lots(part[0], step), dtype)
+        masks, threshold = top_k_masks(ranked, kept, self._tie_seed(part[0], step), dtype)
         return [(mask, tf.minimum(threshold, of_floor)) for mask, of_floor in zip(masks, thresholds, strict=True)]
 
-    def _lots(self, index: int, step: tf.Tensor) -> tf.Tensor:
+    def _tie_seed(self, index: int, step: tf.Tensor) -> tf.Tensor:
         """Seed of the tie-breaking at one step in one weight, or in the part that it is the first of; int64, [2]."""
         return tf.stack([tf.constant(self._seed + index, tf.int64), tf.cast(step, tf.int64)])
 
@@ -225,7 +227,7 @@ def allocation(
             than `min_layer_density` asks for, or there is a map beside `sparsity`.
     """
     if sparsity is not None:
-        _refuse_maps(hparams)
+        _check_no_maps(hparams)
     parts = _parts(hparams, paths)
     floors = [_floor(size, hparams.min_layer_density) for size in units]
     if hparams.allocation == "erk":
@@ -348,7 +350,7 @@ def _mend(hparams: PruningHParams, part: _Part) -> str:
     )
 
 
-def _refuse_maps(hparams: PruningHParams) -> None:
+def _check_no_maps(hparams: PruningHParams) -> None:
     for name in ("weight_sparsity_map", "group_sparsity_map"):
         if getattr(hparams, name):
             raise ValueError(

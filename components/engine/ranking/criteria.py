@@ -302,7 +302,7 @@ def register_criterion(name: str, *criteria: Criterion) -> None:
         raise ValueError(f"register_criterion({name!r}) needs a criterion: register_criterion({name!r}, Mine()).")
     by_estimator: dict[str, Callable[[], Criterion]] = {}
     for criterion in criteria:
-        _check(name, criterion)
+        _check_criterion(name, criterion)
         estimator = criterion.estimator or BACKPROP
         if estimator in by_estimator:
             raise ValueError(
@@ -313,7 +313,7 @@ def register_criterion(name: str, *criteria: Criterion) -> None:
     CRITERIA.register(name, by_estimator, type(criteria[0]))
 
 
-def _check(name: str, criterion: Criterion) -> None:
+def _check_criterion(name: str, criterion: Criterion) -> None:
     if not isinstance(criterion, Criterion):
         raise TypeError(
             f"register_criterion({name!r}, ...) takes instances of tfx_pruning.Criterion, got {criterion!r} of type "

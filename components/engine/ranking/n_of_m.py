@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ..compiled import fused
+from ..compilation import compiled_if_large
 from ..hparams import PruningHParams
 from .allocation import Allocation
 from .position_hash import hashed, seed_words
@@ -64,7 +64,7 @@ class NOfM(Allocation):
         """See `Allocation.best`; there are no floors."""
         del floors
         return [
-            runs.mask(tf.cast(score, tf.float32), count, self._lots(index, step), dtype)
+            runs.mask(tf.cast(score, tf.float32), count, self._tie_seed(index, step), dtype)
             for index, (runs, score, count) in enumerate(zip(self._runs, scores, counts, strict=True))
         ]
 
@@ -120,18 +120,18 @@ class _Runs:
         # What fills up the last run ranks below all that is there.
         row = tf.pad(row, [[0, 0], [0, missing], [0, 0]], constant_values=-1)
         runs = tf.reshape(row, [self.outer, -1, self.length, self.inner])
-        lots = self._lots(runs.shape, seed)
+        ties = self._random_ranks(runs.shape, seed)
         rank = tf.zeros_like(runs, tf.int32)
         for distance in range(1, self.length):
-            other, other_lot = (tf.roll(each, distance, axis=2) for each in (runs, lots))
-            rank += tf.cast((other > runs) | ((other == runs) & (other_lot > lots)), tf.int32)
+            other, other_tie = (tf.roll(each, distance, axis=2) for each in (runs, ties))
+            rank += tf.cast((other > runs) | ((other == runs) & (other_tie > ties)), tf.int32)
         mask = rank < kept
         mask = tf.reshape(mask, [self.outer, self.row + missing, self.inner])[:, : self.row]
         mask = tf.reshape(mask, scores.shape)
         lowest = tf.reduce_min(tf.where(mask, keys, keys.dtype.max))
         return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
 
-    def _lots(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
+    def _random_ranks(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
         """Random int32 numbers, no two of one run alike."""
         positions = tf.reshape(tf.range(shape.num_elements()), shape)
         draws = tf.bitcast(hashed(tf.cast(positions, tf.uint32), seed_words(seed)), tf.int32)
@@ -139,4 +139,4 @@ class _Runs:
         return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, self.length.bit_length()), place)
 
 
-_mask_of_runs = fused(_Runs.ranked)
+_mask_of_runs = compiled_if_large(_Runs.ranked)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ..compiled import in_compiled_code
+from ..compilation import in_compiled_code
 from .position_hash import seed_words
 from .radix_select import (
     KEYS,
@@ -20,7 +20,7 @@ from .radix_select import (
     large_digit_counts,
     score_keys,
 )
-from .tie_breaking import LOT_BITS, LargeTies, lots_of_tied, tied_mask
+from .tie_breaking import RANDOM_BITS, LargeTieBreak, random_keys_of_tied, tied_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,11 +218,11 @@ def _select(
     def some_of_the_tied() -> list[tf.Tensor]:
         scalars = (kth, *seed_words(seed))
         ties = [
-            LargeTies(formula, kth, each.inputs, dtype) if formula else None
+            LargeTieBreak(formula, kth, each.inputs, dtype) if formula else None
             for formula, each in zip(formulas, flat, strict=True)
         ]
         parts = [own and own.parts for own in ties]
-        last, _, _ = kth_key(lots_of_tied, parts, scalars, room, tf.int64, LOT_BITS)
+        last, _, _ = kth_key(random_keys_of_tied, parts, scalars, room, tf.int64, RANDOM_BITS)
         return [
             own.mask(start, scalars, last) if own else tied_mask(each.formula, start, scalars, last, each.inputs, dtype)
             for own, start, each in zip(ties, starts, flat, strict=True)

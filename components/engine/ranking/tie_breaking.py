@@ -10,21 +10,21 @@ import tensorflow as tf
 from .position_hash import hashed
 from .radix_select import PART, Formula, Keys, Parts, Scalars, score_keys
 
-LOT_BITS = 32
+RANDOM_BITS = 32
 # What is not tied has this in place of a lot; no digit of it is counted.
-_NO_LOT = 1 << LOT_BITS
+_NOT_TIED = 1 << RANDOM_BITS
 _FOLDS = 16
 
 
 @functools.cache
-def lots_of_tied(formula: Formula) -> Keys:
+def random_keys_of_tied(formula: Formula) -> Keys:
     """Lots, as keys, of the scores whose key is the first of the scalars; the others are the words of a seed."""
 
     def lots(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
         kth, *words = scalars
         keys = score_keys(formula(*inputs))
         positions = tf.cast(start + tf.range(tf.size(keys)), tf.uint32)
-        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NO_LOT)
+        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NOT_TIED)
 
     return lots
 
@@ -47,14 +47,14 @@ def tied_mask(
         inputs: The formula's; flat.
         dtype: Of the mask.
     """
-    keys, lots = score_keys(formula(*inputs)), lots_of_tied(formula)(start, scalars, inputs)
-    return tf.cast((keys > scalars[0]) | ((lots >= last) & (lots < _NO_LOT)), dtype)
+    keys, lots = score_keys(formula(*inputs)), random_keys_of_tied(formula)(start, scalars, inputs)
+    return tf.cast((keys > scalars[0]) | ((lots >= last) & (lots < _NOT_TIED)), dtype)
 
 
 _compiled_tied_mask = tf.function(tied_mask, jit_compile=True, autograph=False)
 
 
-class LargeTies:
+class LargeTieBreak:
     """The ties of a large weight, most of whose parts may have none."""
 
     def __init__(self, formula: Formula, kth: tf.Tensor, inputs: tuple[tf.Tensor, ...], dtype: tf.DType) -> None:

@@ -1,4 +1,4 @@
-"""SavedTraining: where a pruned training stands, in the files that TensorFlow and Keras write."""
+"""TrainingProgress: where a pruned training stands, in the files that TensorFlow and Keras write."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from ..pruning import Pruning, variables_of
 from ..weight_state import WeightState
 
 
-class SavedTraining(KerasSaveable):
+class TrainingProgress(KerasSaveable):
     """What a file must hold besides the model and its optimizer for a pruned training to go on from it.
 
     In what `tf.train.Checkpoint` writes, the masks and gradient states are children of their weights, and the step is

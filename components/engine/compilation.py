@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 _LARGE = 1 << 18
 
 
-def fused(function: Callable[..., Result]) -> Callable[..., Result]:
+def compiled_if_large(function: Callable[..., Result]) -> Callable[..., Result]:
     """`function`, compiled by XLA where its last argument is large; once for each shape.
 
     Args:
@@ -29,7 +29,7 @@ def fused(function: Callable[..., Result]) -> Callable[..., Result]:
     return call
 
 
-def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
+def compiled_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
     """Assigns what `function` makes of a variable; compiled by XLA where that is large, and then done in its place.
 
     Args:
@@ -39,7 +39,7 @@ def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
     Returns:
         A function of the same arguments, but the variable for its value.
     """
-    value_of = fused(function)
+    value_of = compiled_if_large(function)
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def assign_in_place(*arguments: Any) -> None:

@@ -20,7 +20,7 @@ class SparsityError(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightReport:
+class WeightSparsity:
     """One weight as it was saved.
 
     Attributes:
@@ -47,7 +47,7 @@ class WeightReport:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsityReport:
+class DeliveredSparsity:
     """All pruned weights of a saved model.
 
     Attributes:
@@ -56,7 +56,7 @@ class SparsityReport:
         history: The course of its training; None if it was not recorded.
     """
 
-    weights: tuple[WeightReport, ...]
+    weights: tuple[WeightSparsity, ...]
     total_parameters: int
     history: TrainingHistory | None = None
 
@@ -76,7 +76,7 @@ class SparsityReport:
         return 1.0 - self.nonzero_parameters / self.prunable_parameters
 
 
-def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
+def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsity:
     """Counts the zeros that a pruned training saved, and checks them against what was asked for.
 
     Args:
@@ -102,7 +102,7 @@ def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
             continue
         weights = tuple(_weight_report(state, found[state.path], saved) for state in pruning.states)
         _check(pruning, weights, steps)
-        reports.append(SparsityReport(weights, model.count_params(), history))
+        reports.append(DeliveredSparsity(weights, model.count_params(), history))
     if not reports:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
@@ -127,14 +127,14 @@ def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, Save
     return found
 
 
-def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightReport:
+def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightSparsity:
     value = saved.value(variable)
     if state.masked_forward:
         value = value * state.mask.numpy()
-    return WeightReport(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
+    return WeightSparsity(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
 
 
-def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> None:
+def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> None:
     """Compares zeros with the target: weight by weight, or in sum over those that share a sparsity."""
     asked = pruning.kept_units_at_target()
     for part, (kept, units), target in zip(pruning.parts, pruning.kept_units(), asked, strict=True):

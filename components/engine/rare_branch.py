@@ -1,11 +1,11 @@
-"""do_seldom: the branch of a training step that few steps take."""
+"""take_rare_branch: the branch of a training step that few steps take."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def do_seldom(due: tf.Tensor, action: Callable[[], None]) -> tf.Tensor:
+def take_rare_branch(due: tf.Tensor, action: Callable[[], None]) -> tf.Tensor:
     """Does `action` if `due`, in a graph or out of it.
 
     In a graph it is a function that is called, and never inlined: of an inlined branch every operation takes its time
