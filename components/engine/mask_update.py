@@ -1,4 +1,4 @@
-"""MaskUpdate: new masks, made of the weights and their gradient states."""
+"""MaskUpdate: computes new masks from the weights and their gradient states."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,22 +18,22 @@ from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, 
 from .ranking.selection import Scores
 from .weight_state import WeightState
 
-# What is smaller than this, XLA may take for zero.
+# XLA may treat smaller numbers as zero.
 _SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 class MaskUpdate:
-    """What scores a set of weights, and what shares out the sparsity among them."""
+    """Scores a set of weights, shares out the sparsity among them, and updates their masks."""
 
     def __init__(
         self, hparams: PruningHParams, states: Sequence[WeightState], sparsity: SparsitySource | None = None
     ) -> None:
-        """Takes the weights; see `Pruning`, whose errors these are.
+        """Takes the weights. Raises the errors that `Pruning` documents.
 
         Args:
             hparams: The hyperparameters.
             states: The states of the weights.
-            sparsity: Takes the place of the schedule.
+            sparsity: Replaces the schedule.
         """
         self._hparams = hparams
         self._states = states
@@ -62,7 +62,7 @@ class MaskUpdate:
         return self._allocation.parts
 
     def kept_units(self) -> list[tuple[int, int]]:
-        """How many units the masks keep now, and of how many; for each of `parts`."""
+        """For each of `parts`, how many units the masks keep, and how many there are."""
         kept = [
             int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
             for granularity, state in zip(self._granularities, self._states, strict=True)
@@ -73,13 +73,13 @@ class MaskUpdate:
         ]
 
     def kept_units_at(self, step: int) -> list[int]:
-        """How many units the sparsity of a step keeps, for each of `parts`."""
+        """For each of `parts`, how many units the sparsity of a step keeps."""
         return [int(kept) for kept in self._allocation.kept(step)]
 
     def sparsity_at(self, step: int) -> float:
         """Fraction of zeros, in all weights together, that the sparsity of a step asks for.
 
-        Where units are of different sizes, as blocks at an edge are, they count as if they were equal within a part.
+        Units of different sizes, such as blocks at an edge, count as equal within a part.
         """
         kept = 0.0
         for part, units_kept in zip(self.parts, self.kept_units_at(step), strict=True):
@@ -88,7 +88,7 @@ class MaskUpdate:
         return 1.0 - kept / sum(state.size for state in self._states)
 
     def scores(self, index: int) -> tf.Tensor:
-        """Scores of the units of one weight as they are now, float32; pruned ones without `apply_mask` have zero."""
+        """Scores of the units of one weight as they are now, float32. Pruned units without `apply_mask` have zero."""
         return self._scores(self._states[index], self._granularities[index])
 
     def update(self, step: tf.Tensor, regrow: bool = True) -> None:
@@ -96,7 +96,7 @@ class MaskUpdate:
 
         Args:
             step: int64 scalar.
-            regrow: Whether pruned weights may come back, if `hparams.regrow` says so.
+            regrow: Whether pruned weights may come back if `hparams.regrow` is set.
         """
         if isinstance(self._criterion, WeightChangeCriterion):
             for state in self._states:
@@ -111,7 +111,7 @@ class MaskUpdate:
             state.threshold.assign(threshold)
 
     def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """As `Allocation.masks`, with some of the units chosen by their gradients."""
+        """As `Allocation.masks`, but some of the units are chosen by their gradients."""
         self._check_regrowth()
         hparams = self._hparams
         fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
@@ -119,8 +119,8 @@ class MaskUpdate:
         for state, granularity in zip(self._states, self._granularities, strict=True):
             live.append(granularity.any(tf.cast(state.mask, tf.float32)))
             gradient = granularity.pool(tf.abs(tf.convert_to_tensor(state.gradient)))
-            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
-            # with that zero, and make the weight sparser than asked for.
+            # The last optimizer step has moved pruned weights too. A unit in which it left a zero must not come back:
+            # the weight would be sparser than asked for.
             still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
             gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
         return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
@@ -134,7 +134,7 @@ class MaskUpdate:
             )
 
     def _scores_to_rank(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
-        """Scores of the units of one weight, float32; those of single weights as what they are computed from."""
+        """Scores of the units of one weight, float32; if they can be scored in parts, what they are computed from."""
         if not (self._criterion.elementwise and isinstance(granularity, Elements)) or self._hparams.run_length:
             return self._scores(state, granularity)
         weight, average, mask = self._values(state)
@@ -146,7 +146,7 @@ class MaskUpdate:
         return _compiled_scores(self._criterion, granularity, *reversed(self._values(state)))
 
     def _values(self, state: WeightState) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
-        """Weight, gradient state and mask of one weight, as far as its scores need them."""
+        """Weight, gradient state and mask of one weight; None for what its scores do not need."""
         return (
             tf.convert_to_tensor(state.weight),
             tf.convert_to_tensor(state.gradient) if self._criterion.has_average else None,
@@ -154,7 +154,7 @@ class MaskUpdate:
         )
 
     def _observe_change(self, criterion: WeightChangeCriterion, state: WeightState) -> None:
-        """Takes in a sample of a weight's change, and remembers the weight until the next."""
+        """Adds a sample of a weight's change to its average, and saves the weight for the next sample."""
         weight = tf.cast(state.weight, tf.float32)
         old_weights = [state.old_weight]
         if naming.OLD_OLD_WEIGHT in criterion.variables:
@@ -175,8 +175,8 @@ def _scores(
     scores = criterion.unit_scores(tf.cast(weight, tf.float32), average, granularity.pool)
     if mask is None:
         return scores
-    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
-    # it to tie with them, chance would put dead weights in its place.
+    # A kept weight may have the score zero, for lack of a gradient say. It must still rank above pruned weights: in a
+    # tie with them, a pruned one might be kept in its place.
     return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
 
 
@@ -185,12 +185,12 @@ _compiled_scores = compiled_if_large(_scores)
 
 @functools.cache
 def _element_formula(criterion: Criterion, without_average: bool, without_mask: bool) -> Callable[..., tf.Tensor]:
-    """`_scores` of single weights, of the tensors that are not left out: weight, average, mask."""
+    """`_scores` of single weights, as a function of the tensors that there are: weight, average, mask."""
 
     def scores(weight: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
         average = None if without_average else others[0]
         mask = None if without_mask else others[-1]
-        # Single weights are pooled one by one, however many there are.
+        # The number of units is not read.
         return _scores(criterion, Elements(0), mask, average, weight)
 
     return scores

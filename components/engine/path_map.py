@@ -1,4 +1,4 @@
-"""Maps from regexes over variable paths to values, such as `weight_sparsity_map`: their items, and what they match."""
+"""Maps from regexes of variable paths to values, such as `weight_sparsity_map`."""
 
 import math
 import re
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 def checked_regex(name: str, pattern: str) -> re.Pattern[str]:
-    """The regex that the hyperparameter `name` holds.
+    """Compiles a regex of the hyperparameter `name`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a regex.
     """
     try:
         return re.compile(pattern)
@@ -53,7 +53,7 @@ def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
 
 
 def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:
-    """What the map `name` says of each path.
+    """Finds what the map `name` holds for each path.
 
     Args:
         name: Name of the map, for messages.
@@ -61,7 +61,7 @@ def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequen
         paths: The pruned weights' paths.
 
     Returns:
-        For the index of every path that a regex matches (`re.search`), the regex and its value.
+        By the index of each path that matches a regex (`re.search`): the regex and its value.
 
     Raises:
         ValueError: A regex matches no path, or two match one.

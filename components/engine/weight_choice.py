@@ -15,14 +15,14 @@ _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_
 def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> list[Weight]:
     """The weights among `variables` that `hparams` asks to prune, each once, in order.
 
-    With `include`, the weights whose path one of its regexes matches. Without, by the first of these rules that
-    applies: the weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and,
-    where all variables are bare `tf.Variable`s, those of rank 2 and more, or all if there are none. `exclude` takes
-    away from any of them.
+    With `include`: the weights whose path matches one of its regexes. Without, the first of these that exist: the
+    weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and, if all
+    variables are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of
+    these.
 
     Raises:
-        TypeError: One of `variables` is no variable.
-        ValueError: A regex matches nothing, no weight is left, or a weight that is named has no floating dtype.
+        TypeError: One of `variables` is not a variable.
+        ValueError: A regex matches nothing, no weight is left, or a chosen weight has no floating dtype.
     """
     variables = list(variables)
     for variable in variables:

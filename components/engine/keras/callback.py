@@ -1,4 +1,4 @@
-"""PruningCallback: the pruning's part in the course of a `fit`."""
+"""PruningCallback: what pruning does at the beginning, after the batches and at the end of a `fit`."""
 
 import contextlib
 import functools
@@ -17,13 +17,13 @@ _BATCHES_WITHOUT_STEP = 100
 
 
 class PruningCallback:
-    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes and records what happens.
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, writes summaries and records the history.
 
     `pruned_by` makes it a callback of Keras 3 or of tf_keras.
     """
 
     def __init__(self, training: PrunedTraining, hparams: PruningHParams, log_dir: str | None) -> None:
-        """Takes part in a `fit`.
+        """Takes the training.
 
         Args:
             training: The pruning of the model that is fitted.
@@ -101,7 +101,7 @@ class PruningCallback:
             self._writer.close()
 
     def _check_progress(self) -> None:
-        """Refuses to go on when every one of many batches was skipped."""
+        """Raises if all of many batches were skipped."""
         self._batches += 1
         if self._batches % _BATCHES_WITHOUT_STEP:
             return
@@ -115,7 +115,7 @@ class PruningCallback:
         self._updates = updates
 
     def _sparsity_after_batch(self) -> float:
-        """The sparsity; read, and the weights checked, only when the masks may have changed since."""
+        """The sparsity. It is read, and the weights are checked, only if the masks may have changed."""
         self._sparsity_holds_for -= steps_per_execution(self.model)
         if self._sparsity_holds_for <= 0:
             step = self._training.step()
@@ -123,7 +123,7 @@ class PruningCallback:
             if self._training.recorder is not None:
                 self._training.recorder.add_mask_updates(self._training.pruning)
             self._training.check_finite()
-            # A batch takes one step, or none if it is skipped.
+            # A batch takes at most one step: none if it is skipped.
             self._sparsity_holds_for = self._training.pruning.next_mask_update(step) - step
         return self._sparsity
 
@@ -145,7 +145,7 @@ class PruningCallback:
 
 @contextlib.contextmanager
 def pruned_by(training: PrunedTraining, callbacks: Any, hparams: PruningHParams, log_dir: str | None) -> Iterator[Any]:
-    """Callbacks of a `fit`, the pruning's own in front, which is taken out again in the end.
+    """The callbacks of a `fit` with pruning's own in front, which is removed in the end.
 
     Args:
         training: The pruning of the model that is fitted.

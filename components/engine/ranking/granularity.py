@@ -1,4 +1,4 @@
-"""Granularity: which weights live and die together, as units that one decision is taken for."""
+"""Granularity: which weights are kept or pruned together, as one unit."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 class Granularity(Protocol):
-    """How one weight is divided into units. Equal ones divide alike, and share what is compiled for them."""
+    """How one weight tensor is divided into units. What is compiled for one is used for all that equal it."""
 
     @property
     def units(self) -> int:
@@ -40,7 +40,7 @@ class Granularity(Protocol):
         ...
 
     def expand(self, mask: tf.Tensor) -> tf.Tensor:
-        """The mask of the weights, from that of the units: the shape of the weight, dtype of `mask`."""
+        """The mask of the weights from that of the units: shape of the weight, dtype of `mask`."""
         ...
 
 
@@ -69,13 +69,13 @@ class Elements:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """Rectangles of a matrix, laid from its first row and column; at the last ones they are cut off.
+    """Rectangles of a matrix, from its first row and column on. Those at its end may be smaller.
 
     Attributes:
         shape: Shape of the weight.
-        matrix: The same weight's shape as a matrix.
-        block: Height and width of a block; larger than the matrix is as large as the matrix.
-        pooling: 'AVG', the mean over the weights that a block has, or 'MAX'.
+        matrix: Shape of the weight as a matrix.
+        block: Height and width of a block, at most those of the matrix count.
+        pooling: 'AVG', the mean over the weights of a block, or 'MAX'.
     """
 
     shape: Shape
@@ -123,18 +123,18 @@ class Blocks:
         return tf.reshape(matrix[: self.matrix[0], : self.matrix[1]], self.shape)
 
     def _blocks(self, values: tf.Tensor) -> tf.Tensor:
-        """The blocks, shape [rows, height, columns, width], filled up with zeros."""
+        """The blocks, shape [rows, height, columns, width], padded with zeros."""
         (rows, columns), (height, width) = self._grid, self._block
         missing = [[0, rows * height - self.matrix[0]], [0, columns * width - self.matrix[1]]]
         return tf.reshape(tf.pad(tf.reshape(values, self.matrix), missing), [rows, height, columns, width])
 
 
 def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequence[Shape]) -> list[Granularity]:
-    """The granularity that `hparams` asks of each weight.
+    """The granularity that `hparams` asks for, of each weight.
 
-    Blocks are laid over weights that are matrices once dimensions of 1 are left out, as in the reference; with
-    `block_conv` over all others too, as matrices of (all dimensions but the last, the last). What is left is pruned
-    weight by weight. A channel is what shares the last index: a column of a Dense kernel, a filter of a convolution.
+    As in the reference, weights that are matrices, not counting dimensions of 1, are divided into blocks. With
+    `block_conv` all others are too, as matrices of (all dimensions but the last, the last). The rest is pruned weight
+    by weight. A channel is all weights with the same last index: a column of a Dense kernel, a filter of a convolution.
 
     Args:
         hparams: The hyperparameters.
@@ -155,13 +155,13 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
 
 
 def channels(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
-    """`granularity='channel'`: all that shares the last index is a unit.
+    """`granularity='channel'`: all weights with the same last index are a unit.
 
     Args:
         hparams: The hyperparameters.
         path: The weight's path.
         shape: Its shape.
-        block: Of no effect.
+        block: Has no effect.
 
     Raises:
         ValueError: The weight is of rank 1 or 0.
@@ -177,7 +177,7 @@ def channels(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int,
 
 
 def elements_or_blocks(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
-    """`granularity='element'`: every weight is a unit, or every block where blocks are asked for and can be laid.
+    """`granularity='element'`: every weight is a unit, or every block if the weight is to be divided into blocks.
 
     Args:
         hparams: The hyperparameters.

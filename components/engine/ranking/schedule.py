@@ -113,7 +113,7 @@ class PolynomialSchedule(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """Sparsity that rises along half a period of a cosine: slowly, fast in the middle, slowly.
+    """Sparsity that rises along half a period of a cosine: slowly at both ends, fast in the middle.
 
     With p = clip((step - begin_step) / (end_step - begin_step), 0, 1):
 
@@ -133,7 +133,7 @@ class CosineSchedule(Schedule):
 
     def left(self, progress: tf.Tensor) -> tf.Tensor:
         """See `Schedule.left`."""
-        # The same as (1 + cos(pi * p)) / 2, but zero at the end however the function is rounded.
+        # Equal to (1 + cos(pi * p)) / 2, but exactly zero at the end whatever the rounding.
         return tf.sin(math.pi / 2.0 * (1.0 - progress)) ** 2
 
 
@@ -145,7 +145,7 @@ class ConstantSchedule(Schedule):
         initial_sparsity: Sparsity before `begin_step`, a fraction.
         target_sparsity: Sparsity from `begin_step` on, a fraction.
         begin_step: The step of the change.
-        end_step: Of no effect.
+        end_step: Has no effect.
 
     Example:
         >>> schedule = ConstantSchedule(0.2, 0.8, begin_step=100, end_step=300)
@@ -169,7 +169,7 @@ class OneShotSchedule(Schedule):
     Attributes:
         initial_sparsity: Sparsity before `end_step`, a fraction.
         target_sparsity: Sparsity from `end_step` on, a fraction.
-        begin_step: Of no effect.
+        begin_step: Has no effect.
         end_step: The step of the change.
 
     Example:
@@ -195,14 +195,14 @@ def _changed_once(before: float, after: float, change_step: int, step: int | tf.
 
 @dataclasses.dataclass(frozen=True)
 class ExternalSparsity:
-    """Sparsity that comes from outside, and may go up and down.
+    """Sparsity that the user computes, and that may rise and fall.
 
     Attributes:
-        source: A floating scalar variable, read each time; or a callable that is given the step, an int64 scalar, and
-            gives a floating scalar. In [0, 1).
+        source: A floating scalar variable, or a callable that takes the step (int64 scalar tensor) and returns a
+            floating scalar; in [0, 1).
 
     Raises:
-        TypeError: `source` is neither.
+        TypeError: `source` is neither a variable nor callable.
     """
 
     source: SparsitySource
@@ -224,7 +224,7 @@ class ExternalSparsity:
             float64 scalar, a fraction.
 
         Raises:
-            ValueError: What was read is no floating scalar.
+            ValueError: The source gives no floating scalar.
             tf.errors.InvalidArgumentError: It lies outside [0, 1). Code compiled by XLA cannot raise.
         """
         source = self.source(tf.cast(step, tf.int64)) if callable(self.source) else self.source
@@ -245,8 +245,8 @@ class ExternalSparsity:
 def schedule_of(hparams: PruningHParams, target_sparsity: float) -> Schedule:
     """The schedule that `hparams.sparsity_function` names, for weights with the target given.
 
-    It begins at `hparams.initial_sparsity`; at the target given, if that is lower and `hparams.target_sparsity` is not:
-    what is to stay denser than the rest is never sparser on the way.
+    It begins at `hparams.initial_sparsity`, or at the target given if that is lower and `hparams.target_sparsity` is
+    not: a weight that is to stay denser than the others is never sparser on the way.
     """
     initial_sparsity = hparams.initial_sparsity
     if initial_sparsity <= hparams.target_sparsity:
