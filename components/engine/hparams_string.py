@@ -21,7 +21,7 @@ def split(string: str) -> Iterator[tuple[str, str]]:
         if not equals or not name:
             raise ValueError(f"Expected 'name=value' assignments separated by commas, got {part!r} in {string!r}.")
         if name in seen:
-            raise ValueError(f"{name!r} is given twice in {string!r}.")
+            raise ValueError(f"{name!r} is given twice in {string!r}. Leave out one of the two.")
         seen.add(name)
         yield name, text.strip()
 

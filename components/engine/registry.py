@@ -38,23 +38,24 @@ class Registry(Generic[Entry]):
         field: The hyperparameter.
         function: The public function that registers a name; '' if users cannot register any.
         group: The group of entry points; '' for none.
+        built_in: What the names that are built in stand for.
     """
 
     def __init__(self, field: str, built_in: Mapping[str, Entry], function: str = "", group: str = "") -> None:
-        """Takes the names that are built in; see the class for the others."""
+        """Takes the names that are built in; see the class."""
         self.field = field
         self.function = function
         self.group = group
-        self._built_in = dict(built_in)
+        self.built_in = dict(built_in)
         self._registered: dict[str, _Registration[Entry]] = {}
 
     def names(self) -> list[str]:
         """All names: the built-in ones first, then what was registered and what installed packages offer, sorted."""
-        return [*self._built_in, *sorted({*self._registered, *self._entry_points().names})]
+        return [*self.built_in, *sorted({*self._registered, *self._entry_points().names})]
 
     def loaded(self) -> dict[str, Entry]:
-        """What the names stand for, but for those of packages whose modules have not been imported."""
-        return self._built_in | {name: registration.entry for name, registration in self._registered.items()}
+        """What the names stand for, without those of packages whose modules were not imported."""
+        return self.built_in | {name: registration.entry for name, registration in self._registered.items()}
 
     def get(self, name: str) -> Entry:
         """What a name stands for.
@@ -62,8 +63,8 @@ class Registry(Generic[Entry]):
         Raises:
             ValueError: It is unknown, or two installed packages offer it.
         """
-        if name in self._built_in:
-            return self._built_in[name]
+        if name in self.built_in:
+            return self.built_in[name]
         if name not in self._registered:
             self._import_entry_point(name)
         if name not in self._registered:
@@ -98,8 +99,8 @@ class Registry(Generic[Entry]):
         self._registered[name] = new
 
     def _owner(self, name: str, new: _Registration[Entry]) -> str:
-        """Whose name it is; '' if it is free, or that of the same definition."""
-        if name in self._built_in:
+        """Who has the name already; '' if nobody has, or the same definition."""
+        if name in self.built_in:
             return "built in"
         known = self._registered.get(name)
         if known is not None and known.home != new.home and (known.source is None or known.source != new.source):

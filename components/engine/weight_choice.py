@@ -72,7 +72,9 @@ def _included(candidates: Sequence[Weight], patterns: Sequence[str]) -> list[Wei
 
 def _check_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
     if not any(_matches([pattern], weight) for weight in candidates):
-        raise ValueError(f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}.")
+        raise ValueError(
+            f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}. Mend or remove it."
+        )
 
 
 def _matches(patterns: Iterable[str], weight: Weight) -> bool:

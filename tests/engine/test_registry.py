@@ -35,7 +35,7 @@ def largest(scores, kept):
 
 @pytest.mark.parametrize("registry", [CRITERIA, SCHEDULES, GRANULARITIES])
 def test_every_built_in_name_is_accepted_and_loads(registry):
-    for name, entry in registry.loaded().items():
+    for name, entry in registry.built_in.items():
         fields = {registry.field: name}
         if registry is CRITERIA:
             for estimator, load in entry.items():

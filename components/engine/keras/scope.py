@@ -143,7 +143,7 @@ def pruning_scope(
     if sparsity is not None:
         ExternalSparsity(sparsity)  # raises here, before anything is trained
     if _active.get() is not None:
-        raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
+        raise RuntimeError("A pruning_scope is open already, and scopes cannot be nested. Close it first.")
     scope = PruningScope(hparams, log_dir, sparsity, record)
     token = _active.set(scope)
     try:

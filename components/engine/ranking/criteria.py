@@ -21,6 +21,7 @@ See `register_criterion` for where that file is imported.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
@@ -272,8 +273,12 @@ def criterion_of(hparams: PruningHParams) -> Criterion:
     """The criterion that `prune_option`, `gradient_estimator` and `regrow` ask for."""
     criterion = CRITERIA.get(hparams.prune_option)[hparams.gradient_estimator]()
     if hparams.regrow and not criterion.has_average:
-        return WithGradientSize(criterion)
+        return _with_gradient_size(criterion)
     return criterion
+
+
+# One instance for each: what is compiled for it is kept as long as it lives.
+_with_gradient_size = functools.cache(WithGradientSize)
 
 
 def register_criterion(name: str, *criteria: Criterion) -> None:

@@ -36,8 +36,8 @@ def test_scores(prune_option, estimator, scores):
     np.testing.assert_array_equal(computed, scores)
 
 
-def test_all_combinations_are_scored_above_and_what_they_average_is_what_they_are_named_for():
-    rows = {(option, estimator) for option, entry in CRITERIA.loaded().items() for estimator in entry}
+def test_all_built_in_criteria_are_scored_above_and_take_the_samples_they_are_named_for():
+    rows = {(option, estimator) for option, entry in CRITERIA.built_in.items() for estimator in entry}
     assert {(option, estimator) for option, estimator, _ in test_scores.pytestmark[0].args[1]} == rows
     for option, estimator in rows:
         assert CRITERIA.get(option)[estimator]().estimator == (None if option == "weight" else estimator)
