@@ -224,7 +224,7 @@ class PruningHParams(HParamsFields):
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"hparams are not valid JSON ({error}): {text!r}") from error
+            raise ValueError(f"hparams must be valid JSON, got {text!r} ({error}).") from error
         if not isinstance(values, dict):
             raise ValueError(f"hparams as JSON must be one object of fields, got {text!r}.")
         return cls.from_dict(values)

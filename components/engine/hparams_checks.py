@@ -1,4 +1,4 @@
-"""Checks of hyperparameters: each value by itself, and what contradicts another."""
+"""Checks of hyperparameters: each value, and those that contradict each other."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ REGROWTHS = ("", "gradient")
 
 
 def check(hparams: HParamsFields) -> None:
-    """Raises a ValueError for the first fault that is found."""
+    """Raises a ValueError for the first wrong value or contradiction."""
     _check_choices(hparams)
     _check_ranges(hparams)
     _check_schedule(hparams)
@@ -45,11 +45,11 @@ def _check_granularity(hparams: HParamsFields) -> None:
     }
     given = [name for name, wanted in asked.items() if wanted]
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other: ask for one of them.")
+        raise ValueError(f"{' and '.join(given)} exclude each other. Set only one of them.")
     if hparams.intra_block_sparsity and (hparams.block_width < 2 or hparams.block_height != 1):
         raise ValueError(
-            "intra_block_sparsity=True makes zeros in runs of block_width weights: block_width must be at least 2 "
-            f"and block_height 1, got {hparams.block_width} and {hparams.block_height}."
+            "intra_block_sparsity=True needs runs of weights: block_width must be at least 2 and block_height 1, got "
+            f"{hparams.block_width} and {hparams.block_height}."
         )
     if hparams.n_of_m:
         match = re.fullmatch(r"(\d+):(\d+)", hparams.n_of_m)

@@ -66,7 +66,7 @@ def check_items(name: str, items: tuple[str, ...]) -> None:
             read = {}
         if read != {name: (item, "other"), "more": ()}:
             raise ValueError(
-                f"{name} holds {item!r}, which would not survive being written on one line. Escape commas "
+                f"{name} holds {item!r}, which cannot be written on one line and read back. Escape commas "
                 "and brackets that stand for themselves with a backslash, and leave out surrounding spaces."
             )
 

@@ -69,7 +69,8 @@ def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequen
     for pattern, _ in items:
         if not any(pattern.search(path) for path in paths):
             raise ValueError(
-                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}."
+                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}. Mend or "
+                "remove it."
             )
     found = {}
     for index, path in enumerate(paths):

@@ -38,7 +38,10 @@ def apply_mask(weight: Weight) -> tf.Tensor:
             f"apply_mask takes a tf.Variable or keras.Variable, got {type(weight).__name__}. Pass the variable itself."
         )
     if not tf_variable(weight).dtype.is_floating:
-        raise TypeError(f"apply_mask takes a floating weight; {path_of(weight)} is {tf_variable(weight).dtype.name}.")
+        raise TypeError(
+            f"apply_mask takes a floating weight, got {path_of(weight)} of dtype {tf_variable(weight).dtype.name}. Use "
+            "it without a mask."
+        )
     state = WeightState.of(weight)
     state.masked_forward = True
     state.make((naming.MASK, naming.THRESHOLD))
@@ -99,7 +102,7 @@ class Pruning(Trackable):
         model = variables if hasattr(variables, "trainable_variables") else None
         if model is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
             raise TypeError(
-                f"Expected a model or a list of variables to prune, got {variables!r}. Put one into a list."
+                f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
         given = list(variables if model is None else model.trainable_variables)
         chosen = prunable_weights(given, hparams)

@@ -47,7 +47,7 @@ class PruningCallback:
         self._updates = self._training.optimizer.updates
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._training.take_up_loaded()
+        self._training.restore_loaded()
         if not self._begun and self._training.pruning is not None:
             self._begun = True
             self._record_begin(self._training.step())

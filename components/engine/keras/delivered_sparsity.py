@@ -159,7 +159,7 @@ def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> N
         raise SparsityError(
             f"No mask was updated in {steps} steps of training: begin_pruning_step="
             f"{pruning.hparams.begin_pruning_step} and pruning_frequency={pruning.hparams.pruning_frequency} leave no "
-            "step for it, and all weights would go at the end, unlearned. Use "
+            "step for it: all weights would be pruned at the end, with no step left to learn. Use "
             f"PruningHParams.for_steps({steps}, ...), or train longer."
         )
 

@@ -110,12 +110,12 @@ class PrunedTraining:
             trainable = {self.optimizer.key(weight) for weight in self.model.trainable_variables}
             states = {self.optimizer.key(state.weight): state for state in self.pruning.states}
             self._states = {key: state for key, state in states.items() if key in trainable}
-            self.take_up_loaded()
+            self.restore_loaded()
             self._count_on()
 
-    def take_up_loaded(self) -> None:
+    def restore_loaded(self) -> None:
         """Resumes from a Keras file if one was loaded."""
-        if self._saved.take_up_loaded():
+        if self._saved.restore_loaded():
             self._count_on()
 
     @tf.autograph.experimental.do_not_convert

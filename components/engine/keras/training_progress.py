@@ -43,7 +43,7 @@ class TrainingProgress(KerasSaveable):
         pruning._track_trackable(self.step, naming.STEP)
         self._forget_other_gradients(pruning._lookup_dependency(naming.HPARAMS).numpy().decode())
 
-    def take_up_loaded(self) -> bool:
+    def restore_loaded(self) -> bool:
         """Restores the pruning from a Keras file that was loaded since the last call.
 
         Returns:
@@ -70,7 +70,7 @@ class TrainingProgress(KerasSaveable):
             store[key] = getattr(state, kind).numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Called by Keras: keeps a group of a file for `take_up_loaded`."""
+        """Called by Keras: keeps a group of a file for `restore_loaded`."""
         self._loaded = {key: np.array(store[key]) for key in store.keys()} or None  # noqa: SIM118 - a store is no dict
 
     def _forget_other_gradients(self, hparams: str) -> None:
@@ -88,7 +88,7 @@ class TrainingProgress(KerasSaveable):
         if shapes != wanted:
             raise ValueError(
                 f"The file that was loaded holds the masks of weights of shapes {list(shapes.values())}, but the "
-                f"weights to prune, {', '.join(self.pruning.paths)}, have shapes {list(wanted.values())}. Go on with "
+                f"weights to prune, {', '.join(self.pruning.paths)}, have shapes {list(wanted.values())}. Use "
                 "the model, the include and the exclude of the training that wrote the file."
             )
         self.step.assign(arrays[naming.STEP])
