@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from .engine.keras.scope import pruning_scope
     from .engine.keras.warm_start import warm_start
     from .engine.pruning import Pruning, apply_mask
+    from .engine.ranking.criteria import (
+        Criterion,
+        GradientCriterion,
+        HessianCriterion,
+        WeightChangeCriterion,
+        register_criterion,
+    )
+    from .engine.ranking.schedule import Schedule, register_schedule
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
@@ -21,28 +29,42 @@ if TYPE_CHECKING:
     from .stripper.strip import strip_saved_model
 
 _HOME = {
+    "Criterion": ".engine.ranking.criteria",
+    "GradientCriterion": ".engine.ranking.criteria",
+    "HessianCriterion": ".engine.ranking.criteria",
     "Pruning": ".engine.pruning",
     "PruningHParams": ".engine.hparams",
     "PruningReport": ".pruning_report",
     "PruningTrainer": ".pruning_trainer.component",
+    "Schedule": ".engine.ranking.schedule",
     "SparsitySelector": ".sparsity_selector.component",
     "Stripper": ".stripper.component",
+    "WeightChangeCriterion": ".engine.ranking.criteria",
     "apply_mask": ".engine.pruning",
     "pruning_scope": ".engine.keras.scope",
+    "register_criterion": ".engine.ranking.criteria",
+    "register_schedule": ".engine.ranking.schedule",
     "strip_saved_model": ".stripper.strip",
     "warm_start": ".engine.keras.warm_start",
 }
 
 __all__ = [
+    "Criterion",
+    "GradientCriterion",
+    "HessianCriterion",
     "Pruning",
     "PruningHParams",
     "PruningReport",
     "PruningTrainer",
+    "Schedule",
     "SparsitySelector",
     "Stripper",
+    "WeightChangeCriterion",
     "__version__",
     "apply_mask",
     "pruning_scope",
+    "register_criterion",
+    "register_schedule",
     "strip_saved_model",
     "warm_start",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config_file import read_mapping
+from tfx_pruning.pipelines.user_module import import_for_names
 from tfx_pruning.suggestion import suggestion
 from tfx_pruning.typed_value import checked_value
 
@@ -172,7 +173,20 @@ class PipelineConfig:
     @property
     def hparams(self) -> PruningHParams:
         """Pruning hyperparameters, the ramp fitted to `pruning_steps`."""
-        return PruningHParams.for_steps(self.pruning_steps, **{"target_sparsity": _TARGET_SPARSITY, **self.pruning})
+        return self.hparams_of({"target_sparsity": _TARGET_SPARSITY, **self.pruning})
+
+    def hparams_of(self, fields: Mapping[str, Any]) -> PruningHParams:
+        """Pruning hyperparameters with these fields, the ramp fitted to `pruning_steps`.
+
+        A criterion or a schedule that is not known is looked for in the pipeline's module.
+
+        Raises:
+            ValueError: A value is refused.
+            TypeError: A value is of the wrong type.
+        """
+        if (self.module_path or self.module_file) not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH):
+            import_for_names(self.module_path, self.module_file, fields)
+        return PruningHParams.for_steps(self.pruning_steps, **fields)
 
     @property
     def higher_is_better(self) -> bool:

@@ -15,7 +15,7 @@ from tfx.utils import import_utils
 from helpers import regression_module
 from helpers.page_text import PageText
 from tfx_pruning import PruningReport, PruningTrainer, Stripper
-from tfx_pruning.engine.keras.delivered import WeightReport
+from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import HTML_NAME, write_report
 
@@ -25,7 +25,7 @@ def artifact(tmp_path):
     """A report of two kernels, as a component leaves it."""
     report = PruningReport()
     report.uri = str(tmp_path / "report")
-    write_report(ReportDocument("Model <1>", (WeightReport("first/kernel", (2, 3), 4),)), report.uri)
+    write_report(ReportDocument("Model <1>", (WeightSparsity("first/kernel", (2, 3), 4),)), report.uri)
     return report
 
 

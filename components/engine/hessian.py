@@ -17,9 +17,9 @@ def probe(shape: tf.TensorShape, seed: int, step: tf.Tensor) -> tf.Tensor:
         step: int64 scalar, the step.
 
     Returns:
-        float32, of that shape; the same for the same seed and step wherever it runs.
+        float32 of that shape, the same wherever it is computed.
     """
-    # Below zero: ties between scores are broken by draws of the same seed at the step itself.
+    # The negative step, since ties between scores are broken with the same seed and the step itself.
     seeds = tf.stack([tf.constant(seed, tf.int64), -tf.cast(step, tf.int64)])
     bits = tf.random.stateless_uniform(shape, seeds, None, None, tf.int32, alg="philox")
     return tf.where(bits >= 0, 1.0, -1.0)
@@ -33,15 +33,14 @@ def diagonal_samples(loss: Loss, weights: Sequence[tf.Variable], probes: Sequenc
 
     Args:
         loss: Computes the loss, a floating scalar, from `weights`; called once.
-        weights: The weights, together the variables that H is taken over.
+        weights: The variables of H.
         probes: z, for each weight a float32 tensor of its shape.
 
     Returns:
-        For each weight a float32 tensor of its shape; of either sign.
+        For each weight a float32 tensor of its shape, of either sign.
 
     Raises:
-        ValueError: What `loss` gives is no scalar, does not depend on a weight, or has no second derivative in
-            TensorFlow.
+        ValueError: The loss is not a scalar, does not depend on a weight, or has no second derivative in TensorFlow.
     """
     with tf.GradientTape(watch_accessed_variables=False) as outer:
         outer.watch(weights)
@@ -65,7 +64,7 @@ def diagonal_samples(loss: Loss, weights: Sequence[tf.Variable], probes: Sequenc
         )
     curved = _gradients(outer, product, weights)
     return [
-        # Without a gradient of its gradient, the loss is linear in a weight.
+        # No second gradient: the loss is linear in the weight.
         tf.zeros_like(vector) if products is None else tf.cast(tf.convert_to_tensor(products), tf.float32) * vector
         for products, vector in zip(curved, probes, strict=True)
     ]

@@ -2,152 +2,117 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..suggestion import suggestion
 from ..typed_value import checked_value
-from . import hparams_checks, hparams_string, path_map
+from . import hparams_checks, hparams_string
+from .hparams_fields import HParamsFields
 
-# Where `for_steps` puts the ramp, as fractions of the training steps: a model first learns which weights matter, and
-# recovers after the last weight has gone.
+# Where `for_steps` puts the ramp, as fractions of the training steps. The model first learns which weights matter, and
+# recovers after the last mask update.
 _RAMP_BEGIN = 0.15
 _RAMP_END = 0.6
 _UPDATES_PER_TRAINING = 100
-# What else `for_steps` chooses, by benchmarks/accuracy.py.
+# What else `for_steps` chooses: the best by benchmarks/accuracy.py.
 _MEASURED_BEST = {"prune_option": "first_order_gradient", "gradient_decay_rate": 0.9, "allocation": "global"}
-# Fields that leave no room for one ranking of all weights.
+# Fields that contradict one ranking of all weights.
 _OWN_SPARSITIES = ("weight_sparsity_map", "group_pruning", "n_of_m", "intra_block_sparsity")
-# How a tuner names the hyperparameters of pruning among those of the model; `name_scope("pruning")` of KerasTuner does.
+# Prefix by which a tuner tells these hyperparameters from the model's, as KerasTuner's `name_scope("pruning")` adds it.
 _TUNED_PREFIX = "pruning/"
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningHParams:
-    """Hyperparameters of pruning. Refused at construction when wrong.
+class PruningHParams(HParamsFields):
+    """Hyperparameters of pruning, checked when they are constructed.
 
-    The names and defaults are those of google-research `model_pruning`, so that its strings mean here what they mean
-    there; fields from `gradient_estimator` on are new. `for_steps` has the defaults that were measured best.
-    Steps are optimizer steps, sparsities are fractions in [0, 1).
+    Names and defaults are those of google-research `model_pruning`, so that its strings have the same meaning here. The
+    fields from `gradient_estimator` on are new. `for_steps` has the defaults that were measured best. Steps are
+    optimizer steps, sparsities are fractions in [0, 1).
 
     Attributes:
         name: Name of the run; prefixes the TensorBoard summaries.
         begin_pruning_step: First step at which masks may be updated.
         end_pruning_step: Last step at which masks may be updated; -1 for no last step.
-        weight_sparsity_map: `regex:sparsity` items. A weight whose path a regex matches (`re.search`) has that target
-            in place of `target_sparsity`.
-        block_dims_map: `regex:HxW` items. A weight whose path a regex matches (`re.search`) has blocks of that height
-            and width in place of `block_height` and `block_width`.
-        group_sparsity_map: `regex:sparsity` items, for `group_pruning`. The weights whose paths a regex matches
-            (`re.search`) are a group: they are ranked together to that target.
-        group_block_dims_map: `group:HxW` items. Must be empty: `block_dims_map` names a group's blocks too.
-        group_pruning: Whether weights are ranked in groups, those of `group_sparsity_map`; without a map all of them
-            are one. A weight in no group is ranked alone, to `target_sparsity` or its own in `weight_sparsity_map`.
-        threshold_decay: Must be 0: masks are exact, no threshold is smoothed.
+        weight_sparsity_map: `regex:sparsity` items. A weight whose path matches a regex (`re.search`) has that target
+            instead of `target_sparsity`.
+        block_dims_map: `regex:HxW` items. A weight whose path matches a regex (`re.search`) has blocks of that height
+            and width instead of `block_height` and `block_width`.
+        group_sparsity_map: `regex:sparsity` items, for `group_pruning`. The weights whose paths match a regex
+            (`re.search`) are a group: they are ranked together, to that target.
+        group_block_dims_map: Must be empty: `block_dims_map` is for the weights of groups too.
+        group_pruning: Whether weights are ranked in groups, those of `group_sparsity_map`. Without that map all weights
+            are one group. A weight in no group is ranked alone, to `target_sparsity` or its target in
+            `weight_sparsity_map`.
+        threshold_decay: Must be 0: masks are exact, and thresholds are not smoothed.
         pruning_frequency: Steps between two mask updates.
-        nbins: Read for the sake of the reference's strings; selection is exact and has no bins.
-        block_height: Height of the blocks that are pruned as one, -1 for the whole dimension. Blocks are laid over
-            weights that are matrices once dimensions of 1 are left out; all others are pruned weight by weight.
+        nbins: Has no effect: selection is exact and has no bins. Accepted since the reference's strings hold it.
+        block_height: Height of the blocks that are pruned as one, -1 for the whole dimension. Weights that are
+            matrices, not counting dimensions of 1, are divided into blocks. All others are pruned weight by weight.
         block_width: Width of the blocks, -1 for the whole dimension.
         block_pooling_function: 'AVG' or 'MAX': how the scores of a block's or channel's weights become one.
         initial_sparsity: Sparsity at `sparsity_function_begin_step`.
         target_sparsity: Sparsity from `sparsity_function_end_step` on.
-        sparsity_function_begin_step: Step at which the sparsity begins to rise; has its target from here on if
-            `sparsity_function` is 'constant'.
+        sparsity_function_begin_step: Step at which the sparsity begins to rise. With `sparsity_function='constant'` it
+            is at the target from this step on.
         sparsity_function_end_step: Step at which the sparsity reaches the target.
-        sparsity_function_exponent: Exponent of the polynomial; 1 is a line, 3 the cubic of Zhu and Gupta (2017). Other
-            schedules have none.
-        use_tpu: Read for the sake of the reference's strings; the ops are chosen by where they are compiled.
+        sparsity_function_exponent: Exponent of the polynomial schedule: 1 is a line, 3 the cubic of Zhu and Gupta
+            (2017).
+        use_tpu: Has no effect. Accepted since the reference's strings hold it.
         gradient_decay_rate: Decay d of the moving average G <- d * G + (1 - d) * sample, in [0, 1).
-        prune_option: Criterion: 'weight' |w|, 'first_order_gradient' |w| * G, 'second_order_gradient' w^2 * G.
+        prune_option: Criterion, which scores the weights: 'weight' by |w|, 'first_order_gradient' by |w| * G,
+            'second_order_gradient' by w^2 * G; or one that `tfx_pruning.register_criterion` added.
         intra_block_sparsity: N:M sparsity along the last axis: in every run of `block_width` weights
             floor(block_width * sparsity) are zero. `target_sparsity` must be a whole number of `block_width`-ths.
         add_summary: Whether TensorBoard summaries are written where a log directory is known.
-        gradient_estimator: What G averages. 'backprop': |dL/dw| at every optimizer step, for the second order
-            (dL/dw)^2, the diagonal of the empirical Fisher matrix, which makes the score Optimal Brain Damage's
+        gradient_estimator: What G averages. 'backprop': |dL/dw| at every optimizer step; for the second order
+            (dL/dw)^2, the diagonal of the empirical Fisher matrix, which makes the score that of Optimal Brain Damage
             (LeCun et al., 1990). 'weight_delta': the reference's normalised weight changes between mask updates, with
-            its score |w| * G for both orders. 'hutchinson', for the second order: the diagonal of the Hessian itself,
-            z * Hz with a random vector z of 1 and -1 at every mask update, with the score w^2 * |G|. G takes 4 bytes a
-            weight. 'backprop' costs nothing else; 'hutchinson' one more forward and two more backward passes at every
-            mask update.
-        allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together
+            its score |w| * G for both orders. 'hutchinson', for the second order: the diagonal of the Hessian, sampled
+            as z * Hz with a random vector z of 1 and -1 at every mask update, with the score w^2 * |G|. G takes 4 bytes
+            a weight. 'hutchinson' also takes one forward and two backward passes at every mask update.
+        allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together,
             and the sparsity holds for their sum. 'erk', Erdős-Rényi-kernel (Evci et al., 2020): the sparsity holds
-            for the sum, each weight tensor's density being proportional to the sum of its dimensions over their
+            for the sum, and the density of a weight tensor is proportional to the sum of its dimensions over their
             product, so that narrow layers stay denser.
-        min_layer_density: Fraction of every weight tensor, in [0, 1), that is kept whatever the ranking says, and one
-            weight at the least, so that no layer dies; 0 for no such floor. For `allocation='global'` and 'erk' and
-            for groups, whose totals it leaves as they are.
+        min_layer_density: Fraction of every weight tensor, in [0, 1), that is kept whatever the ranking says, at least
+            one weight, so that no layer dies; 0 for no minimum. For `allocation='global'` and 'erk' and for groups; it
+            does not change their totals.
         sparsity_function: Schedule. 'polynomial' and 'cosine' (half a period) rise from `initial_sparsity` to
-            `target_sparsity` between the two steps above; 'constant' is at the target from
-            `sparsity_function_begin_step` on, 'one_shot' from `sparsity_function_end_step` on, and at
-            `initial_sparsity` before.
-        include: Regexes over variable paths; weights that one of them matches (`re.search`) are pruned. Empty: the
+            `target_sparsity` between `sparsity_function_begin_step` and `sparsity_function_end_step`. 'constant' jumps
+            to the target at the first of these steps, 'one_shot' at the second. Or one that
+            `tfx_pruning.register_schedule` added.
+        include: Regexes of variable paths (`re.search`). Weights that match one of them are pruned. Empty: the
             kernels (`kernel`, `recurrent_kernel`, `depthwise_kernel`, `pointwise_kernel`) of Dense, EinsumDense,
             convolution and recurrent layers.
-        exclude: Regexes over variable paths; a weight that one of them matches is not pruned.
-        seed: Seed of the tie-breaking.
-        granularity: What is pruned as one: 'element', single weights, or the blocks or runs that other fields ask for;
-            'channel', all that shares an index of the last axis: a column of a Dense kernel, a filter of a convolution.
-            Take the output layer and depthwise kernels out with `exclude`.
-        block_conv: Whether weights of more dimensions have blocks too, as matrices of (all dimensions but the last, the
-            last): a convolution kernel is (height * width * in, out).
-        n_of_m: 'n:m', such as '2:4': at the target, n of every m weights in a row are kept, along the axis that a
-            matrix product sums over, which inference kernels want: inputs of a Dense, input channels of a Conv2D.
+        exclude: Regexes of variable paths. A weight that matches one of them is not pruned.
+        seed: Seed of the random tie-breaking.
+        granularity: What is pruned as one. 'element': single weights, or the blocks or runs that other fields ask for.
+            'channel': all weights with the same last index, a column of a Dense kernel or a filter of a convolution;
+            take the output layer and depthwise kernels out with `exclude`.
+        block_conv: Whether weights of more dimensions are divided into blocks too. All dimensions but the last are
+            taken as one: a convolution kernel is a matrix of (height * width * in, out).
+        n_of_m: 'n:m', such as '2:4': at the target, n of every m consecutive weights are kept, along the axis that a
+            matrix product sums over, as inference kernels need it: inputs of a Dense, input channels of a Conv2D.
             `target_sparsity` must be 1 - n/m.
-        regrow: Whether pruned weights come back. '': if the criterion ranks them high enough. 'gradient', RigL (Evci et
-            al., 2020): at a mask update a fraction of the units that the criterion would keep makes room for those
-            with the largest G, a moving average of |dL/dw| (of its square, for the second order) that pruned weights
-            have too; with `gradient_decay_rate=0`, as in RigL, the last |dL/dw|. What comes back has the value that the
-            optimizer's step just gave it, coming from zero; what has none stays out, and fewer units make room: the
-            sparsity is that of the schedule at all times. Needs `gradient_estimator='backprop'`, 4 bytes a weight for G
-            if `prune_option` is 'weight', and weights that are not under `apply_mask`.
-        regrow_fraction: RigL's alpha, in (0, 1): with k units to keep, floor(f * k) make room, f falling from
-            `regrow_fraction` at `begin_pruning_step` along half a period of a cosine to 0 at `end_pruning_step`, or,
-            if that is -1, at the step where the schedule reaches its target: the last that came back must have time to
-            learn. What `min_layer_density` keeps never makes room. Under N:M sparsity k counts the weights of a run.
+        regrow: How pruned weights come back. '': if the criterion ranks them high enough. 'gradient', RigL (Evci et
+            al., 2020): at a mask update a fraction of the units that the criterion would keep is replaced by those with
+            the largest G. G is a moving average of |dL/dw| (squared for the second order), which pruned weights have
+            too. With `gradient_decay_rate=0` it is the last |dL/dw|, as in RigL. A weight comes back with the value of
+            the last optimizer step. Units with a weight that is still zero do not come back, and fewer units
+            are replaced, so that the sparsity is always that of the schedule. Needs `gradient_estimator='backprop'`, 4
+            bytes a weight for G if `prune_option` is 'weight', and weights that are not under `apply_mask`.
+        regrow_fraction: RigL's alpha, in (0, 1). With k units to keep, floor(f * k) are replaced. f falls from
+            `regrow_fraction` at `begin_pruning_step` to 0 at `end_pruning_step`, along half a period of a cosine. If
+            `end_pruning_step` is -1, it falls to 0 where the schedule reaches its target: the weights that came back
+            last must have time to learn. What `min_layer_density` keeps is never replaced. Under N:M sparsity k counts
+            the weights of a run.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.
         TypeError: A value is of the wrong type.
     """
-
-    name: str = "model_pruning"
-    begin_pruning_step: int = 0
-    end_pruning_step: int = -1
-    weight_sparsity_map: tuple[str, ...] = ()
-    block_dims_map: tuple[str, ...] = ()
-    group_sparsity_map: tuple[str, ...] = ()
-    group_block_dims_map: tuple[str, ...] = ()
-    group_pruning: bool = False
-    threshold_decay: float = 0.0
-    pruning_frequency: int = 10
-    nbins: int = 256
-    block_height: int = 1
-    block_width: int = 1
-    block_pooling_function: str = "AVG"
-    initial_sparsity: float = 0.0
-    target_sparsity: float = 0.5
-    sparsity_function_begin_step: int = 0
-    sparsity_function_end_step: int = 100
-    sparsity_function_exponent: float = 3.0
-    use_tpu: bool = False
-    gradient_decay_rate: float = 0.99
-    prune_option: str = "weight"
-    intra_block_sparsity: bool = False
-    add_summary: bool = True
-    gradient_estimator: str = "backprop"
-    allocation: str = "uniform"
-    min_layer_density: float = 0.0
-    sparsity_function: str = "polynomial"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    seed: int = 0
-    granularity: str = "element"
-    block_conv: bool = False
-    n_of_m: str = ""
-    regrow: str = ""
-    regrow_fraction: float = 0.3
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -158,20 +123,20 @@ class PruningHParams:
     def for_steps(cls, num_steps: int, /, **fields: Any) -> "PruningHParams":
         """Hyperparameters for a training of `num_steps` optimizer steps, with the defaults that were measured best.
 
-        The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, a hundredth of the steps apart;
-        the rest is recovery. Of what is not given, and where the class has the reference's defaults,
-        `prune_option='first_order_gradient'` with `gradient_decay_rate=0.9` and `allocation='global'` are chosen, the
-        one row of the accuracy table (docs/benchmarks.md) that meets the goals at 98, 99 and 99.5 %; 'uniform' beside
-        `weight_sparsity_map`, `group_pruning` and N:M, which give each weight or group a sparsity of its own.
+        The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, at every hundredth of the steps.
+        The rest is for recovery. Unless given, `prune_option` is 'first_order_gradient', `gradient_decay_rate` 0.9 and
+        `allocation` 'global': the one row of the accuracy table (docs/benchmarks.md) that meets the goals at 98, 99 and
+        99.5 %. `allocation` is 'uniform' beside `weight_sparsity_map`, `group_pruning` and N:M, which give each weight
+        or group a sparsity of its own.
 
         Args:
             num_steps: Optimizer steps of the whole training, at least 2.
-            **fields: Any other field; the step fields too, which then stay as given.
+            **fields: Any field, those that hold steps too.
 
         Raises:
-            ValueError: `num_steps` is below 2, or a field is refused.
+            ValueError: `num_steps` is below 2, or a field is wrong.
         """
-        _refuse_unknown(fields)
+        _check_names(fields)
         num_steps = _typed("num_steps", int, num_steps)
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
@@ -210,23 +175,37 @@ class PruningHParams:
 
         Raises:
             ValueError: The string is not of that form, names an unknown field or names one twice.
-            TypeError: It is no string.
+            TypeError: It is not a string.
         """
         return cls(**cls.fields_of(string))
 
     @classmethod
     def fields_of(cls, string: str) -> dict[str, Any]:
-        """The fields that a string of the form that `parse` reads names, and their values: `for_steps` takes them.
+        """The fields that a string names, and their values. The string has the form that `parse` reads.
+
+        Values are not checked against each other, and a criterion or schedule need not be registered.
 
         Raises:
             ValueError: The string is not of that form, names an unknown field or names one twice.
-            TypeError: It is no string.
+            TypeError: It is not a string.
         """
         if not isinstance(string, str):
             raise TypeError(f"PruningHParams.parse reads a string, got {string!r} of type {type(string).__name__}.")
         known, assignments = _field_types(), list(hparams_string.split(string))
-        _refuse_unknown(name for name, _ in assignments)
+        _check_names(name for name, _ in assignments)
         return {name: hparams_string.value_of(name, text, known[name]) for name, text in assignments}
+
+    def has_the_criterion_of(self, string: str) -> bool:
+        """Whether the hyperparameters that another training wrote name this criterion and this estimator.
+
+        The string is not checked: a criterion in it need not be registered here.
+
+        Args:
+            string: What `to_string` wrote.
+        """
+        fields = self.fields_of(string)
+        own = {"prune_option": self.prune_option, "gradient_estimator": self.gradient_estimator}
+        return own.items() <= fields.items()
 
     def to_string(self) -> str:
         """All fields in the form that `parse` reads."""
@@ -244,7 +223,7 @@ class PruningHParams:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"hparams are not valid JSON ({error}): {text!r}") from error
+            raise ValueError(f"hparams must be valid JSON, got {text!r} ({error}).") from error
         if not isinstance(values, dict):
             raise ValueError(f"hparams as JSON must be one object of fields, got {text!r}.")
         return cls.from_dict(values)
@@ -260,19 +239,19 @@ class PruningHParams:
         Raises:
             ValueError: A name is not that of a field.
         """
-        _refuse_unknown(values)
+        _check_names(values)
         return cls(**values)
 
     def tuned(self, values: Mapping[str, Any]) -> "PruningHParams":
-        """These hyperparameters, with what a tuner chose in place of some.
+        """These hyperparameters, with the values that a tuner chose.
 
         Args:
-            values: Names and values, as `values` of KerasTuner's HyperParameters has them. 'pruning/target_sparsity' is
-                the field `target_sparsity`, and so on; names that do not begin with 'pruning/' are passed over. As a
-                tuner has no lists, one may be its string: '[dense_1,dense_2]'.
+            values: Names and values, as in `values` of KerasTuner's HyperParameters. 'pruning/target_sparsity' is the
+                field `target_sparsity`, and so on. Names that do not begin with 'pruning/' are ignored. Tuners have no
+                lists, so a list may be given as a string: '[dense_1,dense_2]'.
 
         Raises:
-            ValueError: A name that begins so is not that of a field, or the hyperparameters that result are refused.
+            ValueError: A name that begins with 'pruning/' is not that of a field, or the result is wrong.
         """
         chosen = {name: value for name, value in values.items() if name.startswith(_TUNED_PREFIX)}
         try:
@@ -288,73 +267,12 @@ class PruningHParams:
                 f"Hyperparameters that were tuned are refused ({given}): {error} Change what the tuner may choose."
             ) from error
 
-    @property
-    def uses_gradient(self) -> bool:
-        """Whether the criterion, or what comes back, needs the gradient state."""
-        return self.prune_option != "weight" or bool(self.regrow)
-
-    @property
-    def uses_backprop(self) -> bool:
-        """Whether the gradient state is made of the gradients of the loss."""
-        return self.uses_gradient and self.gradient_estimator == "backprop"
-
-    @property
-    def uses_weight_delta(self) -> bool:
-        """Whether the gradient state is made of weight changes."""
-        return self.uses_gradient and self.gradient_estimator == "weight_delta"
-
-    @property
-    def uses_hessian(self) -> bool:
-        """Whether the gradient state is made of second derivatives of the loss."""
-        return self.gradient_estimator == "hutchinson"
-
-    @property
-    def weight_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
-        """`weight_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(path_map.sparsity_item("weight_sparsity_map", item) for item in self.weight_sparsity_map)
-
-    @property
-    def group_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
-        """`group_sparsity_map` as (regex, target sparsity) pairs."""
-        return tuple(path_map.sparsity_item("group_sparsity_map", item) for item in self.group_sparsity_map)
-
-    @property
-    def target_step(self) -> int:
-        """The step from which the schedule is at its target."""
-        if self.sparsity_function == "constant":
-            return self.sparsity_function_begin_step
-        return self.sparsity_function_end_step
-
-    @property
-    def regrow_end_step(self) -> int:
-        """The step from which no unit makes room for another."""
-        return self.target_step if self.end_pruning_step == -1 else self.end_pruning_step
-
-    @property
-    def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
-        """`block_dims_map` as (regex, (height, width)) pairs."""
-        return tuple(path_map.block_item("block_dims_map", item) for item in self.block_dims_map)
-
-    @property
-    def run_length(self) -> int:
-        """Length m of the runs of N:M sparsity; 0 without."""
-        if self.intra_block_sparsity:
-            return self.block_width
-        return int(self.n_of_m.partition(":")[2]) if self.n_of_m else 0
-
-    def zeros_of_run(self, sparsity: Any) -> Any:
-        """How many of `run_length` weights `sparsity` makes zero, floor(m * s), a float; `sparsity` may be a tensor.
-
-        What lies just below a whole number, as 3 * 0.6666 does, counts as that number.
-        """
-        return (self.run_length * sparsity + hparams_checks.RUN_TOLERANCE) // 1
-
 
 def _field_types() -> dict[str, Any]:
     return {field.name: field.type for field in dataclasses.fields(PruningHParams)}
 
 
-def _refuse_unknown(names: Iterable[Any]) -> None:
+def _check_names(names: Iterable[Any]) -> None:
     known = _field_types()
     for name in names:
         if name not in known:

@@ -1,27 +1,19 @@
-"""Checks of hyperparameters: each value by itself, and what contradicts another."""
+"""Checks of hyperparameters: each value, and those that contradict each other."""
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING
 
 from . import hparams_string, path_map
+from .choices import BACKPROP, CRITERIA, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
+from .hparams_fields import RUN_TOLERANCE, HParamsFields
 
-if TYPE_CHECKING:
-    from .hparams import PruningHParams
-
-PRUNE_OPTIONS = ("weight", "first_order_gradient", "second_order_gradient")
-GRADIENT_ESTIMATORS = ("backprop", "weight_delta", "hutchinson")
 ALLOCATIONS = ("uniform", "global", "erk")
-SPARSITY_FUNCTIONS = ("polynomial", "constant", "cosine", "one_shot")
 POOLING_FUNCTIONS = ("AVG", "MAX")
-GRANULARITIES = ("element", "channel")
 REGROWTHS = ("", "gradient")
-# How far m * target_sparsity may lie from a whole number of zeros in a run of m weights.
-RUN_TOLERANCE = 0.01
 
 
-def check(hparams: "PruningHParams") -> None:
-    """Raises a ValueError for the first fault that is found."""
+def check(hparams: HParamsFields) -> None:
+    """Raises a ValueError for the first wrong value or contradiction."""
     _check_choices(hparams)
     _check_ranges(hparams)
     _check_schedule(hparams)
@@ -32,13 +24,13 @@ def check(hparams: "PruningHParams") -> None:
             hparams_string.check_items(field.name, getattr(hparams, field.name))
     for name in ("include", "exclude"):
         for pattern in getattr(hparams, name):
-            path_map.regex(name, pattern)
+            path_map.checked_regex(name, pattern)
     _check_allocation(hparams)
     _check_regrowth(hparams)
     _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims
 
 
-def _check_granularity(hparams: "PruningHParams") -> None:
+def _check_granularity(hparams: HParamsFields) -> None:
     for name in ("block_height", "block_width"):
         if getattr(hparams, name) < 1 and getattr(hparams, name) != -1:
             raise ValueError(
@@ -46,18 +38,18 @@ def _check_granularity(hparams: "PruningHParams") -> None:
             )
     blocks = (hparams.block_height, hparams.block_width) != (1, 1) and not hparams.intra_block_sparsity
     asked = {
-        "granularity='channel'": hparams.granularity == "channel",
+        f"granularity={hparams.granularity!r}": hparams.granularity != HParamsFields.granularity,
         "block_height, block_width or block_dims_map": blocks or bool(hparams.block_dims_map),
         f"n_of_m={hparams.n_of_m!r}": bool(hparams.n_of_m),
         "intra_block_sparsity=True": hparams.intra_block_sparsity,
     }
     given = [name for name, wanted in asked.items() if wanted]
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other: ask for one of them.")
+        raise ValueError(f"{' and '.join(given)} exclude each other. Set only one of them.")
     if hparams.intra_block_sparsity and (hparams.block_width < 2 or hparams.block_height != 1):
         raise ValueError(
-            "intra_block_sparsity=True makes zeros in runs of block_width weights: block_width must be at least 2 "
-            f"and block_height 1, got {hparams.block_width} and {hparams.block_height}."
+            "intra_block_sparsity=True needs runs of weights: block_width must be at least 2 and block_height 1, got "
+            f"{hparams.block_width} and {hparams.block_height}."
         )
     if hparams.n_of_m:
         match = re.fullmatch(r"(\d+):(\d+)", hparams.n_of_m)
@@ -67,7 +59,7 @@ def _check_granularity(hparams: "PruningHParams") -> None:
         _check_runs(hparams)
 
 
-def _check_runs(hparams: "PruningHParams") -> None:
+def _check_runs(hparams: HParamsFields) -> None:
     name = (
         f"n_of_m={hparams.n_of_m!r}"
         if hparams.n_of_m
@@ -89,28 +81,28 @@ def _check_runs(hparams: "PruningHParams") -> None:
         )
 
 
-def _check_choices(hparams: "PruningHParams") -> None:
+def _check_choices(hparams: HParamsFields) -> None:
     for name, choices in (
-        ("prune_option", PRUNE_OPTIONS),
         ("gradient_estimator", GRADIENT_ESTIMATORS),
         ("allocation", ALLOCATIONS),
-        ("sparsity_function", SPARSITY_FUNCTIONS),
         ("block_pooling_function", POOLING_FUNCTIONS),
-        ("granularity", GRANULARITIES),
     ):
         if getattr(hparams, name) not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(hparams, name)!r}.")
-    if hparams.uses_hessian and hparams.prune_option != "second_order_gradient":
+    for registry in (CRITERIA, SCHEDULES, GRANULARITIES):
+        registry.get(getattr(hparams, registry.field))
+    estimators = CRITERIA.get(hparams.prune_option)
+    if hparams.gradient_estimator not in estimators:
+        takers = [name for name, known in CRITERIA.loaded().items() if hparams.gradient_estimator in known]
         raise ValueError(
-            f"gradient_estimator='hutchinson' estimates second derivatives, which prune_option="
-            f"{hparams.prune_option!r} has no use for. Use prune_option='second_order_gradient', or "
-            "gradient_estimator='backprop'."
+            f"prune_option={hparams.prune_option!r} takes gradient_estimator={' or '.join(map(repr, estimators))}, got "
+            f"{hparams.gradient_estimator!r}. Use that, or prune_option={' or '.join(map(repr, takers))}."
         )
     if not re.fullmatch(r"[\w./-]+", hparams.name):
         raise ValueError(f"name must be letters, digits and ._/- only, got {hparams.name!r}.")
 
 
-def _check_ranges(hparams: "PruningHParams") -> None:
+def _check_ranges(hparams: HParamsFields) -> None:
     for name in (
         "initial_sparsity",
         "target_sparsity",
@@ -128,7 +120,7 @@ def _check_ranges(hparams: "PruningHParams") -> None:
             raise ValueError(f"{name} must be positive, got {getattr(hparams, name)}.")
 
 
-def _check_schedule(hparams: "PruningHParams") -> None:
+def _check_schedule(hparams: HParamsFields) -> None:
     if hparams.sparsity_function_begin_step >= hparams.sparsity_function_end_step:
         raise ValueError(
             f"sparsity_function_begin_step ({hparams.sparsity_function_begin_step}) must be before "
@@ -144,15 +136,14 @@ def _check_schedule(hparams: "PruningHParams") -> None:
             f"({hparams.end_pruning_step}). Set end_pruning_step to -1 to prune until training stops."
         )
     if hparams.end_pruning_step < hparams.target_step:
-        name = "begin" if hparams.sparsity_function == "constant" else "end"
         raise ValueError(
             f"Pruning would stop at end_pruning_step={hparams.end_pruning_step}, before the sparsity reaches its "
-            f"target at sparsity_function_{name}_step={hparams.target_step}. Set end_pruning_step to "
+            f"target at {hparams.target_step_field}={hparams.target_step}. Set end_pruning_step to "
             f"{hparams.target_step} or later, or to -1."
         )
 
 
-def _check_allocation(hparams: "PruningHParams") -> None:
+def _check_allocation(hparams: HParamsFields) -> None:
     if hparams.group_sparsity_map and not hparams.group_pruning:
         raise ValueError(
             f"group_sparsity_map={list(hparams.group_sparsity_map)} needs group_pruning=True. Set it, or leave out "
@@ -179,14 +170,14 @@ def _check_allocation(hparams: "PruningHParams") -> None:
         )
 
 
-def _check_regrowth(hparams: "PruningHParams") -> None:
+def _check_regrowth(hparams: HParamsFields) -> None:
     if hparams.regrow not in REGROWTHS:
         raise ValueError(f"regrow must be 'gradient', or '' for no regrowth, got {hparams.regrow!r}.")
     if not 0.0 < hparams.regrow_fraction < 1.0:
         raise ValueError(f"regrow_fraction must be in (0, 1), got {hparams.regrow_fraction}.")
     if not hparams.regrow:
         return
-    if hparams.gradient_estimator != "backprop":
+    if hparams.gradient_estimator != BACKPROP:
         raise ValueError(
             f"regrow={hparams.regrow!r} ranks by |dL/dw|, which gradient_estimator={hparams.gradient_estimator!r} does "
             "not average. Use gradient_estimator='backprop'."
@@ -208,7 +199,7 @@ def _check_regrowth(hparams: "PruningHParams") -> None:
         )
 
 
-def _check_supported(hparams: "PruningHParams") -> None:
+def _check_supported(hparams: HParamsFields) -> None:
     if hparams.threshold_decay:
         raise ValueError(
             f"threshold_decay={hparams.threshold_decay} is not supported: masks are exact, no threshold is smoothed. "

@@ -21,7 +21,7 @@ def split(string: str) -> Iterator[tuple[str, str]]:
         if not equals or not name:
             raise ValueError(f"Expected 'name=value' assignments separated by commas, got {part!r} in {string!r}.")
         if name in seen:
-            raise ValueError(f"{name!r} is given twice in {string!r}.")
+            raise ValueError(f"{name!r} is given twice in {string!r}. Leave out one of the two.")
         seen.add(name)
         yield name, text.strip()
 
@@ -55,10 +55,10 @@ def check_items(name: str, items: tuple[str, ...]) -> None:
     """Checks that a list can be written on one line and read back.
 
     Raises:
-        ValueError: An item cannot; a regex with a bare bracket that stands for itself, say.
+        ValueError: An item cannot, such as a regex with an unescaped bracket that stands for itself.
     """
     for item in items:
-        # With something behind it: whether a bare bracket is read right depends on what follows.
+        # Another item follows, since what follows decides how an unescaped bracket is read.
         written = join({name: (item, "other"), "more": ()})
         try:
             read = {found: value_of(found, text, tuple) for found, text in split(written)}
@@ -66,7 +66,7 @@ def check_items(name: str, items: tuple[str, ...]) -> None:
             read = {}
         if read != {name: (item, "other"), "more": ()}:
             raise ValueError(
-                f"{name} holds {item!r}, which would not survive being written on one line. Escape commas "
+                f"{name} holds {item!r}, which cannot be written on one line and read back. Escape commas "
                 "and brackets that stand for themselves with a backslash, and leave out surrounding spaces."
             )
 
@@ -85,9 +85,9 @@ def _text(value: Any) -> str:
 
 
 def _split_at_commas(string: str, in_list: bool = False) -> list[str]:
-    """Splits at the commas that stand outside brackets; escapes and character classes of regexes are respected.
+    """Splits at the commas outside brackets, with respect to escapes and character classes of regexes.
 
-    The items of a list are regexes, where `[` opens a character class: in a list and below any bracket.
+    Items of lists are regexes, in which `[` opens a character class. So it does in a list and inside any bracket.
     """
     parts, start, closers, index = [], 0, [], 0
     while index < len(string):
@@ -110,7 +110,7 @@ def _split_at_commas(string: str, in_list: bool = False) -> list[str]:
 
 
 def _end_of_character_class(string: str, index: int) -> int:
-    """Index of the `]` that closes the class opened at `index`; a `]` that comes first in a class is a literal."""
+    """Index of the `]` that closes the character class opened at `index`. A `]` that comes first is a literal."""
     position = index + 1
     if string[position : position + 1] == "^":
         position += 1

@@ -1,4 +1,4 @@
-"""MaskUpdate: new masks, made of the weights and their gradient states."""
+"""MaskUpdate: computes new masks from the weights and their gradient states."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,50 +6,55 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from . import gradient_state
-from .compiled import fused
+from . import gradient_state, naming
+from .compilation import compiled_if_large
 from .hparams import PruningHParams
 from .ranking.allocation import Allocation, allocation
-from .ranking.criteria import Criterion, criterion
+from .ranking.criteria import Criterion, WeightChangeCriterion, criterion_of
 from .ranking.granularity import Elements, Granularity, granularities
 from .ranking.n_of_m import NOfM
 from .ranking.regrowth import regrown_masks
-from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule
+from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule_of
 from .ranking.selection import Scores
 from .weight_state import WeightState
 
-# What is smaller than this, XLA may take for zero.
+# XLA may treat smaller numbers as zero.
 _SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 class MaskUpdate:
-    """What scores a set of weights, and what shares out the sparsity among them."""
+    """Scores a set of weights, shares out the sparsity among them, and updates their masks."""
 
     def __init__(
         self, hparams: PruningHParams, states: Sequence[WeightState], sparsity: SparsitySource | None = None
     ) -> None:
-        """Takes the weights; see `Pruning`, whose errors these are.
+        """Takes the weights. Raises the errors that `Pruning` documents.
 
         Args:
             hparams: The hyperparameters.
             states: The states of the weights.
-            sparsity: Takes the place of the schedule.
+            sparsity: Replaces the schedule.
         """
         self._hparams = hparams
         self._states = states
-        self._second_order = hparams.prune_option == "second_order_gradient"
-        self._criterion = criterion(hparams.prune_option, hparams.gradient_estimator)
-        self._pooled_apart = hparams.gradient_estimator == "weight_delta"
+        self._criterion = criterion_of(hparams)
         paths = [state.path for state in states]
         shapes = [tuple(state.weight.shape) for state in states]
         self._granularities = granularities(hparams, paths, shapes)
         if hparams.run_length:
-            sparsities = schedule(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            sparsities = (
+                schedule_of(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity)
+            )
             self._allocation: Allocation = NOfM(hparams, paths, shapes, sparsities)
         else:
             units = [granularity.units for granularity in self._granularities]
             self._allocation = allocation(hparams, paths, shapes, units, sparsity)
-        self._refuse_regrowth_under_apply_mask()
+        self._check_regrowth()
+
+    @property
+    def criterion(self) -> Criterion:
+        """What scores the weights."""
+        return self._criterion
 
     @property
     def parts(self) -> list[list[int]]:
@@ -57,7 +62,7 @@ class MaskUpdate:
         return self._allocation.parts
 
     def kept_units(self) -> list[tuple[int, int]]:
-        """How many units the masks keep now, and of how many; for each of `parts`."""
+        """For each of `parts`, how many units the masks keep, and how many there are."""
         kept = [
             int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
             for granularity, state in zip(self._granularities, self._states, strict=True)
@@ -68,13 +73,13 @@ class MaskUpdate:
         ]
 
     def kept_units_at(self, step: int) -> list[int]:
-        """How many units the sparsity of a step keeps, for each of `parts`."""
+        """For each of `parts`, how many units the sparsity of a step keeps."""
         return [int(kept) for kept in self._allocation.kept(step)]
 
     def sparsity_at(self, step: int) -> float:
         """Fraction of zeros, in all weights together, that the sparsity of a step asks for.
 
-        Where units are of different sizes, as blocks at an edge are, they count as if they were equal within a part.
+        Units of different sizes, such as blocks at an edge, count as equal within a part.
         """
         kept = 0.0
         for part, units_kept in zip(self.parts, self.kept_units_at(step), strict=True):
@@ -83,7 +88,7 @@ class MaskUpdate:
         return 1.0 - kept / sum(state.size for state in self._states)
 
     def scores(self, index: int) -> tf.Tensor:
-        """Scores of the units of one weight as they are now, float32; pruned ones without `apply_mask` have zero."""
+        """Scores of the units of one weight as they are now, float32. Pruned units without `apply_mask` have zero."""
         return self._scores(self._states[index], self._granularities[index])
 
     def update(self, step: tf.Tensor, regrow: bool = True) -> None:
@@ -91,11 +96,11 @@ class MaskUpdate:
 
         Args:
             step: int64 scalar.
-            regrow: Whether pruned weights may come back, if `hparams.regrow` says so.
+            regrow: Whether pruned weights may come back if `hparams.regrow` is set.
         """
-        if self._hparams.uses_weight_delta:
+        if isinstance(self._criterion, WeightChangeCriterion):
             for state in self._states:
-                self._observe_weight_delta(state)
+                self._observe_change(self._criterion, state)
         units = list(zip(self._states, self._granularities, strict=True))
         if self._hparams.regrow and regrow:
             masks = self._regrown_masks([self._scores(*unit) for unit in units], step)
@@ -106,21 +111,21 @@ class MaskUpdate:
             state.threshold.assign(threshold)
 
     def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """As `Allocation.masks`, with some of the units chosen by their gradients."""
-        self._refuse_regrowth_under_apply_mask()
+        """As `Allocation.masks`, but some of the units are chosen by their gradients."""
+        self._check_regrowth()
         hparams = self._hparams
         fraction = CosineSchedule(hparams.regrow_fraction, 0.0, hparams.begin_pruning_step, hparams.regrow_end_step)
         live, gradients = [], []
         for state, granularity in zip(self._states, self._granularities, strict=True):
             live.append(granularity.any(tf.cast(state.mask, tf.float32)))
-            gradient = granularity.pool(tf.convert_to_tensor(state.gradient))
-            # The step that was just taken has moved pruned weights too. A unit that it left with a zero would be kept
-            # with that zero, and make the weight sparser than asked for.
+            gradient = granularity.pool(tf.abs(tf.convert_to_tensor(state.gradient)))
+            # The last optimizer step has moved pruned weights too. A unit in which it left a zero must not come back:
+            # the weight would be sparser than asked for.
             still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
             gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
         return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
 
-    def _refuse_regrowth_under_apply_mask(self) -> None:
+    def _check_regrowth(self) -> None:
         masked = [state.path for state in self._states if state.masked_forward]
         if self._hparams.regrow and masked:
             raise ValueError(
@@ -129,73 +134,63 @@ class MaskUpdate:
             )
 
     def _scores_to_rank(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
-        """Scores of the units of one weight, float32; those of single weights as what they are computed from."""
-        if not isinstance(granularity, Elements) or self._hparams.run_length:
+        """Scores of the units of one weight, float32; if they can be scored in parts, what they are computed from."""
+        if not (self._criterion.elementwise and isinstance(granularity, Elements)) or self._hparams.run_length:
             return self._scores(state, granularity)
-        weight, gradient, mask = self._values(state)
-        formula = _element_formula(self._criterion, self._pooled_apart, gradient is None, mask is None)
-        return Scores(formula, tuple(value for value in (weight, gradient, mask) if value is not None))
+        weight, average, mask = self._values(state)
+        formula = _element_formula(self._criterion, average is None, mask is None)
+        return Scores(formula, tuple(value for value in (weight, average, mask) if value is not None))
 
     def _scores(self, state: WeightState, granularity: Granularity) -> tf.Tensor:
         """Scores of the units of one weight, float32."""
-        return _fused_scores(self._criterion, granularity, self._pooled_apart, *reversed(self._values(state)))
+        return _compiled_scores(self._criterion, granularity, *reversed(self._values(state)))
 
     def _values(self, state: WeightState) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
-        """Weight, gradient state and mask of one weight, as far as its scores need them."""
+        """Weight, gradient state and mask of one weight; None for what its scores do not need."""
         return (
             tf.convert_to_tensor(state.weight),
-            tf.convert_to_tensor(state.gradient) if self._hparams.uses_gradient else None,
+            tf.convert_to_tensor(state.gradient) if self._criterion.has_average else None,
             None if state.masked_forward else tf.convert_to_tensor(state.mask),
         )
 
-    def _observe_weight_delta(self, state: WeightState) -> None:
+    def _observe_change(self, criterion: WeightChangeCriterion, state: WeightState) -> None:
+        """Adds a sample of a weight's change to its average, and saves the weight for the next sample."""
         weight = tf.cast(state.weight, tf.float32)
-        older = state.old_old_weight if self._second_order else None
-        sample = gradient_state.weight_delta_sample(weight, state.old_weight, older)
+        old_weights = [state.old_weight]
+        if naming.OLD_OLD_WEIGHT in criterion.variables:
+            old_weights.append(state.old_old_weight)
+        sample = criterion.sample(weight, *(tf.convert_to_tensor(old) for old in old_weights))
         state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self._hparams.gradient_decay_rate))
-        if older is not None:
-            older.assign(state.old_weight)
-        state.old_weight.assign(weight)
+        for older, newer in zip(reversed(old_weights), [*reversed(old_weights[:-1]), weight], strict=True):
+            older.assign(newer)
 
 
 def _scores(
     criterion: Criterion,
     granularity: Granularity,
-    pooled_apart: bool,
     mask: tf.Tensor | None,
-    gradient: tf.Tensor | None,
+    average: tf.Tensor | None,
     weight: tf.Tensor,
 ) -> tf.Tensor:
-    weight = tf.cast(weight, tf.float32)
-    if pooled_apart:
-        # As the reference: the weight and its gradient state are pooled each by itself.
-        weight = granularity.pool(tf.abs(weight))
-        gradient = None if gradient is None else granularity.pool(gradient)
-        scores = criterion.scores(weight, gradient)
-    else:
-        # A second derivative may be negative, a gradient's size or square is not.
-        gradient = None if gradient is None else tf.abs(gradient)
-        scores = granularity.pool(criterion.scores(weight, gradient))
+    scores = criterion.unit_scores(tf.cast(weight, tf.float32), average, granularity.pool)
     if mask is None:
         return scores
-    # A live weight may score zero, as one without gradient does. It still ranks above those that are zero already: were
-    # it to tie with them, chance would put dead weights in its place.
+    # A kept weight may have the score zero, for lack of a gradient say. It must still rank above pruned weights: in a
+    # tie with them, a pruned one might be kept in its place.
     return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
 
 
-_fused_scores = fused(_scores)
+_compiled_scores = compiled_if_large(_scores)
 
 
 @functools.cache
-def _element_formula(
-    criterion: Criterion, pooled_apart: bool, without_gradient: bool, without_mask: bool
-) -> Callable[..., tf.Tensor]:
-    """`_scores` of single weights, of the tensors that are not left out: weight, gradient, mask."""
+def _element_formula(criterion: Criterion, without_average: bool, without_mask: bool) -> Callable[..., tf.Tensor]:
+    """`_scores` of single weights, as a function of the tensors that there are: weight, average, mask."""
 
     def scores(weight: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
-        gradient = None if without_gradient else others[0]
+        average = None if without_average else others[0]
         mask = None if without_mask else others[-1]
-        # Single weights are pooled one by one, however many there are.
-        return _scores(criterion, Elements(0), pooled_apart, mask, gradient, weight)
+        # The number of units is not read.
+        return _scores(criterion, Elements(0), mask, average, weight)
 
     return scores

@@ -1,10 +1,9 @@
 """Names of the pruning variables, and predicates over them.
 
 Every pruned weight carries one trackable child, called `STATE`, that holds its mask, threshold, gradient and old
-weights. Wherever the weight is saved (SavedModel, `tf.train.Checkpoint`), they are saved with it, at
-`<the weight's node>/pruning/mask` and so on, and the variables' own names follow the same pattern. A model whose
-`fit` was pruned carries one more child, `MODEL_STATE`, with the steps so far, the step of the last mask update and the
-hyperparameters.
+weights. Wherever the weight is saved (SavedModel, `tf.train.Checkpoint`), they are saved too, at
+`<the weight's node>/pruning/mask` and so on. The variables' names have the same form. A model whose `fit` was pruned
+has one more child, `MODEL_STATE`, with the steps so far, the step of the last mask update and the hyperparameters.
 """
 
 STATE = "pruning"
@@ -29,7 +28,7 @@ def pruning_variable_name(owner: str, kind: str) -> str:
 
 
 def is_pruning_variable(name: str) -> bool:
-    """Whether `name` (a variable's name, with or without `:0`) is that of a mask, threshold, gradient, ... variable."""
+    """Whether a variable's name, with or without `:0`, is that of a pruning variable."""
     head, _, kind = _plain(name).rpartition("/")
     return kind in _KINDS and head.rpartition("/")[2] == STATE
 

@@ -1,4 +1,4 @@
-"""Maps from regexes over variable paths to values, such as `weight_sparsity_map`: their items, and what they match."""
+"""Maps from regexes of variable paths to values, such as `weight_sparsity_map`."""
 
 import math
 import re
@@ -8,11 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def regex(name: str, pattern: str) -> re.Pattern[str]:
-    """The regex that the hyperparameter `name` holds.
+def checked_regex(name: str, pattern: str) -> re.Pattern[str]:
+    """Compiles a regex of the hyperparameter `name`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a regex.
     """
     try:
         return re.compile(pattern)
@@ -33,7 +33,7 @@ def sparsity_item(name: str, item: str) -> tuple[re.Pattern[str], float]:
         sparsity = math.nan
     if not colon or not pattern or not 0.0 <= sparsity < 1.0:
         raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {item!r}.")
-    return regex(name, pattern), sparsity
+    return checked_regex(name, pattern), sparsity
 
 
 def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
@@ -49,11 +49,11 @@ def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
             f"{name} items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole dimension, got "
             f"{item!r}."
         )
-    return regex(name, pattern), (int(match[1]), int(match[2]))
+    return checked_regex(name, pattern), (int(match[1]), int(match[2]))
 
 
 def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:
-    """What the map `name` says of each path.
+    """Finds what the map `name` holds for each path.
 
     Args:
         name: Name of the map, for messages.
@@ -61,7 +61,7 @@ def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequen
         paths: The pruned weights' paths.
 
     Returns:
-        For the index of every path that a regex matches (`re.search`), the regex and its value.
+        By the index of each path that matches a regex (`re.search`): the regex and its value.
 
     Raises:
         ValueError: A regex matches no path, or two match one.
@@ -69,7 +69,8 @@ def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequen
     for pattern, _ in items:
         if not any(pattern.search(path) for path in paths):
             raise ValueError(
-                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}."
+                f"{name} holds {pattern.pattern!r}, which matches none of the pruned weights {list(paths)}. Mend or "
+                "remove it."
             )
     found = {}
     for index, path in enumerate(paths):

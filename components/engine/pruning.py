@@ -8,20 +8,21 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
-from .conditional import do_seldom
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
+from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
+from .rare_branch import take_rare_branch
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
-    """The weight times its mask, to be used in its place in a forward pass.
+    """The weight times its mask, to be used in place of the weight in a forward pass.
 
-    For layers, `tf.Module`s and loops of one's own: `y = x @ apply_mask(self.kernel)`. The first call gives the weight
-    a mask and a threshold, later calls use the same; `Pruning` adds the gradient and old weights that its criterion
-    needs. All are in every checkpoint that holds the weight. The weight keeps its value where it is pruned.
+    For layers, `tf.Module`s and loops of your own: `y = x @ apply_mask(self.kernel)`. The first call gives the weight a
+    mask and a threshold, and later calls use them. `Pruning` adds the variables that its criterion needs. Every
+    checkpoint that holds the weight holds them too. The weight keeps its value where it is pruned.
 
     Args:
         weight: A floating `tf.Variable` or `keras.Variable` of any shape.
@@ -37,7 +38,10 @@ def apply_mask(weight: Weight) -> tf.Tensor:
             f"apply_mask takes a tf.Variable or keras.Variable, got {type(weight).__name__}. Pass the variable itself."
         )
     if not tf_variable(weight).dtype.is_floating:
-        raise TypeError(f"apply_mask takes a floating weight; {path_of(weight)} is {tf_variable(weight).dtype.name}.")
+        raise TypeError(
+            f"apply_mask takes a floating weight, got {path_of(weight)} of dtype {tf_variable(weight).dtype.name}. Use "
+            "it without a mask."
+        )
     state = WeightState.of(weight)
     state.masked_forward = True
     state.make((naming.MASK, naming.THRESHOLD))
@@ -45,11 +49,16 @@ def apply_mask(weight: Weight) -> tf.Tensor:
     return tf.multiply(value, tf.cast(state.mask, value.dtype), name="masked_weight")
 
 
-class Pruning(Trackable):
-    """Masks of a set of weights, updated as the hyperparameters say.
+def variables_of(hparams: PruningHParams) -> tuple[str, ...]:
+    """The pruning variables (`naming.WEIGHT_VARIABLES`) that each pruned weight has under `hparams`."""
+    return naming.MASK, naming.THRESHOLD, *criterion_of(hparams).variables
 
-    A training loop of one's own calls `conditional_mask_update` after every optimizer step, in or out of a
-    `tf.function`, and under a `tf.distribute.Strategy` inside `strategy.run`, as `apply_gradients` is:
+
+class Pruning(Trackable):
+    """The masks of a set of weights, updated as the hyperparameters say.
+
+    A training loop of your own calls `conditional_mask_update` after every optimizer step, inside or outside a
+    `tf.function`. Under a `tf.distribute.Strategy` it is called inside `strategy.run`, as `apply_gradients` is:
 
         pruning = Pruning(hparams, model)
         ...
@@ -72,17 +81,17 @@ class Pruning(Trackable):
 
         Args:
             hparams: The hyperparameters.
-            variables: A Keras model, a layer or a `tf.Module`, whose `trainable_variables` are meant; or a list of
-                variables. Among them `hparams.include` and `exclude` choose (see `prunable_weights`). A model saves
-                this object with itself; for a list, make it an attribute of what is saved.
-            sparsity: Takes the place of the schedule: a floating scalar variable, read at every mask update, or a
-                callable of the step (int64 scalar tensor) that gives a floating scalar tensor; in [0, 1).
+            variables: A Keras model, a layer or a `tf.Module`, for its `trainable_variables`; or a list of variables.
+                `hparams.include` and `exclude` choose among them (see `prunable_weights`). A model is saved with this
+                object; for a list, make the object an attribute of what is saved.
+            sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable that
+                takes the step (int64 scalar tensor) and returns a floating scalar tensor; in [0, 1).
 
         Raises:
-            TypeError: `hparams` is not PruningHParams, `variables` neither a model nor a list of variables, or
-                `sparsity` neither a variable nor callable.
+            TypeError: `hparams` is not PruningHParams, `variables` is neither a model nor a list of variables, or
+                `sparsity` is neither a variable nor callable.
             ValueError: A regex matches nothing, no weight is left to prune, a layer would lose all its weights, or
-                `hparams.regrow` is asked of a weight under `apply_mask`.
+                `hparams.regrow` is set for a weight under `apply_mask`.
         """
         if not isinstance(hparams, PruningHParams):
             raise TypeError(
@@ -93,31 +102,36 @@ class Pruning(Trackable):
         model = variables if hasattr(variables, "trainable_variables") else None
         if model is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
             raise TypeError(
-                f"Expected a model or a list of variables to prune, got {variables!r}. Put one into a list."
+                f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
         given = list(variables if model is None else model.trainable_variables)
         chosen = prunable_weights(given, hparams)
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
-        self._second_order = hparams.prune_option == "second_order_gradient"
         self._masks = MaskUpdate(hparams, self._states, sparsity)
         for state in self._states:
-            state.make(self.kinds(hparams))
+            state.make(variables_of(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
             self.last_mask_update_step = tf.Variable(
                 0, dtype=tf.int64, trainable=False, name=naming.LAST_MASK_UPDATE_STEP
             )
-            # Saved, so that a later training knows what the gradient state in the file means. No strategy's variable,
-            # as tf.Variable would make: workers cannot send strings to each other.
+            # Saved, so that a later training knows what the gradient state in the file means. tf.Variable would make a
+            # variable of the strategy, whose workers cannot send strings to each other.
             saved_hparams = ResourceVariable(hparams.to_string(), trainable=False, name=naming.HPARAMS)
         self._track_trackable(self.last_mask_update_step, naming.LAST_MASK_UPDATE_STEP)
         self._track_trackable(saved_hparams, naming.HPARAMS)
         for index, state in enumerate(self._states):
             self._track_trackable(state, f"weight_{index}")
         if model is not None:
-            # TensorFlow restores no children of variables when it loads a SavedModel: the masks need this second path.
+            # TensorFlow does not restore children of variables when it loads a SavedModel. This second path restores
+            # the masks.
             model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
+
+    @property
+    def criterion(self) -> Criterion:
+        """What scores the weights."""
+        return self._masks.criterion
 
     @property
     def states(self) -> tuple[WeightState, ...]:
@@ -145,20 +159,20 @@ class Pruning(Trackable):
         gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None = None,
         loss: hessian.Loss | None = None,
     ) -> tf.Tensor:
-        """Takes in the gradients, updates the masks if `step` calls for it, and sets pruned weights to zero.
+        """Averages the gradients, updates the masks if `step` calls for it, and sets pruned weights to zero.
 
         Masks are updated if begin_pruning_step <= step <= end_pruning_step (no upper bound if that is -1) and
-        `pruning_frequency` steps have passed since the last update. Weights under `apply_mask` keep their value; all
+        `pruning_frequency` steps have passed since the last update. Weights under `apply_mask` keep their values. All
         others are zero where they are pruned when this returns.
 
         Args:
             step: Optimizer steps taken so far, integer scalar.
-            gradients: Gradients of the loss with respect to the variables that this object was made with, one each,
-                in their order. Needed for the gradient options with `gradient_estimator='backprop'` and for `regrow`,
-                at every step. In a replica of a `tf.distribute.Strategy` the replica's own: their sum over the replicas
-                counts, as it does in the optimizer.
-            loss: Computes the loss of the batch, a floating scalar, from the weights; takes no argument. Needed for
-                `gradient_estimator='hutchinson'`; called when the masks are updated, and to trace that.
+            gradients: Gradients of the loss with respect to the variables that this object was made with, one each, in
+                their order. Needed at every step for a criterion that averages gradients, and for `regrow`. In a
+                replica of a `tf.distribute.Strategy`, those of the replica: their sum over the replicas counts, as in
+                the optimizer.
+            loss: Computes the loss of the batch, a floating scalar, from the weights. Takes no argument. Needed for
+                `gradient_estimator='hutchinson'`; called at mask updates, and when they are traced.
 
         Returns:
             Whether the masks were updated, bool scalar.
@@ -167,17 +181,18 @@ class Pruning(Trackable):
             ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
                 derivative.
         """
-        if self.hparams.uses_hessian and loss is None:
+        samples_hessian = isinstance(self.criterion, HessianCriterion)
+        if samples_hessian and loss is None:
             raise ValueError(
                 "gradient_estimator='hutchinson' needs a callable that computes the loss: "
                 "conditional_mask_update(step, loss=lambda: ...)."
             )
-        chosen = self._gradients_of_weights(gradients) if self.hparams.uses_backprop else []
+        chosen = self._gradients_of_weights(gradients) if isinstance(self.criterion, GradientCriterion) else []
         if tf.distribute.in_cross_replica_context() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            if self.hparams.uses_hessian:
+            if samples_hessian:
                 self.observe_hessian_if_due(step, loss)
             return self._observe_and_update(None, step, chosen)
-        if self.hparams.uses_hessian:
+        if samples_hessian:
             raise ValueError(
                 "gradient_estimator='hutchinson' works on one replica: several cannot agree on the second derivatives "
                 "at mask updates only. Use gradient_estimator='backprop'."
@@ -190,14 +205,15 @@ class Pruning(Trackable):
         )
 
     def observe_gradient(self, state: WeightState, gradient: tf.Tensor | tf.IndexedSlices) -> None:
-        """Takes dL/dw of one weight into its moving average."""
+        """Adds dL/dw of one weight to its moving average. The criterion must be a `GradientCriterion`."""
         dense, decay = tf.convert_to_tensor(gradient), self.hparams.gradient_decay_rate
-        gradient_state.observe(self._second_order, decay, dense, state.gradient)
+        gradient_state.observe(self.criterion, decay, dense, state.gradient)
 
     def observe_hessian_if_due(self, step: int | tf.Tensor, loss: hessian.Loss, scale: float | tf.Tensor = 1.0) -> None:
-        """Takes a sample of the Hessian's diagonal into the moving averages if `step` calls for a mask update.
+        """Adds a sample of the Hessian's diagonal to the moving averages if `step` calls for a mask update.
 
-        What is infinite or NaN in the sample, as an overflow in float16 is, leaves its average as it was.
+        The criterion must be a `HessianCriterion`. Where the sample is infinite or NaN, as an overflow in float16 makes
+        it, the average stays as it was.
 
         Args:
             step: Integer scalar.
@@ -211,18 +227,20 @@ class Pruning(Trackable):
             probes = [hessian.probe(shape, self.hparams.seed + index, step) for index, shape in enumerate(shapes)]
             samples = hessian.diagonal_samples(loss, self.weights, probes)
             for state, sample in zip(self._states, samples, strict=True):
-                average = gradient_state.moving_average(
-                    state.gradient, sample / scale, self.hparams.gradient_decay_rate
-                )
+                sample = self.criterion.sample(sample / scale)
+                average = gradient_state.moving_average(state.gradient, sample, self.hparams.gradient_decay_rate)
                 state.gradient.assign(tf.where(tf.math.is_finite(average), average, state.gradient))
 
-        do_seldom(self.is_due(step), observe)
+        take_rare_branch(self.is_due(step), observe)
 
     def is_due(self, step: tf.Tensor) -> tf.Tensor:
         """Whether `step`, int64 scalar, calls for a mask update, bool scalar."""
-        due = self.last_mask_update_step + self.hparams.pruning_frequency <= step
-        due &= step >= self.hparams.begin_pruning_step
-        return due if self.hparams.end_pruning_step == -1 else due & (step <= self.hparams.end_pruning_step)
+        return self.hparams.mask_updates.is_due(step, self.last_mask_update_step)
+
+    def next_mask_update(self, step: int) -> float:
+        """The first step after `step` that may update the masks again; infinite after the last."""
+        last_update = int(tf.convert_to_tensor(self.last_mask_update_step))
+        return self.hparams.mask_updates.next_due(step, last_update)
 
     def update_masks_if_due(self, step: int | tf.Tensor) -> tf.Tensor:
         """Updates the masks if `step` calls for it; returns whether it did, bool scalar."""
@@ -232,29 +250,28 @@ class Pruning(Trackable):
             self._masks.update(step)
             self.last_mask_update_step.assign(step)
 
-        return do_seldom(self.is_due(step), update)
+        return take_rare_branch(self.is_due(step), update)
 
     def apply_masks(self) -> None:
-        """Sets the pruned weights to zero, but for those under `apply_mask`."""
+        """Sets the pruned weights to zero, except those under `apply_mask`."""
         for state in self._states:
             state.apply_mask()
 
     def finish(self, step: int) -> None:
-        """Brings the masks to exactly the sparsity that the schedule asks for at `step`, the last one of a training.
+        """Gives the masks exactly the sparsity that the schedule asks for at `step`, the last of a training.
 
-        Training seldom ends on a mask update; what the schedule asks for since then is made up for here. Nothing
-        happens before `begin_pruning_step`.
+        Few trainings end at a mask update, so the last masks may lag behind the schedule. Does nothing before
+        `begin_pruning_step`.
 
         Args:
             step: Optimizer steps taken so far.
         """
-        if step < self.hparams.begin_pruning_step:
+        latest = self.hparams.mask_updates.latest(step)
+        if latest is None:
             return
-        if self.hparams.end_pruning_step != -1:
-            step = min(step, self.hparams.end_pruning_step)
-        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(step):
-            # No pruned weight comes back: it would be a zero among the weights kept, with no step left to learn.
-            self._masks.update(tf.constant(step, tf.int64), regrow=False)
+        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(latest):
+            # No pruned weight comes back: it would be zero, with no step left to learn.
+            self._masks.update(tf.constant(latest, tf.int64), regrow=False)
         self.apply_masks()
 
     def sparsity(self) -> float:
@@ -266,54 +283,59 @@ class Pruning(Trackable):
         return {state.path: float(state.sparsity()) for state in self._states}
 
     def sparsity_asked(self, step: int) -> float:
-        """Fraction of zeros, in all weights together, that the masks should have at `step`.
+        """Fraction of zeros that the masks of all weights together should have at `step`.
 
-        That of the schedule; 0 before `begin_pruning_step`, and from `end_pruning_step` on what was asked for there.
+        That of the schedule; 0 before `begin_pruning_step`; after `end_pruning_step`, that of `end_pruning_step`.
         """
-        if step < self.hparams.begin_pruning_step:
-            return 0.0
-        if self.hparams.end_pruning_step != -1:
-            step = min(step, self.hparams.end_pruning_step)
-        return self._masks.sparsity_at(step)
+        latest = self.hparams.mask_updates.latest(step)
+        return 0.0 if latest is None else self._masks.sparsity_at(latest)
 
     def scores(self, index: int) -> tf.Tensor:
-        """What the criterion gives the units (weights, blocks, channels) of one of `weights` as they are now.
+        """The scores of the units (weights, blocks, channels) of one of `weights` as they are now.
 
-        A unit that is pruned is zero and scores zero, unless its weight is under `apply_mask`.
+        A pruned unit is zero and has the score zero, unless its weight is under `apply_mask`.
 
         Args:
             index: Index of the weight.
 
         Returns:
-            float32 scores, not negative, of the weight's shape or, for blocks and channels, the smaller one of its
-            units.
+            Non-negative float32 scores of the weight's shape; for blocks and channels, one for each unit.
         """
         return self._masks.scores(index)
 
     @property
     def parts(self) -> list[list[int]]:
-        """Indices of the weights whose sparsity holds for their sum: each by itself, groups, or all together."""
+        """Indices of the weights that share a sparsity, which holds for their sum: single weights, groups, or all."""
         return self._masks.parts
 
     def kept_units(self) -> list[tuple[int, int]]:
-        """How many units (weights, blocks, channels) the masks keep now, and of how many; for each of `parts`."""
+        """For each of `parts`, how many units (weights, blocks, channels) the masks keep, and how many there are."""
         return self._masks.kept_units()
 
     def kept_units_at_target(self) -> list[int]:
-        """How many units the target sparsity keeps, for each of `parts`."""
+        """For each of `parts`, how many units the target sparsity keeps."""
         return self._masks.kept_units_at(max(self.hparams.begin_pruning_step, self.hparams.target_step))
 
-    def add_pruning_summaries(self, step: int | tf.Tensor) -> None:
+    def add_pruning_summaries(self, step: int | tf.Tensor, *, scalars: bool = True, histograms: bool = True) -> None:
         """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.
 
         The sparsity over all weights, the last mask update step, and for each weight its sparsity, threshold and the
-        histograms of its values and scores; for the gradient options also the norm, sparsity and histogram of its
-        gradient state.
+        histograms of its values and scores; for a criterion with a gradient state also the norm, sparsity and
+        histogram of that. They stand under the name of the hyperparameters.
 
         Args:
             step: Step to write at, integer scalar.
+            scalars: Whether sparsities, thresholds and norms are written.
+            histograms: Whether the histograms are.
         """
-        summaries.write_pruning(self, step)
+        step = tf.cast(tf.convert_to_tensor(step), tf.int64)
+        has_average = self.criterion.has_average
+        # One scope for both: in a graph a second of the same name would be called another.
+        with tf.name_scope(self.hparams.name):
+            if scalars:
+                summaries.write_scalars(self._states, has_average, self.last_mask_update_step, step)
+            if histograms:
+                summaries.write_histograms(self._states, has_average, self.scores, step)
 
     def _observe_and_update(
         self,
@@ -321,7 +343,7 @@ class Pruning(Trackable):
         step: int | tf.Tensor,
         gradients: Sequence[tf.Tensor | tf.IndexedSlices],
     ) -> tf.Tensor:
-        """`conditional_mask_update` in one place, or, with a strategy, in one for all its replicas."""
+        """`conditional_mask_update`, called once: with a strategy, once for all its replicas."""
         for state, gradient in zip(self._states if gradients else [], gradients, strict=True):
             if strategy is None:
                 self.observe_gradient(state, gradient)
@@ -337,18 +359,6 @@ class Pruning(Trackable):
     def _observe_in_replica(self, state: WeightState, weight: tf.Variable, gradient: tf.Tensor) -> None:
         del weight
         self.observe_gradient(state, gradient)
-
-    @staticmethod
-    def kinds(hparams: PruningHParams) -> tuple[str, ...]:
-        """The pruning variables (`naming.WEIGHT_VARIABLES`) that a weight needs under `hparams`."""
-        kinds = [naming.MASK, naming.THRESHOLD]
-        if hparams.uses_gradient:
-            kinds.append(naming.GRADIENT)
-            if hparams.uses_weight_delta:
-                kinds.append(naming.OLD_WEIGHT)
-                if hparams.prune_option == "second_order_gradient":
-                    kinds.append(naming.OLD_OLD_WEIGHT)
-        return tuple(kinds)
 
     def _gradients_of_weights(
         self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None] | None

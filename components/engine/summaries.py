@@ -1,35 +1,16 @@
 """TensorBoard summaries of a pruning."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.histogram import metadata
 
-if TYPE_CHECKING:
-    from .pruning import Pruning
+from .weight_state import WeightState
 
 _BUCKETS = 30  # as many as tf.summary.histogram makes
-
-
-def write_pruning(pruning: "Pruning", step: int | tf.Tensor, *, scalars: bool = True, histograms: bool = True) -> None:
-    """Writes the state of `pruning` to the default `tf.summary` writer, under the name of its hyperparameters.
-
-    Args:
-        pruning: What is written.
-        step: Integer scalar.
-        scalars: Whether sparsities, thresholds and gradient norms are written.
-        histograms: Whether those of the weights, their scores and their gradient states are.
-    """
-    step = tf.cast(tf.convert_to_tensor(step), tf.int64)
-    # One scope for both: in a graph a second of the same name would be called another.
-    with tf.name_scope(pruning.hparams.name):
-        if scalars:
-            _write_scalars(pruning, step)
-        if histograms:
-            _write_histograms(pruning, step)
 
 
 def write_logs(logs: Mapping[str, Any], step: int) -> None:
@@ -39,24 +20,44 @@ def write_logs(logs: Mapping[str, Any], step: int) -> None:
             tf.summary.scalar(name, value, step=step)
 
 
-def _write_scalars(pruning: "Pruning", step: tf.Tensor) -> None:
-    kept = [state.kept() for state in pruning.states]
-    size = sum(state.size for state in pruning.states)
+def write_scalars(
+    states: Sequence[WeightState], has_average: bool, last_mask_update_step: tf.Variable, step: tf.Tensor
+) -> None:
+    """Writes sparsities, thresholds and, if the criterion has one, the gradient states' norms and sparsities.
+
+    Args:
+        states: The weights' states.
+        has_average: Whether they have a gradient state.
+        last_mask_update_step: int64 scalar.
+        step: int64 scalar.
+    """
+    kept = [state.kept() for state in states]
+    size = sum(state.size for state in states)
     tf.summary.scalar("sparsity", 1.0 - tf.cast(tf.add_n(kept), tf.float64) / size, step=step)
-    tf.summary.scalar("last_mask_update_step", pruning.last_mask_update_step, step=step)
-    for state in pruning.states:
+    tf.summary.scalar("last_mask_update_step", last_mask_update_step, step=step)
+    for state in states:
         tf.summary.scalar(f"{state.path}/sparsity", state.sparsity(), step=step)
         tf.summary.scalar(f"{state.path}/threshold", state.threshold, step=step)
-        if pruning.hparams.uses_gradient:
+        if has_average:
             tf.summary.scalar(f"{state.path}/gradient", tf.norm(state.gradient), step=step)
             tf.summary.scalar(f"{state.path}/gradient_sparsity", tf.math.zero_fraction(state.gradient), step=step)
 
 
-def _write_histograms(pruning: "Pruning", step: tf.Tensor) -> None:
-    for index, state in enumerate(pruning.states):
+def write_histograms(
+    states: Sequence[WeightState], has_average: bool, scores: Callable[[int], tf.Tensor], step: tf.Tensor
+) -> None:
+    """Writes the histograms of the weights, their scores and, if the criterion has one, their gradient states.
+
+    Args:
+        states: The weights' states.
+        has_average: Whether they have a gradient state.
+        scores: Gives the scores of one of them by its index; called if there is a writer.
+        step: int64 scalar.
+    """
+    for index, state in enumerate(states):
         _write_histogram(f"{state.path}/weights", functools.partial(tf.convert_to_tensor, state.weight), step)
-        _write_histogram(f"{state.path}/scores", functools.partial(pruning.scores, index), step)
-        if pruning.hparams.uses_gradient:
+        _write_histogram(f"{state.path}/scores", functools.partial(scores, index), step)
+        if has_average:
             _write_histogram(
                 f"{state.path}/abs_gradient", functools.partial(tf.convert_to_tensor, state.gradient), step
             )

@@ -15,14 +15,14 @@ _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_
 def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> list[Weight]:
     """The weights among `variables` that `hparams` asks to prune, each once, in order.
 
-    With `include`, the weights whose path one of its regexes matches. Without, by the first of these rules that
-    applies: the weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and,
-    where all variables are bare `tf.Variable`s, those of rank 2 and more, or all if there are none. `exclude` takes
-    away from any of them.
+    With `include`: the weights whose path matches one of its regexes. Without, the first of these that exist: the
+    weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and, if all
+    variables are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of
+    these.
 
     Raises:
-        TypeError: One of `variables` is no variable.
-        ValueError: A regex matches nothing, no weight is left, or a weight that is named has no floating dtype.
+        TypeError: One of `variables` is not a variable.
+        ValueError: A regex matches nothing, no weight is left, or a chosen weight has no floating dtype.
     """
     variables = list(variables)
     for variable in variables:
@@ -36,7 +36,7 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> li
         raise ValueError("There are no trainable variables to prune. Build the model first.")
     chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates)
     for pattern in hparams.exclude:
-        _require_match("exclude", pattern, candidates)
+        _check_match("exclude", pattern, candidates)
     chosen = [weight for weight in chosen if not _matches(hparams.exclude, weight)]
     if not chosen:
         rule = f"include={list(hparams.include)}" if hparams.include else "the default (kernels)"
@@ -66,13 +66,15 @@ def _by_default(candidates: Sequence[Weight]) -> list[Weight]:
 
 def _included(candidates: Sequence[Weight], patterns: Sequence[str]) -> list[Weight]:
     for pattern in patterns:
-        _require_match("include", pattern, candidates)
+        _check_match("include", pattern, candidates)
     return [weight for weight in candidates if _matches(patterns, weight)]
 
 
-def _require_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
+def _check_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
     if not any(_matches([pattern], weight) for weight in candidates):
-        raise ValueError(f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}.")
+        raise ValueError(
+            f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}. Mend or remove it."
+        )
 
 
 def _matches(patterns: Iterable[str], weight: Weight) -> bool:

@@ -1,4 +1,4 @@
-"""WeightState: the pruning variables of one weight, carried by the weight itself."""
+"""WeightState: the pruning variables of one weight, which the weight itself carries."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from . import naming
-from .compiled import fused_assignment
+from .compilation import compiled_assignment
 
 Trackable = tf.__internal__.tracking.Trackable
 
 Weight: TypeAlias = tf.Variable | keras.Variable
-# Of a weight and a value, element by element.
+# (weight, value) -> what is assigned to the weight, element by element.
 Combination: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -25,7 +25,7 @@ def path_of(weight: Weight) -> str:
 
 def tf_variable(weight: Weight) -> tf.Variable:
     """The TensorFlow variable of a weight."""
-    # Not as a layer under mixed precision sees it, cast: the variable itself.
+    # The variable itself, not the cast value that a layer under mixed precision sees.
     if isinstance(weight, keras.Variable):
         return weight._value
     return weight._variable if hasattr(weight, "true_dtype") else weight
@@ -34,12 +34,12 @@ def tf_variable(weight: Weight) -> tf.Variable:
 class WeightState(Trackable):
     """Mask, threshold, gradient and old weights of one weight.
 
-    The state is a trackable child of its weight (`naming.STATE`): whatever saves the weight saves the state, and one
-    weight has one state however often it is asked for. Variables are made when first used.
+    The state is a trackable child of its weight (`naming.STATE`): whatever saves the weight saves the state. A weight
+    has only one state. Its variables are made when first used.
 
     Attributes:
         masked_forward: Whether the forward pass multiplies by the mask (`apply_mask`). Such a weight keeps its value
-            where it is pruned; any other is set to zero there.
+            where it is pruned. Any other weight is set to zero there.
     """
 
     def __init__(self, weight: Weight) -> None:
@@ -93,17 +93,17 @@ class WeightState(Trackable):
 
     @property
     def gradient(self) -> tf.Variable:
-        """Moving average that the gradient criteria read, float32, shape of the weight."""
+        """Moving average of the criterion's samples, float32, shape of the weight."""
         return self._variable(naming.GRADIENT, tf.float32, self._reference.shape, 0.0)
 
     @property
     def old_weight(self) -> tf.Variable:
-        """The weight at the last mask update, float32 (`gradient_estimator='weight_delta'`)."""
+        """The weight at the last mask update, float32, for `gradient_estimator='weight_delta'`."""
         return self._variable(naming.OLD_WEIGHT, tf.float32, self._reference.shape, 0.0)
 
     @property
     def old_old_weight(self) -> tf.Variable:
-        """The weight at the mask update before the last, float32 (second order of 'weight_delta')."""
+        """The weight at the mask update before the last, float32, for the second order of 'weight_delta'."""
         return self._variable(naming.OLD_OLD_WEIGHT, tf.float32, self._reference.shape, 0.0)
 
     def make(self, kinds: Iterable[str]) -> None:
@@ -119,12 +119,12 @@ class WeightState(Trackable):
     def assign_masked(self, combine: Combination, value: tf.Tensor, unmasked: tf.Tensor) -> None:
         """Assigns `combine(weight, value)` to the weight, and zero where it is pruned.
 
-        One pass over the weight, where `apply_mask` after an assignment would be one more.
+        One pass over the weight. `apply_mask` after an assignment would be a second one.
 
         Args:
-            combine: Of the weight and `value`.
-            value: Of the weight's dtype and shape.
-            unmasked: Bool scalar; if true, pruned weights are assigned to as all others.
+            combine: Computes the new weight.
+            value: Tensor of the weight's dtype and shape.
+            unmasked: Bool scalar; if true, the mask is not applied.
         """
         _combine(combine, unmasked, tf.convert_to_tensor(self.mask), value, self._reference)
 
@@ -136,7 +136,7 @@ class WeightState(Trackable):
         """Number of weights whose mask is True, int64 scalar."""
         mask = tf.convert_to_tensor(self.mask)
         if tf.executing_eagerly():
-            # TensorFlow makes eight bytes of each weight before it counts: twenty times as long.
+            # TensorFlow converts to eight bytes a weight before it counts, which takes twenty times as long.
             return tf.constant(np.count_nonzero(mask.numpy()), tf.int64)
         return tf.math.count_nonzero(mask)
 
@@ -161,12 +161,12 @@ class WeightState(Trackable):
         return variable
 
 
-@fused_assignment
+@compiled_assignment
 def _mask(mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return _kept_or_zero(mask, weight)
 
 
-@fused_assignment
+@compiled_assignment
 def _combine(
     combine: Combination, unmasked: tf.Tensor, mask: tf.Tensor, value: tf.Tensor, weight: tf.Tensor
 ) -> tf.Tensor:
@@ -174,7 +174,7 @@ def _combine(
 
 
 def _kept_or_zero(mask: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    # TensorFlow 2's `where` takes twice as long, even where it has nothing to broadcast; a product would change bits.
+    # TensorFlow 2's `where` takes twice as long, even without broadcasting. A product would change bits.
     return tf.compat.v1.where(mask, value, tf.zeros_like(value))
 
 

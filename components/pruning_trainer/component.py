@@ -20,8 +20,8 @@ from .spec import PruningTrainerSpec
 class PruningTrainer(base_component.BaseComponent):
     """A TFX Trainer that prunes while it trains.
 
-    It takes the module that tfx's Trainer takes, unchanged: the Keras models that its `run_fn` fits are pruned as
-    `hparams` says. The component fails if the model that `run_fn` saved does not have the sparsity asked for.
+    It takes the module that tfx's Trainer takes, unchanged. The Keras models that its `run_fn` fits are pruned as
+    `hparams` says. The component fails if the model that `run_fn` saves does not have the sparsity asked for.
 
     Example:
         ```python
@@ -69,9 +69,10 @@ class PruningTrainer(base_component.BaseComponent):
 
         Args:
             hparams: Pruning hyperparameters: PruningHParams, its string (`PruningHParams.parse`), or a RuntimeParameter
-                of that string.
+                of that string. A criterion or schedule of your own must be registered here too: import the module
+                that does it (see `tfx_pruning.register_criterion`).
             statistics: As in tfx Trainer, like all that follow.
-            examples: Examples to train on; required (or `transformed_examples`).
+            examples: Examples to train on. Exactly one of `examples` and `transformed_examples` is needed.
             transformed_examples: tfx Trainer's older name for `examples`.
             transform_graph: Transform's graph.
             schema: Schema of the data.
@@ -87,17 +88,20 @@ class PruningTrainer(base_component.BaseComponent):
 
         Raises:
             TypeError: `hparams` is of another type.
-            ValueError: `hparams` is refused; both or neither of `module_file` and `run_fn`, or of `examples` and
-                `transformed_examples`, are given; or `transformed_examples` without `transform_graph`.
+            ValueError: `hparams` is wrong; both or neither of `module_file` and `run_fn`, or of `examples` and
+                `transformed_examples`, are given; or `transformed_examples` is given without `transform_graph`.
         """
         if [bool(module_file), bool(run_fn)].count(True) != 1:
-            raise ValueError("Exactly one of 'module_file' and 'run_fn' must be given.")
+            raise ValueError(
+                f"Exactly one of 'module_file' and 'run_fn' must be given, got {module_file!r} and {run_fn!r}."
+            )
         if bool(examples) == bool(transformed_examples):
-            raise ValueError("Exactly one of 'examples' and 'transformed_examples' must be given.")
+            given = "both" if examples else "neither"
+            raise ValueError(f"Exactly one of 'examples' and 'transformed_examples' must be given, got {given}.")
         if transformed_examples and not transform_graph:
-            raise ValueError("'transformed_examples' needs 'transform_graph' too.")
+            raise ValueError("'transformed_examples' is given without 'transform_graph'. Give both, or use 'examples'.")
         if not isinstance(hparams, data_types.RuntimeParameter):
-            hparams = _checked(hparams)
+            hparams = _checked_hparams(hparams)
             _warn_of_too_few_steps(hparams, train_args)
             hparams = hparams.to_string()
         spec = PruningTrainerSpec(
@@ -128,8 +132,8 @@ class PruningTrainer(base_component.BaseComponent):
             )
 
 
-def _checked(hparams: Any) -> PruningHParams:
-    """The hyperparameters; refused here, when the pipeline is built, if they are wrong."""
+def _checked_hparams(hparams: Any) -> PruningHParams:
+    """The hyperparameters, checked when the pipeline is built."""
     if isinstance(hparams, str):
         if not hparams.strip():
             raise ValueError("hparams is empty: say what to prune, such as 'target_sparsity=0.9'.")
@@ -142,7 +146,7 @@ def _checked(hparams: Any) -> PruningHParams:
 
 
 def _warn_of_too_few_steps(hparams: PruningHParams, train_args: Any) -> None:
-    """No error: what `num_steps` counts is run_fn's affair; most take it as the steps of an epoch."""
+    """Warns only, since run_fn decides what `num_steps` means; most take it as the steps of an epoch."""
     steps = train_args.num_steps if isinstance(train_args, trainer_pb2.TrainArgs) else 0
     if 0 < steps < hparams.target_step:
         logging.warning(

@@ -15,7 +15,7 @@ from tfx.utils import io_utils
 
 from .. import properties
 from ..engine.hparams import PruningHParams
-from ..engine.keras.delivered import SparsityReport, report_of
+from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..executor_artifacts import artifacts_and_versions
 from ..report.document import ReportDocument
@@ -36,11 +36,10 @@ class Executor(trainer_executor.GenericExecutor):
         """Trains, prunes, and checks that the saved model has the sparsity asked for.
 
         Args:
-            input_dict: As tfx Trainer's executor takes it. Of `hyperparameters` those named `pruning/...` replace those
-                of `hparams`.
-            output_dict: `model` and `model_run`, as tfx Trainer's executor takes them, and `report`. Custom properties
-                are set on the model.
-            exec_properties: As tfx Trainer's executor takes them, and `hparams`, the hyperparameters' string.
+            input_dict: As for tfx Trainer's executor. Those of `hyperparameters` that are named `pruning/...` replace
+                those of `hparams`.
+            output_dict: As for tfx Trainer's executor, and `report`. The model gets custom properties.
+            exec_properties: As for tfx Trainer's executor, and `hparams`, the hyperparameters' string.
 
         Raises:
             ValueError: The hyperparameters are wrong or fit no weight, or the base model is missing.
@@ -48,43 +47,44 @@ class Executor(trainer_executor.GenericExecutor):
             SparsityError: The saved model does not have the sparsity asked for.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
+        # Before the hyperparameters are read: the module may register the criterion or the schedule that they name.
+        run_fn = udf_utils.get_fn(exec_properties, "run_fn")
         hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY]).tuned(_tuned_values(input_dict))
         _check_base_model(input_dict)
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
-        run_fn = udf_utils.get_fn(exec_properties, "run_fn")
 
         logging.info("Training and pruning with %s", hparams)
         try:
             with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True) as scope:
                 run_fn(fn_args)
-            report = report_of(scope, _saved_model(fn_args))
+            delivered = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)
             document = ReportDocument(
                 title="Pruned model",
-                weights=report.weights,
-                total_parameters=report.total_parameters,
+                weights=delivered.weights,
+                total_parameters=delivered.total_parameters,
                 sizes={"SavedModel as trained": size},
                 hparams=hparams.to_string(),
-                training=report.history,
+                training=delivered.history,
                 lineage=artifacts_and_versions(input_dict, output_dict),
             )
             write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
-            # No model that was not checked is left for others to find.
+            # No model is left that was not checked.
             if tf.io.gfile.exists(fn_args.serving_model_dir):
                 tf.io.gfile.rmtree(fn_args.serving_model_dir)
             raise
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
-        _set_properties(model, hparams, report, size)
-        for weight in report.weights:
+        _set_properties(model, hparams, delivered, size)
+        for weight in delivered.weights:
             logging.info("%s: sparsity %.4f, %d of %d left", weight.path, weight.sparsity, weight.nonzero, weight.size)
         logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)
 
 
 def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
-    """Names and values of the tuned hyperparameters: KerasTuner's configuration, or one JSON object of them."""
+    """Names and values of the tuned hyperparameters, from KerasTuner's configuration or a JSON object of them."""
     artifacts = input_dict.get(standard_component_specs.HYPERPARAMETERS_KEY)
     if not artifacts:
         return {}
@@ -105,7 +105,7 @@ def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]
 
 
 def _check_base_model(input_dict: dict[str, list[types.Artifact]]) -> None:
-    """Refuses a base model without a SavedModel, before hours of training."""
+    """Raises, before hours of training, if the base model holds no SavedModel."""
     for artifact in input_dict.get(standard_component_specs.BASE_MODEL_KEY) or []:
         serving = trainer_executor.path_utils.serving_model_dir(artifact.uri)
         if not tf.io.gfile.exists(artifact.uri):
@@ -119,7 +119,7 @@ def _check_base_model(input_dict: dict[str, list[types.Artifact]]) -> None:
 
 
 def _check_writable(directory: str) -> None:
-    """Refuses an output directory that cannot be written, before hours of training."""
+    """Raises, before hours of training, if an output directory cannot be written."""
     try:
         tf.io.gfile.makedirs(directory)
         probe = os.path.join(directory, ".write_probe")
@@ -143,13 +143,13 @@ def _saved_model(fn_args: fn_args_utils.FnArgs) -> str:
     return directory
 
 
-def _set_properties(model: types.Artifact, hparams: PruningHParams, report: SparsityReport, size: int) -> None:
+def _set_properties(model: types.Artifact, hparams: PruningHParams, delivered: DeliveredSparsity, size: int) -> None:
     model.set_string_custom_property(properties.PRUNE_OPTION, hparams.prune_option)
     model.set_string_custom_property(properties.GRADIENT_ESTIMATOR, hparams.gradient_estimator)
     model.set_float_custom_property(properties.TARGET_SPARSITY, hparams.target_sparsity)
-    model.set_float_custom_property(properties.SPARSITY, report.sparsity)
-    model.set_int_custom_property(properties.PRUNABLE_PARAMETERS, report.prunable_parameters)
-    model.set_int_custom_property(properties.NONZERO_PARAMETERS, report.nonzero_parameters)
-    model.set_int_custom_property(properties.TOTAL_PARAMETERS, report.total_parameters)
+    model.set_float_custom_property(properties.SPARSITY, delivered.sparsity)
+    model.set_int_custom_property(properties.PRUNABLE_PARAMETERS, delivered.prunable_parameters)
+    model.set_int_custom_property(properties.NONZERO_PARAMETERS, delivered.nonzero_parameters)
+    model.set_int_custom_property(properties.TOTAL_PARAMETERS, delivered.total_parameters)
     model.set_string_custom_property(properties.HPARAMS, hparams.to_string())
     model.set_int_custom_property(properties.TRAINED_BYTES, size)

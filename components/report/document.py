@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..engine.history.training_history import TrainingHistory
-from ..engine.keras.delivered import WeightReport
+from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..sweep import Sweep
 
 FORMAT = 2
@@ -59,7 +59,7 @@ class ReportDocument:
     """
 
     title: str
-    weights: tuple[WeightReport, ...]
+    weights: tuple[WeightSparsity, ...]
     total_parameters: int | None = None
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     hparams: str | None = None
@@ -70,7 +70,7 @@ class ReportDocument:
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def pruned_weights(self) -> tuple[WeightReport, ...]:
+    def pruned_weights(self) -> tuple[WeightSparsity, ...]:
         """The weights that were pruned."""
         return tuple(weight for weight in self.weights if weight.pruned)
 
@@ -123,7 +123,7 @@ class ReportDocument:
 def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
     training, stripping, evaluation, sweep = (fields[key] for key in ("training", "stripping", "evaluation", "sweep"))
     return {
-        "weights": tuple(WeightReport(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
+        "weights": tuple(WeightSparsity(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
         "training": None if training is None else TrainingHistory.from_dict(training),
         "stripping": None if stripping is None else Stripping(**_tuples(stripping)),
         "evaluation": None if evaluation is None else Evaluation(**evaluation),

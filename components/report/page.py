@@ -95,12 +95,11 @@ def _sweep_tiles(sweep: Sweep) -> Iterator[_Tile]:
 
 def _hparams(text: str) -> Iterator[tuple[str, str, bool]]:
     """Name, value and whether it is another than the default, of each hyperparameter."""
-    hparams = PruningHParams.parse(text)
-    defaults = PruningHParams()
-    for field in dataclasses.fields(hparams):
-        value = getattr(hparams, field.name)
+    defaults = dataclasses.asdict(PruningHParams())
+    # Not checked: a criterion of the user's need not be registered here.
+    for name, value in (defaults | PruningHParams.fields_of(text)).items():
         shown = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-        yield field.name, shown, value != getattr(defaults, field.name)
+        yield name, shown, value != defaults[name]
 
 
 def _svg(figure: ReportFigure) -> Markup:

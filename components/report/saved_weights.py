@@ -6,7 +6,7 @@ from collections.abc import Collection
 import numpy as np
 
 from ..engine import naming
-from ..engine.keras.delivered import WeightReport
+from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..saved_model.sizes import directory_bytes, gzipped_bytes
 from ..saved_model.variables import ROOT, SavedVariable, SavedVariables
 from .document import ReportDocument
@@ -37,7 +37,7 @@ def saved_model_report(directory: str | os.PathLike[str], title: str = "Model") 
     )
 
 
-def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[WeightReport, ...]:
+def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[WeightSparsity, ...]:
     """The floating weights of a SavedModel, biases too; zeros of a mask count as zeros of its weight.
 
     Args:
@@ -55,7 +55,7 @@ def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[
         found.setdefault(identity, []).append(value)
         mask = _mask(saved, variable)
         kept = value if mask is None else value * saved.value(mask)
-        reports.append(WeightReport(variable.name, variable.shape, int(np.count_nonzero(kept)), identity in pruned))
+        reports.append(WeightSparsity(variable.name, variable.shape, int(np.count_nonzero(kept)), identity in pruned))
     return tuple(reports)
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from ..engine.keras.delivered import WeightReport
+from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..report.document import ReportDocument, Stripping
 from ..report.saved_weights import masked_identities, saved_weights
 from ..saved_model.meta_graph import has_objects, read_saved_model
@@ -49,7 +49,7 @@ def strip_document(
     )
 
 
-def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -> tuple[WeightReport, ...]:
+def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -> tuple[WeightSparsity, ...]:
     saved_model = read_saved_model(os.fspath(source))
     if has_objects(saved_model):
         return saved_weights(SavedVariables(stripped), masked_identities(SavedVariables(source)))

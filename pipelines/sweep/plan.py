@@ -84,7 +84,7 @@ class SweepPlan:
         """
         fields = {**self.config.pruning, **_fields(option), "target_sparsity": sparsity}
         try:
-            hparams = PruningHParams.for_steps(self.config.pruning_steps, **fields)
+            hparams = self.config.hparams_of(fields)
         except ValueError as error:
             raise ValueError(f"The option {option!r} at the sparsity {sparsity}: {error}") from error
         return Candidate(f"{_slug(option)}_s{round(sparsity * _UNITS):04d}", hparams)

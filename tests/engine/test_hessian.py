@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfx_pruning import Pruning, PruningHParams, pruning_scope
 from tfx_pruning.engine.hessian import diagonal_samples, probe
+from tfx_pruning.engine.pruning import variables_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 6)).astype("f")
@@ -145,7 +146,7 @@ def test_an_operation_without_a_second_derivative_is_named():
 
 
 def test_gradient_state_begins_at_zero_and_no_old_weights_are_kept():
-    assert Pruning.kinds(hparams()) == ("mask", "threshold", "gradient")
+    assert variables_of(hparams()) == ("mask", "threshold", "gradient")
 
 
 BATCH = 8

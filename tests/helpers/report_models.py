@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfx_pruning import PruningHParams, pruning_scope
-from tfx_pruning.engine.keras.delivered import report_of
+from tfx_pruning.engine.keras.delivered_sparsity import delivered_sparsity
 from tfx_pruning.report.document import Evaluation, ReportDocument, Stripping
 
 HPARAMS = PruningHParams(
@@ -42,7 +42,7 @@ def train(saved):
     with pruning_scope(HPARAMS, record=True) as scope:
         model.fit(x, x[:, :2], batch_size=16, epochs=3, validation_split=0.25, verbose=0)
     tf.saved_model.save(model, saved)
-    report = report_of(scope, saved)
+    report = delivered_sparsity(scope, saved)
     document = ReportDocument(
         title="Pruned model",
         weights=report.weights,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from tfx_pruning import PruningHParams, PruningReport, properties
-from tfx_pruning.engine.keras.delivered import SparsityError
+from tfx_pruning.engine.keras.delivered_sparsity import SparsityError
 from tfx_pruning.pruning_trainer.executor import Executor
 from tfx_pruning.report.files import HTML_NAME, read_report
 from tfx_pruning.saved_model.variables import SavedVariables

@@ -9,6 +9,7 @@ import re
 import types
 
 import keras_tuner
+import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.components import Trainer
 
@@ -63,6 +64,17 @@ def test_example_constructs_the_component():
     exec(code.replace('module_file="taxi_module.py"', 'run_fn="taxi_module.run_fn"'), namespace)
     hparams = PruningHParams.parse(namespace["pruned"].exec_properties["hparams"])
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", 0.9)
+
+
+def test_example_of_a_criterion_of_ones_own_registers_it(monkeypatch):
+    registered = {}
+    monkeypatch.setattr(tfx_pruning, "register_criterion", registered.__setitem__, raising=False)
+    monkeypatch.setattr(tfx_pruning, "register_schedule", registered.__setitem__, raising=False)
+    (code,) = re.findall(r"```python\n(import dataclasses\n.*?)```", _README, re.DOTALL)
+    exec(code, {"__name__": "readme"})
+    criterion, schedule = registered["root_mean_square"], registered["stairs"]
+    assert criterion.scores(tf.constant([-3.0]), criterion.sample(tf.constant([2.0]))).numpy() == [6.0]
+    assert float(schedule(0.0, 0.8, 0, 8)(5)) == 0.4
 
 
 def test_example_of_a_search_prunes_each_trial_by_what_it_chose():

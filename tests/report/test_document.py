@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tfx_pruning.engine.keras.delivered import WeightReport
+from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.report.document import ReportDocument
 
 
@@ -12,13 +12,17 @@ def test_json_gives_the_document_back(trained):
 
 
 def test_a_document_of_nothing_but_weights_is_given_back():
-    document = ReportDocument("Model", (WeightReport("dense/kernel", (2, 3), 4, pruned=False),))
+    document = ReportDocument("Model", (WeightSparsity("dense/kernel", (2, 3), 4, pruned=False),))
     assert ReportDocument.from_json(document.to_json()) == document
     assert (document.sparsity, document.pruned_weights) == (0.0, ())
 
 
 def test_sums_are_of_the_pruned_weights_alone():
-    weights = WeightReport("a", (2, 5), 4), WeightReport("b", (10,), 2), WeightReport("bias", (100,), 0, pruned=False)
+    weights = (
+        WeightSparsity("a", (2, 5), 4),
+        WeightSparsity("b", (10,), 2),
+        WeightSparsity("bias", (100,), 0, pruned=False),
+    )
     document = ReportDocument("Model", weights)
     assert (document.prunable_parameters, document.nonzero_parameters, document.sparsity) == (20, 6, 0.7)
 

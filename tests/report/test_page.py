@@ -8,7 +8,7 @@ import pytest
 from helpers.page_text import PageText
 from tfx_pruning.engine.history.histogram import Histogram
 from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
-from tfx_pruning.engine.keras.delivered import WeightReport
+from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.report import figures
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.page import page
@@ -137,7 +137,7 @@ def test_names_are_shown_as_text(trained):
     document = dataclasses.replace(
         trained.document,
         title=NASTY,
-        weights=(WeightReport(NASTY, (2, 2), 1),),
+        weights=(WeightSparsity(NASTY, (2, 2), 1),),
         training=dataclasses.replace(history, weights=weights),
         sizes={NASTY: 5},
         lineage={NASTY: NASTY},
@@ -160,14 +160,14 @@ def test_a_training_that_went_on_says_so(trained):
 
 
 def test_a_model_without_a_history_has_a_page():
-    shown = PageText(page(ReportDocument("Model", (WeightReport("dense/kernel", (2, 3), 4, pruned=False),))))
+    shown = PageText(page(ReportDocument("Model", (WeightSparsity("dense/kernel", (2, 3), 4, pruned=False),))))
     assert shown.tiles == {}
     assert set(shown.tables) == {"layers"}
     assert shown.tables["layers"][1] == ["dense/kernel", "2 \N{MULTIPLICATION SIGN} 3", "6", "4", "33.33\xa0%"]
 
 
 def test_what_was_not_pruned_is_told_from_what_was():
-    weights = WeightReport("kernel", (2, 3), 3), WeightReport("bias", (3,), 3, pruned=False)
+    weights = WeightSparsity("kernel", (2, 3), 3), WeightSparsity("bias", (3,), 3, pruned=False)
     shown = PageText(page(ReportDocument("Model", weights)))
     assert [(row[0], row[-1]) for row in shown.tables["layers"]] == [
         ("weight", "pruned"),
@@ -185,7 +185,7 @@ def test_a_page_on_hundreds_of_layers_and_a_long_training_is_bounded(trained):
     )
     document = dataclasses.replace(
         trained.document,
-        weights=tuple(WeightReport(f"layer_{i}/kernel", (5,), 2) for i in range(500)),
+        weights=tuple(WeightSparsity(f"layer_{i}/kernel", (5,), 2) for i in range(500)),
         training=dataclasses.replace(history, weights=weights, mask_updates=(StepRange(0, 10_000_000, 10),)),
     )
     text = page(document)

@@ -1,1 +1,1 @@
-"""The course of a pruned training, in bounded memory."""
+"""The history of a pruned training, in bounded memory."""

@@ -1,4 +1,4 @@
-"""Histogram: how a tensor's values are spread, in few numbers."""
+"""Histogram: the distribution of a tensor's values, in few numbers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ import numpy as np
 
 BINS = 60
 
-# XLA may take what is smaller for zero.
+# XLA may treat smaller numbers as zero.
 _SMALLEST = float(np.finfo(np.float32).smallest_normal)
-# Values that are turned into float64 at a time.
+# How many values are converted to float64 at a time.
 _AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Counts of values in bins of equal width, zeros apart.
+    """Counts of values in bins of equal width. Zeros are counted apart.
 
     Attributes:
         low: Left edge of the first bin.
         high: Right edge of the last bin.
         logarithmic: Whether the bins are equally wide on a logarithmic scale.
-        counts: Values in each bin; empty if there are none but zeros.
-        zeros: How many values are zero; they are in no bin.
+        counts: Values in each bin; empty if all are zero.
+        zeros: How many values are zero. They are in no bin.
     """
 
     low: float
@@ -34,15 +34,15 @@ class Histogram:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Histogram":
-        """The histogram of weights: real numbers of any shape, those that are not finite left out."""
+        """The histogram of weights, real numbers of any shape. Those that are not finite are left out."""
         values = np.asarray(values, np.float32).reshape(-1)
         return cls._of(values[(values != 0) & np.isfinite(values)], int(np.count_nonzero(values == 0)), False)
 
     @classmethod
     def of_scores(cls, scores: np.ndarray) -> "Histogram":
-        """The histogram of scores, on a logarithmic scale: non-negative numbers of any shape.
+        """The histogram of scores, non-negative numbers of any shape, on a logarithmic scale.
 
-        What the criteria give a live weight whose score is zero, the smallest normal float32, counts as zero.
+        The smallest normal float32 counts as zero: it stands for the score zero of a kept weight.
         """
         scores = np.asarray(scores, np.float32).reshape(-1)
         positive = scores[(scores > _SMALLEST) & np.isfinite(scores)]
@@ -50,12 +50,12 @@ class Histogram:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Histogram":
-        """Of what `dataclasses.asdict` and JSON made of one."""
+        """Reads what `dataclasses.asdict` made of one, also after JSON."""
         return cls(**{**fields, "counts": tuple(fields["counts"])})
 
     @property
     def edges(self) -> np.ndarray:
-        """Edges of the bins, ascending, float64, one more than there are bins."""
+        """Edges of the bins, ascending, float64. There is one more than there are bins."""
         spaced = np.geomspace if self.logarithmic else np.linspace
         return spaced(self.low, self.high, len(self.counts) + 1)
 
@@ -70,13 +70,13 @@ class Histogram:
             return cls(0.0, 0.0, logarithmic, (), zeros)
 
         def placed(some: np.ndarray) -> np.ndarray:
-            # In float64: how NumPy rounds the logarithm of a float32 depends on the processor.
+            # In float64, since processors differ in how they round the logarithm of a float32.
             return np.log10(some, dtype=np.float64) if logarithmic else some.astype(np.float64)
 
         first, last = np.histogram_bin_edges(placed(np.stack([values.min(), values.max()])), BINS)[[0, -1]]
         counts = np.zeros(BINS, np.int64)
         for start in range(0, values.size, _AT_ONCE):
-            # One value's logarithm, too, may be rounded otherwise among many than among few.
+            # Clipped, since a logarithm may be rounded differently in an array of another size.
             inside = np.clip(placed(values[start : start + _AT_ONCE]), first, last)
             counts += np.histogram(inside, BINS, (first, last))[0]
         low, high = (float(10**edge) if logarithmic else float(edge) for edge in (first, last))

@@ -1,4 +1,4 @@
-"""TrainingRecorder: gathers the history of a pruned training while it runs."""
+"""TrainingRecorder: records the history of a pruned training."""
 
 import math
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from .histogram import Histogram
 from .thinned_series import ThinnedSeries
 from .training_history import MetricsPoint, SparsityPoint, StepRange, TrainingHistory, WeightHistory, extended
 
-_SPARSITY = "sparsity"  # stands in a series of its own
+_SPARSITY = "sparsity"  # has a series of its own
 
 
 class TrainingRecorder:
-    """Gathers the history of one model's training, over all its `fit`s.
+    """Records the history of one model's training, over all its `fit`s.
 
-    Steps are read, and points made, for a bounded number of batches; the histograms are made once, before the first
-    step, and once a `fit`, at its end.
+    Points are computed for a bounded number of batches. Histograms are computed before the first step and at the end of
+    each `fit`.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class TrainingRecorder:
         self._scores: dict[str, Histogram] = {}
 
     def begin(self, pruning: Pruning, step: int) -> None:
-        """Takes down what the weights were; does nothing but for those it does not know yet.
+        """Records the values of the weights that were not recorded before.
 
         Args:
-            pruning: The pruning as it stands, what was loaded from a file included.
+            pruning: The pruning, after anything was loaded from a file.
             step: Optimizer steps taken so far.
         """
         if self._first_step is None:
@@ -53,11 +53,11 @@ class TrainingRecorder:
         return self._metrics.due()
 
     def add_metrics(self, step: int, logs: Mapping[str, Any] | None) -> None:
-        """Takes down loss and metrics after a batch."""
+        """Records loss and metrics after a batch."""
         self._metrics.append(_metrics_point(step, logs))
 
     def add_epoch(self, step: int, logs: Mapping[str, Any] | None) -> None:
-        """Takes down loss and metrics after an epoch."""
+        """Records loss and metrics after an epoch."""
         point = _metrics_point(step, logs)
         if self._epochs.due():
             self._epochs.append(point)
@@ -65,41 +65,40 @@ class TrainingRecorder:
             self._epochs.end_with(point)
 
     def add_mask_updates(self, pruning: Pruning) -> None:
-        """Takes down the mask updates since the last call.
+        """Records the mask updates since the last call.
 
-        Of several, as one call of a training function may make, only the last is seen; but steps come one by one, so
-        that the others were `pruning_frequency` steps apart, and none before `begin_pruning_step`.
+        One call of a training function may make several, of which only the last is visible. The others follow from it:
+        every update takes place when it is due.
         """
         last = int(tf.convert_to_tensor(pruning.last_mask_update_step))
-        earliest = max(self._last_update, self._first_step or 0) + 1
-        if last < earliest:
+        known = max(self._last_update, self._first_step or 0)
+        if last <= known:
             return
-        earliest = max(earliest, pruning.hparams.begin_pruning_step)
-        steps = range(last, earliest - 1, -pruning.hparams.pruning_frequency)
-        self._updates = extended(self._updates, reversed(steps))
+        steps = pruning.hparams.mask_updates.between(known, last)
+        self._updates = extended(self._updates, steps)
         self._last_update = last
-        if any([self._sparsity.due() for _ in steps]):  # a list, since every one counts
+        if any([self._sparsity.due() for _ in steps]):  # a list, so that all are counted
             self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.sparsity()))
 
     def end_steps(self, pruning: Pruning) -> None:
-        """Takes down the scores when the last step of a `fit` is taken, before the sparsity is brought to its end."""
+        """Records the scores after the last step of a `fit`, before the masks are brought to the final sparsity."""
         for index, state in enumerate(pruning.states):
             self._scores[state.path] = Histogram.of_scores(pruning.scores(index).numpy())
 
     def end(self, pruning: Pruning, step: int, logs: Mapping[str, Any] | None) -> None:
-        """Takes down where a `fit` ended."""
+        """Records the step and the sparsity at which a `fit` ended."""
         self._last_step = step
         sparsity, metrics = self._sparsity.points, self._metrics.points
         if not sparsity or sparsity[-1].step != step:
             self._sparsity.end_with(SparsityPoint(step, pruning.sparsity_asked(step), pruning.sparsity()))
         if logs and metrics and metrics[-1].step != step:
-            # Here are the validation's metrics too, which belong to the epochs.
+            # Without the validation's metrics, which belong to the epochs.
             self._metrics.end_with(
                 _metrics_point(step, {name: logs[name] for name in metrics[-1].values if name in logs})
             )
 
     def history(self, pruning: Pruning) -> TrainingHistory:
-        """What was gathered, and the weights as they are now."""
+        """What was recorded, with the weights as they are now."""
         return TrainingHistory(
             first_step=self._first_step or 0,
             last_step=self._last_step,

@@ -1,4 +1,4 @@
-"""ThinnedSeries: a bounded number of points of a series whose length nobody knows yet."""
+"""ThinnedSeries: a bounded number of points of a series of unknown length."""
 
 from typing import Generic, TypeVar
 
@@ -8,16 +8,16 @@ CAPACITY = 512
 
 
 class ThinnedSeries(Generic[Point]):
-    """Every point of a short series; of a longer one every second, fourth, eighth, ..., and the last that was forced.
+    """Every point of a short series; every second, fourth, eighth, ... point of a longer one; and its last.
 
-    Points are costly to compute, so the series is asked first: `if series.due(): series.append(...)`.
+    Points are costly to compute, so ask first: `if series.due(): series.append(...)`.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         """Begins empty.
 
         Args:
-            capacity: How many points are kept at most, 2 or more; `points` has one more if the last was forced.
+            capacity: The largest number of points, 2 or more. `end_with` may add one more.
         """
         self._capacity = capacity
         self._stride = 1
@@ -39,7 +39,7 @@ class ThinnedSeries(Generic[Point]):
             self._stride *= 2
 
     def end_with(self, point: Point) -> None:
-        """Makes `point` the last, due or not, until another is appended."""
+        """Makes `point` the last, even if it is not due, until another is appended."""
         self._end = point
 
     @property

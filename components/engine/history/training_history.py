@@ -1,4 +1,4 @@
-"""TrainingHistory: the course of one pruned training, small however long it was."""
+"""TrainingHistory: the history of one pruned training, of bounded size."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -41,8 +41,8 @@ class StepRange:
 
     Attributes:
         first: The first.
-        last: The last; the first if there is but one.
-        every: From one to the next.
+        last: The last; equal to `first` if there is only one.
+        every: The distance from one to the next.
     """
 
     first: int
@@ -61,10 +61,11 @@ class WeightHistory:
     Attributes:
         path: Its path in the model.
         shape: Its shape.
-        before: Its values before the first step that was recorded; just after it if that step built the model.
+        before: Its values before the first recorded step, or just after it if that step built the model.
         after: Its values after the training; pruned ones are among the zeros.
-        scores: The scores of its units (weights, blocks, channels) at the last step, of which the last masks are made:
-            units that were pruned before have lost theirs, but under `apply_mask`. None if no step was recorded.
+        scores: The scores of its units (weights, blocks, channels) at the last step, which the last masks are made
+            from. Units that were pruned before have the score zero, except under `apply_mask`. None if no step was
+            recorded.
         threshold: Score of the last unit kept at the last mask update; None if it is not finite.
     """
 
@@ -78,12 +79,12 @@ class WeightHistory:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingHistory:
-    """The course of a pruned training, as far as one process saw it.
+    """The history of a pruned training, as far as one process saw it.
 
-    Long trainings are thinned out: a series has a bounded number of points, evenly spread, and its last.
+    Each series has a bounded number of evenly spread points, and its last.
 
     Attributes:
-        first_step: Optimizer steps taken when recording began; not 0 in a training that went on from a file.
+        first_step: Optimizer steps taken when recording began; above 0 in a training that was resumed from a file.
         last_step: Optimizer steps taken when it ended.
         mask_updates: The steps of all mask updates in between, in order.
         sparsity: At mask updates and at the end.
@@ -106,12 +107,12 @@ class TrainingHistory:
         return sum(len(each.steps()) for each in self.mask_updates)
 
     def to_dict(self) -> dict[str, Any]:
-        """Of lists, dicts, numbers and strings only, as JSON has them."""
+        """A dict of the types that JSON has."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "TrainingHistory":
-        """Of what `to_dict`, and JSON, made of one."""
+        """Reads what `to_dict` wrote, also after JSON."""
         return cls(
             first_step=fields["first_step"],
             last_step=fields["last_step"],
@@ -124,7 +125,7 @@ class TrainingHistory:
 
 
 def extended(ranges: Iterable[StepRange], steps: Iterable[int]) -> list[StepRange]:
-    """`ranges`, and `steps` that come after them, in as few ranges as their order allows."""
+    """`ranges` followed by `steps`, which come after them, in as few ranges as possible."""
     result = list(ranges)
     for step in steps:
         last = result[-1] if result else None

@@ -1,4 +1,4 @@
-"""BatchLoss: the loss of the batch that a Keras model's `fit` is at, computed once more."""
+"""BatchLoss: computes the loss of the current batch of a Keras model's `fit` once more."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class BatchLoss:
-    """The model's own compiled loss, as its training step computes it, with no trace left behind.
+    """The model's compiled loss, as its training step computes it, without side effects.
 
-    The forward pass is that of training: dropout drops as much, though not the same, and batch statistics normalise.
-    What it changes (metrics, batch statistics' averages, seeds, the layers' `losses`) is put back.
+    The forward pass is that of training: dropout drops as many units, but others, and batch normalisation uses the
+    batch. What the pass changes is restored: metrics, moving statistics, seeds and the layers' `losses`.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -22,13 +22,13 @@ class BatchLoss:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Notes, inside this context, the batch that `train_step` is called with.
+        """Inside this context, remembers the batch that `train_step` is called with.
 
         Raises:
-            ValueError: The model is one of tf_keras, trains on several replicas, or has a `train_step` whose loss only
-                it knows.
+            ValueError: The model is one of tf_keras, trains on several replicas, or computes its loss in a `train_step`
+                of its own.
         """
-        self._refuse_unknown_loss()
+        self._check_loss()
         attributes = self._model.__dict__
         covered = attributes.get("train_step")
         train_step = self._model.train_step
@@ -40,7 +40,7 @@ class BatchLoss:
             finally:
                 self._batch = None
 
-        # In __dict__, past the model's own __setattr__, which would track it.
+        # In __dict__: the model's __setattr__ would track it.
         attributes["train_step"] = noting
         try:
             yield
@@ -51,11 +51,11 @@ class BatchLoss:
 
     @property
     def scale(self) -> tf.Tensor:
-        """By which factor `__call__` scales the loss, float32 scalar: that of a `LossScaleOptimizer`, else 1."""
+        """The factor by which `__call__` scales the loss: that of a `LossScaleOptimizer`, else 1; float32 scalar."""
         return tf.cast(self._model.optimizer.scale_loss(tf.ones([])), tf.float32)
 
     def __call__(self) -> tf.Tensor:
-        """The scaled loss, a floating scalar; only while `train_step` runs."""
+        """The scaled loss, a floating scalar. Can be called only while `train_step` runs."""
         if self._batch is None:
             raise ValueError(
                 f"gradient_estimator='hutchinson' computes the loss of the batch that train_step is given, and "
@@ -68,7 +68,7 @@ class BatchLoss:
             loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             return model.optimizer.scale_loss(loss)
 
-    def _refuse_unknown_loss(self) -> None:
+    def _check_loss(self) -> None:
         model = self._model
         if not isinstance(model, keras.Model):
             raise ValueError(
@@ -93,7 +93,7 @@ class BatchLoss:
 
 @contextlib.contextmanager
 def _put_back(model: keras.Model) -> Iterator[None]:
-    """Gives the model's state, but its weights, the values back that it had before."""
+    """Restores the model's state afterwards, all but its trainable weights."""
     variables = [*model.non_trainable_variables, *model.metrics_variables]
     values = [tf.identity(variable) for variable in variables]
     layers = list(model._flatten_layers())

@@ -1,30 +1,29 @@
-"""PruningCallback: the pruning's part in the course of a `fit`."""
+"""PruningCallback: what pruning does at the beginning, after the batches and at the end of a `fit`."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from .. import summaries
 from ..hparams import PruningHParams
-from .version import steps_per_execution
-
-if TYPE_CHECKING:
-    from .training import Training
+from .training import PrunedTraining
+from .version import steps_per_execution, version_of
 
 # A loss scale of 2^15 needs 15 skipped batches to come down to 1.
 _BATCHES_WITHOUT_STEP = 100
 
 
 class PruningCallback:
-    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, and writes and records what happens.
+    """Begins and ends the pruning of a `fit`, adds `sparsity` to the logs, writes summaries and records the history.
 
-    What `callback_class` makes of it is a callback of the one or the other Keras.
+    `pruned_by` makes it a callback of Keras 3 or of tf_keras.
     """
 
-    def __init__(self, training: "Training", hparams: PruningHParams, log_dir: str | None) -> None:
-        """Takes part in a `fit`.
+    def __init__(self, training: PrunedTraining, hparams: PruningHParams, log_dir: str | None) -> None:
+        """Takes the training.
 
         Args:
             training: The pruning of the model that is fitted.
@@ -48,7 +47,7 @@ class PruningCallback:
         self._updates = self._training.optimizer.updates
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._training.take_up_loaded()
+        self._training.restore_loaded()
         if not self._begun and self._training.pruning is not None:
             self._begun = True
             self._record_begin(self._training.step())
@@ -102,7 +101,7 @@ class PruningCallback:
             self._writer.close()
 
     def _check_progress(self) -> None:
-        """Refuses to go on when every one of many batches was skipped."""
+        """Raises if all of many batches were skipped."""
         self._batches += 1
         if self._batches % _BATCHES_WITHOUT_STEP:
             return
@@ -116,27 +115,27 @@ class PruningCallback:
         self._updates = updates
 
     def _sparsity_after_batch(self) -> float:
-        """The sparsity; read, and the weights checked, only when the masks may have changed since."""
+        """The sparsity. It is read, and the weights are checked, only if the masks may have changed."""
         self._sparsity_holds_for -= steps_per_execution(self.model)
         if self._sparsity_holds_for <= 0:
-            step, due = self._training.step(), self._training.next_mask_update()
+            step = self._training.step()
             self._sparsity = self._training.pruning.sparsity()
             if self._training.recorder is not None:
                 self._training.recorder.add_mask_updates(self._training.pruning)
             self._training.check_finite()
-            # A batch takes one step, or none if it is skipped.
-            self._sparsity_holds_for = due - step
+            # A batch takes at most one step: none if it is skipped.
+            self._sparsity_holds_for = self._training.pruning.next_mask_update(step) - step
         return self._sparsity
 
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
-            summaries.write_pruning(self._training.pruning, step, histograms=False)
+            self._training.pruning.add_pruning_summaries(step, histograms=False)
 
     def _write_histograms(self, step: int) -> None:
         if self._writer is not None:
             with self._writer.as_default(step):
-                summaries.write_pruning(self._training.pruning, step, scalars=False)
+                self._training.pruning.add_pruning_summaries(step, scalars=False)
 
     def _record_begin(self, step: int) -> None:
         if self._training.recorder is not None:
@@ -144,7 +143,31 @@ class PruningCallback:
         self._write_histograms(step)
 
 
+@contextlib.contextmanager
+def pruned_by(training: PrunedTraining, callbacks: Any, hparams: PruningHParams, log_dir: str | None) -> Iterator[Any]:
+    """The callbacks of a `fit` with pruning's own in front, which is removed in the end.
+
+    Args:
+        training: The pruning of the model that is fitted.
+        callbacks: As `fit` takes them.
+        hparams: The hyperparameters.
+        log_dir: Directory for TensorBoard summaries; None for none.
+    """
+    version = version_of(training.model)
+    own = _callback_class(version.callback)(training, hparams, log_dir)
+    try:
+        if isinstance(callbacks, version.callback_list):
+            callbacks.callbacks.insert(0, own)
+            yield callbacks
+        else:
+            yield [own, *tf.nest.flatten(callbacks or [])]
+    finally:
+        if isinstance(callbacks, version.callback_list):
+            callbacks.callbacks.remove(own)
+        own.close()
+
+
 @functools.cache
-def callback_class(callback: type[Any]) -> type[Any]:
+def _callback_class(callback: type[Any]) -> type[Any]:
     """PruningCallback as a subclass of a Keras version's class of callbacks."""
     return type(PruningCallback.__name__, (PruningCallback, callback), {})

@@ -1,4 +1,4 @@
-"""PrunedOptimizer: the user's optimizer, while its model is fitted: its updates are observed, and masked afterwards."""
+"""PrunedOptimizer: the user's optimizer while its model is fitted, with hooks before, in and after its updates."""
 
 import abc
 import functools
@@ -12,23 +12,23 @@ import tf_keras
 from ..weight_state import Combination, Weight, tf_variable
 
 
-class Training(Protocol):
-    """What takes part in an optimizer's updates."""
+class UpdateHooks(Protocol):
+    """What an optimizer calls during its updates."""
 
     def prepare(self) -> None:
-        """Called before the gradients are applied."""
+        """Called first, before the gradients are applied."""
         ...
 
     def before_apply(self) -> None:
-        """Called then, in the same place of the graph."""
+        """Called after `prepare`, before the update."""
         ...
 
     def observe(self, variable: Any, gradient: Any) -> Any:
-        """Called with the gradient of one variable, reduced, unscaled and clipped; returns what its update gets."""
+        """Called with the gradient of one variable, reduced, unscaled and clipped. Returns the gradient to apply."""
         ...
 
     def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
-        """Called before `combine(variable, value)` is assigned to a variable; whether that has been done here."""
+        """Called before `combine(variable, value)` is assigned to a variable. Returns whether it did that itself."""
         ...
 
     def after_apply(self) -> None:
@@ -37,23 +37,23 @@ class Training(Protocol):
 
 
 class PrunedOptimizer(abc.ABC):
-    """One kind of optimizer, and where its updates can be observed.
+    """One kind of optimizer, and how to hook into its updates.
 
     Attributes:
-        optimizer: The user's optimizer; of nested ones the one that updates the weights.
-        strategy: The strategy that its model is trained under.
+        optimizer: The user's optimizer. If optimizers are nested, the one that updates the weights.
+        strategy: The distribution strategy of the model.
     """
 
-    # Put over the user's optimizer class while its model is fitted.
+    # A subclass of it and of the optimizer's class takes the place of the latter during fit.
     _mixin: type
 
     def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
         self.optimizer = optimizer
         self.strategy = strategy
 
-    def take(self, training: Training) -> None:
-        """Lets `training` take part in the updates, until `release`."""
-        # In __dict__, past the optimizer's own __setattr__, which would track the model and save it.
+    def take(self, training: UpdateHooks) -> None:
+        """Calls the hooks during updates, until `release`."""
+        # In __dict__: the optimizer's __setattr__ would track the model and save it.
         self.optimizer.__dict__[_TRAINING] = training
         if not isinstance(self.optimizer, self._mixin):
             self.optimizer.__class__ = _pruned_class(self._mixin, type(self.optimizer))
@@ -66,41 +66,41 @@ class PrunedOptimizer(abc.ABC):
 
     @abc.abstractmethod
     def count(self) -> tf.Tensor:
-        """To be called once after every update that is applied; gives the optimizer steps so far, int64 scalar."""
+        """The optimizer steps so far, int64 scalar. Must be called once after every update that is applied."""
 
     @abc.abstractmethod
     def coming_step(self) -> tf.Tensor:
-        """What `count` will give if the update that is under way is applied, int64 scalar."""
+        """What `count` will return after the current update, int64 scalar."""
 
     @property
     @abc.abstractmethod
     def steps(self) -> int:
-        """Optimizer steps so far: what `count` gave last."""
+        """Optimizer steps so far: the last result of `count`."""
 
     @property
     @abc.abstractmethod
     def updates(self) -> int:
-        """Batches taken in so far; those that a loss scale skipped are not counted."""
+        """Batches so far, without those that loss scaling skipped."""
 
     @property
     def assigns_last(self) -> bool:
-        """Whether `Training.assign` sees the last assignment to every weight, but for those of its constraint."""
+        """Whether nothing but a weight's constraint assigns to it after `UpdateHooks.assign`."""
         return False
 
     @abc.abstractmethod
     def key(self, variable: Any) -> Any:
-        """What identifies a variable, be it given as a whole or as one replica of it."""
+        """A key of a variable, the same for the variable and for each of its replicas."""
 
     @abc.abstractmethod
     def moving_average(self, weight: Weight) -> tf.Variable | None:
-        """The moving average of a weight's values; None if the optimizer keeps none (`use_ema`)."""
+        """The moving average of a weight's values that `use_ema` keeps; None without."""
 
 
 def pruned_optimizer(optimizer: Any, strategy: tf.distribute.Strategy) -> PrunedOptimizer:
-    """The optimizer whose updates count: a LossScaleOptimizer wraps it.
+    """The hooks for an optimizer; if a LossScaleOptimizer wraps it, for the inner one.
 
     Raises:
-        TypeError: It is no optimizer of Keras 3 or tf_keras.
+        TypeError: It is not an optimizer of Keras 3 or tf_keras.
     """
     while isinstance(optimizer, (keras.optimizers.LossScaleOptimizer, tf_keras.mixed_precision.LossScaleOptimizer)):
         optimizer = optimizer.inner_optimizer
@@ -145,7 +145,7 @@ class _Keras3Mixin:
 
 
 class _Keras3(PrunedOptimizer):
-    """Optimizers of Keras 3. They count batches and, where gradients are accumulated, steps by themselves."""
+    """Optimizers of Keras 3. They count batches, and steps if gradients are accumulated."""
 
     _mixin = _Keras3Mixin
 
@@ -166,7 +166,7 @@ class _Keras3(PrunedOptimizer):
 
     @property
     def assigns_last(self) -> bool:
-        # Of an optimizer of the user's nothing is known; an average of weights is assigned past its methods.
+        # An optimizer of the user's may assign anything; `use_ema` assigns without calling these methods.
         return type(self.optimizer).__module__.startswith("keras.") and not self.optimizer.use_ema
 
     def key(self, variable: Any) -> Any:
@@ -179,7 +179,7 @@ class _Keras3(PrunedOptimizer):
 
 
 class _CountedHere(PrunedOptimizer):
-    """Optimizers of tf_keras: they count the batches that a loss scale skips as well, so the steps are counted here."""
+    """Optimizers of tf_keras. Steps are counted here, since they also count batches that loss scaling skips."""
 
     def __init__(self, optimizer: Any, strategy: tf.distribute.Strategy) -> None:
         super().__init__(optimizer, strategy)
@@ -206,7 +206,7 @@ class _CountedHere(PrunedOptimizer):
     def key(self, variable: Any) -> Any:
         variable = tf_variable(variable)
         if not isinstance(variable, tf.distribute.DistributedValues):
-            # What a replica is a part of is told by its handle, or by itself if it was made in a graph.
+            # The handle of a replica knows its variable; of one made in a graph, the replica itself does.
             for part in (variable, variable.handle):
                 if hasattr(part, "_distributed_container"):
                     return part._distributed_container()._unique_id
@@ -235,7 +235,7 @@ class _Keras2Mixin(_AppliesGradients):
             gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable)
 
-    # What it calls is compiled once for each variable, and kept when `fit` is over: nothing could be taken out again.
+    # The gradient is observed here and not in update_step, which is compiled for each variable and kept after `fit`.
     def _update_step_xla(self, gradient: Any, variable: Any, key: int) -> Any:
         gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super()._update_step_xla(gradient, variable, key)
@@ -275,6 +275,6 @@ _KINDS: dict[type[PrunedOptimizer], type] = {
 
 @functools.cache
 def _pruned_class(mixin: type, optimizer_class: type) -> type:
-    # Under the name of the user's class: what is saved during `fit` must load without this package.
+    # With the name of the user's class: what is saved during `fit` must load without this package.
     names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
     return type(optimizer_class.__name__, (mixin, optimizer_class), names)

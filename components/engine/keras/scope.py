@@ -1,4 +1,4 @@
-"""How a Keras model's training is pruned: `pruning_scope`."""
+"""pruning_scope: prunes the Keras models that are fitted in it."""
 
 import contextlib
 import contextvars
@@ -16,8 +16,9 @@ from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
 from ..pruning import Pruning
 from ..ranking.schedule import ExternalSparsity, SparsitySource
-from .resumption import SavedTraining
-from .training import Training
+from .callback import pruned_by
+from .training import PrunedTraining
+from .training_progress import TrainingProgress
 from .version import VERSIONS, Model
 
 _active: contextvars.ContextVar["PruningScope | None"] = contextvars.ContextVar("pruning_scope", default=None)
@@ -29,7 +30,7 @@ class PruningScope:
     Attributes:
         hparams: The hyperparameters.
         log_dir: Where TensorBoard summaries go; None for nowhere.
-        sparsity: What takes the place of the schedule, if anything.
+        sparsity: What replaces the schedule, if anything.
         prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`.
     """
 
@@ -44,8 +45,8 @@ class PruningScope:
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self._record = record
-        self._trainings: dict[int, Training] = {}
-        self._saved: weakref.WeakKeyDictionary[Model, SavedTraining] = weakref.WeakKeyDictionary()
+        self._trainings: dict[int, PrunedTraining] = {}
+        self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
 
     @property
     def prunings(self) -> list[Pruning]:
@@ -59,25 +60,25 @@ class PruningScope:
 
     @property
     def histories(self) -> list[TrainingHistory]:
-        """The course of each of `trainings`, and its weights as they are now; empty unless the scope records."""
+        """The history of each of `trainings`, with its weights as they are now; empty unless the scope records."""
         trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
         return [training.recorder.history(training.pruning) for training in trainings]
 
-    def _log_dir_of(self, training: Training) -> str | None:
+    def _log_dir_of(self, training: PrunedTraining) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
         first = next(iter(self._trainings.values()))
         return self.log_dir if training is first else os.path.join(self.log_dir, training.model.name)
 
-    def _training(self, model: Model) -> Training:
+    def _training(self, model: Model) -> PrunedTraining:
         if id(model) not in self._trainings:
             saved = self._saved_training(model)
-            self._trainings[id(model)] = Training(model, self.hparams, self.sparsity, saved, self._record)
+            self._trainings[id(model)] = PrunedTraining(model, self.hparams, self.sparsity, saved, self._record)
         return self._trainings[id(model)]
 
-    def _saved_training(self, model: Model) -> SavedTraining:
+    def _saved_training(self, model: Model) -> TrainingProgress:
         if model not in self._saved:
-            self._saved[model] = SavedTraining(model.distribute_strategy)
+            self._saved[model] = TrainingProgress(model.distribute_strategy)
         return self._saved[model]
 
     def _close(self) -> None:
@@ -93,23 +94,24 @@ def pruning_scope(
     sparsity: SparsitySource | None = None,
     record: bool = False,
 ) -> Iterator[PruningScope]:
-    """Inside this scope a Keras model's `fit` is pruned, Keras 3 or tf_keras, with no change to the model or the call.
+    """Prunes the Keras models, of Keras 3 or tf_keras, whose `fit` is called in this scope. Nothing else need change.
 
     The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
-    weights are exactly zero after every optimizer step, and when `fit` returns the sparsity is exactly what the
-    schedule asks for, be it in the middle of the ramp. Steps count the model's optimizer steps inside the scope, over
-    all its `fit`s. Any number of models may be fitted; the scope holds for the thread that opened it.
+    weights are exactly zero after every optimizer step. When `fit` returns, the sparsity is exactly what the schedule
+    asks for at that step, even in the middle of the ramp. Steps are the model's optimizer steps in the scope, over all
+    its `fit`s. Any number of models may be fitted. The scope holds for the thread that opened it.
 
-    The layers' own constraints hold as well, as far as zeros allow it. Among the metrics, in the progress bar, the
-    callbacks' logs and the `History`, stands `sparsity`: the zeros in the masks of all pruned weights together, at that
-    moment.
+    The layers' own constraints hold too, as far as zeros allow. The progress bar, the callbacks' logs and the `History`
+    show `sparsity`: the fraction of zeros in the masks of all pruned weights together.
 
-    A training that broke off goes on, step, masks and gradient states included, from what was written inside the scope:
+    A training that was interrupted is resumed, with its step, masks and gradient states, from files that were written
+    inside the scope:
 
-    - by `keras.callbacks.BackupAndRestore`, in a new scope, with nothing more to do;
-    - to a `.keras` or `.weights.h5` file of Keras 3 (`ModelCheckpoint`), if it is loaded inside the new scope; loaded
-      outside, or into a program without this package, such a file is the model and its optimizer only;
-    - by `tf.train.Checkpoint(model=model)`, restored before the new `fit` into a model whose optimizer is built.
+    - by `keras.callbacks.BackupAndRestore`, which restores them in a new scope;
+    - to a `.keras` or `.weights.h5` file of Keras 3 (`ModelCheckpoint`), if it is loaded inside the new scope. Loaded
+      outside, or without this package, such a file holds the model and its optimizer only;
+    - by `tf.train.Checkpoint(model=model)`, if it is restored before the new `fit` into a model whose optimizer is
+      built.
 
     A Keras file that is written after the scope holds the model and its optimizer only.
 
@@ -117,31 +119,31 @@ def pruning_scope(
         hparams: The hyperparameters.
         log_dir: Directory for TensorBoard summaries: loss, metrics, sparsity and per-layer sparsity, every
             `pruning_frequency` steps; histograms of weights and scores before the first step and after every epoch.
-            A second model's go to a folder of its name in there.
-        sparsity: Takes the place of the schedule: a floating scalar variable, read at every mask update, or a callable
-            of the step; in [0, 1). See `Pruning`.
-        record: Whether the course of each training is gathered, for `PruningScope.histories`: loss, metrics and
-            sparsity over the steps, mask updates, histograms. Bounded in size.
+            Those of further models go to a subfolder with the model's name.
+        sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable of the
+            step; in [0, 1). See `Pruning`.
+        record: Whether the history of each training is recorded, for `PruningScope.histories`: loss, metrics and
+            sparsity over the steps, mask updates, histograms. Its size is bounded.
 
     Yields:
         The scope, whose `prunings` hold the masks of each fitted model.
 
     Raises:
-        TypeError: `hparams` is not PruningHParams, or `sparsity` neither a variable nor callable.
+        TypeError: `hparams` is not PruningHParams, or `sparsity` is neither a variable nor callable.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
             would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
-        RuntimeError: The scope is opened inside another, or nothing was fitted in it.
+        RuntimeError: Another scope is open, or nothing was fitted in this one.
     """
     if not isinstance(hparams, PruningHParams):
         raise TypeError(
             f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
         )
     if sparsity is not None:
-        ExternalSparsity(sparsity)  # refuses it here, before anything is trained
+        ExternalSparsity(sparsity)  # raises here, before anything is trained
     if _active.get() is not None:
-        raise RuntimeError("A pruning_scope is open already; scopes cannot be nested.")
+        raise RuntimeError("A pruning_scope is open already, and scopes cannot be nested. Close it first.")
     scope = PruningScope(hparams, log_dir, sparsity, record)
     token = _active.set(scope)
     try:
@@ -162,7 +164,7 @@ def active_scope() -> PruningScope | None:
     return _active.get()
 
 
-# Under this name Keras's own files hold a training's `SavedTraining`.
+# The name under which Keras's own files hold the `TrainingProgress`.
 _SAVED_TRAINING = "tfx_pruning_training"
 
 _patch_lock = threading.Lock()
@@ -171,16 +173,16 @@ _patch_users = 0
 
 @contextlib.contextmanager
 def _patched_models() -> Iterator[None]:
-    """Puts the pruning `fit` in place of that of both Keras's models, once for all threads that have a scope open.
+    """Replaces `fit` of the models of both Keras versions by one that prunes, once for all threads with an open scope.
 
-    Beside it, a property by which Keras 3, when it saves or loads a model, finds the model's `SavedTraining`.
+    Also gives Keras 3 models a property, through which Keras saves and loads the model's `TrainingProgress`.
     """
     global _patch_users
     with _patch_lock:
         _patch_users += 1
         if _patch_users == 1:
             for version in VERSIONS:
-                # None as Keras 3 ships its class of models, which inherits `fit`.
+                # None for Keras 3, whose class of models inherits `fit`, unless another library patched it.
                 _covered[version.model] = vars(version.model).get("fit")
                 version.model.fit = _pruned_fit(version.model.fit, version.fit)
             setattr(keras.Model, _SAVED_TRAINING, property(_saved_training))
@@ -198,11 +200,11 @@ def _patched_models() -> Iterator[None]:
                         model.fit = covered
 
 
-# What stood in the classes of models themselves when the patch was put over it.
+# The classes' own `fit` before it was replaced; None if it was inherited.
 _covered: dict[type[Any], Callable[..., Any] | None] = {}
 
 
-def _saved_training(model: keras.Model) -> SavedTraining | None:
+def _saved_training(model: keras.Model) -> TrainingProgress | None:
     scope = _active.get()
     return None if scope is None else scope._saved_training(model)
 
@@ -211,18 +213,21 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
     @functools.wraps(original)
     def fit(model: Model, *args: Any, **kwargs: Any) -> Any:
         scope = _active.get()
-        if scope is None:  # the fit of a thread without a scope
+        if scope is None:  # another thread's fit
             return original(model, *args, **kwargs)
         bound = signature.bind(model, *args, **kwargs)
         training = scope._training(model)
         log_dir = scope._log_dir_of(training)
-        with training.batches(), training.callback_in(bound.arguments.get("callbacks"), log_dir) as callbacks:
+        with (
+            training.batches(),
+            pruned_by(training, bound.arguments.get("callbacks"), scope.hparams, log_dir) as callbacks,
+        ):
             bound.arguments["callbacks"] = callbacks
             try:
                 history = original(*bound.args, **bound.kwargs)
             finally:
                 training.release_optimizer()
-        # Once more: callbacks such as EarlyStopping restore weights when training ends.
+        # Again, since callbacks such as EarlyStopping restore weights when training ends.
         training.finish()
         return history
 

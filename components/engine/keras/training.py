@@ -1,36 +1,35 @@
-"""Training: the pruning of one Keras model, and its optimizer's part in it."""
+"""PrunedTraining: the pruning of one Keras model during its `fit`s."""
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .. import naming
-from ..compiled import is_large
+from ..compilation import is_large
 from ..history.recorder import TrainingRecorder
 from ..hparams import PruningHParams
 from ..pruning import Pruning
+from ..ranking.criteria import GradientCriterion, HessianCriterion, criterion_of
 from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .batch_loss import BatchLoss
-from .callback import callback_class
 from .optimizer import PrunedOptimizer, pruned_optimizer
-from .resumption import SavedTraining
-from .version import Model, version_of
+from .training_progress import TrainingProgress
+from .version import Model
 
 
-class Training:
-    """The pruning of one model: its masks, and its optimizer's part in them.
+class PrunedTraining:
+    """The pruning of one model. It is the `UpdateHooks` of the model's optimizer.
 
     Attributes:
         model: The model.
         optimizer: Its optimizer; None before the first `fit`.
         pruning: Its pruning; None before the first step.
-        recorder: What gathers its history; None for nothing.
+        recorder: Records the training's history; None if it is not recorded.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Training:
         model: Model,
         hparams: PruningHParams,
         sparsity: SparsitySource | None,
-        saved: SavedTraining,
+        saved: TrainingProgress,
         record: bool = False,
     ) -> None:
         """Begins with no weights chosen.
@@ -46,9 +45,9 @@ class Training:
         Args:
             model: The model.
             hparams: The hyperparameters.
-            sparsity: Takes the place of the schedule; see `Pruning`.
-            saved: Where the training stands.
-            record: Whether its history is gathered.
+            sparsity: Replaces the schedule; see `Pruning`.
+            saved: The training's progress, which is saved with the model.
+            record: Whether the history is recorded.
         """
         self.model = model
         self.optimizer: PrunedOptimizer | None = None
@@ -59,39 +58,26 @@ class Training:
         self._saved = saved
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
-        # Of the optimizer step under way: whether it updates the masks, and the weights that it masks as it assigns.
+        # For the current optimizer step: whether it updates the masks, and which weights were masked when assigned.
         self._due: tf.Tensor | None = None
         self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch_loss = BatchLoss(model)
+        criterion = criterion_of(hparams)
+        self._samples_hessian = isinstance(criterion, HessianCriterion)
+        self._samples_gradients = isinstance(criterion, GradientCriterion)
         with tf.init_scope(), model.distribute_strategy.scope():
-            # Steps less what the optimizer counts. A variable, since a file may be loaded after the step is traced.
+            # Steps minus those that the optimizer counts. A variable, as a file may be loaded after tracing.
             self._steps_before = tf.Variable(
                 0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
             )
 
     def batches(self) -> contextlib.AbstractContextManager[None]:
-        """Holds while `fit` runs."""
-        return self._batch_loss.watch() if self._hparams.uses_hessian else contextlib.nullcontext()
-
-    @contextlib.contextmanager
-    def callback_in(self, callbacks: Any, log_dir: str | None) -> Iterator[Any]:
-        """`callbacks`, as `fit` takes them, with the pruning's own in front; `log_dir` is for TensorBoard."""
-        version = version_of(self.model)
-        own = callback_class(version.callback)(self, self._hparams, log_dir)
-        try:
-            if isinstance(callbacks, version.callback_list):
-                callbacks.callbacks.insert(0, own)
-                yield callbacks
-            else:
-                yield [own, *tf.nest.flatten(callbacks or [])]
-        finally:
-            if isinstance(callbacks, version.callback_list):
-                callbacks.callbacks.remove(own)
-            own.close()
+        """A context for `fit`, in which the batch is known if the criterion needs its loss."""
+        return self._batch_loss.watch() if self._samples_hessian else contextlib.nullcontext()
 
     def begin(self) -> None:
-        """Takes hold of the optimizer, before `fit` traces its first step."""
+        """Hooks into the optimizer, before `fit` traces its first step."""
         optimizer = pruned_optimizer(self.model.optimizer, self.model.distribute_strategy)
         if self.optimizer is None or optimizer.optimizer is not self.optimizer.optimizer:
             self.optimizer = optimizer
@@ -106,14 +92,14 @@ class Training:
         if self.model.distribute_strategy.num_replicas_in_sync > 1:
             self._prepare(self.model.distribute_strategy)
         elif type(self.model).train_step is keras.Model.train_step:
-            # TensorFlow traces a step a second time if variables were made in the first. Keras's own train_step trains
-            # all that is trainable with this optimizer; of a train_step of the user's that is not known.
+            # TensorFlow traces a step again if the first trace made variables, so they are made here. Only Keras's own
+            # train_step is known to train all trainable variables with this optimizer.
             self.model.optimizer.build(self.model.trainable_variables)
             self.prepare()
 
     @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:
-        """Makes the masks when all layers are built: as the first step is traced, at the latest."""
+        """Makes the masks once all layers are built: at the latest when the first step is traced."""
         if not self._states:
             tf.__internal__.distribute.interim.maybe_merge_call(self._prepare, self.optimizer.strategy)
 
@@ -124,44 +110,44 @@ class Training:
             trainable = {self.optimizer.key(weight) for weight in self.model.trainable_variables}
             states = {self.optimizer.key(state.weight): state for state in self.pruning.states}
             self._states = {key: state for key, state in states.items() if key in trainable}
-            self.take_up_loaded()
+            self.restore_loaded()
             self._count_on()
 
-    def take_up_loaded(self) -> None:
-        """Goes on from a Keras file that was loaded since, if one was."""
-        if self._saved.take_up_loaded():
+    def restore_loaded(self) -> None:
+        """Resumes from a Keras file if one was loaded."""
+        if self._saved.restore_loaded():
             self._count_on()
 
     @tf.autograph.experimental.do_not_convert
     def before_apply(self) -> None:
-        """Finds out whether the step that follows updates the masks; takes in second derivatives if it does."""
+        """Decides whether this step updates the masks, and if so samples the Hessian for a criterion that needs it."""
         step = self.optimizer.coming_step() + self._steps_before
         self._due, self._masked = self.pruning.is_due(step), set()
-        if self._hparams.uses_hessian:
+        if self._samples_hessian:
             self.pruning.observe_hessian_if_due(step, self._batch_loss, self._batch_loss.scale)
 
     @tf.autograph.experimental.do_not_convert
     def observe(self, variable: Any, gradient: Any) -> Any:
-        """Takes in the gradient of one variable, as the optimizer's update gets it; returns it for that update."""
+        """Adds the gradient of one variable to its moving average. Returns the gradient for the optimizer's update."""
         state = self._states.get(self.optimizer.key(variable))
         if state is None or gradient is None:
             return gradient
         self._trained.add(self.optimizer.key(variable))
-        if not self._hparams.uses_backprop:
+        if not self._samples_gradients:
             return gradient
         self.pruning.observe_gradient(state, gradient)
         if tf.executing_eagerly() or isinstance(gradient, tf.IndexedSlices) or not is_large(state.weight):
             return gradient
-        # What reads it last may work in its memory. That must be the update, which would ask for new memory otherwise:
-        # its pages cost more time than all that is done here.
+        # The operation that reads the gradient last may reuse its memory. Let that be the update: it would allocate new
+        # memory otherwise, which takes longer than all that is done here.
         with tf.control_dependencies([state.gradient.value()]):
             return tf.identity(gradient)
 
     @tf.autograph.experimental.do_not_convert
     def assign(self, variable: Any, combine: Combination, value: Any) -> bool:
-        """Assigns to a pruned weight and masks it in one pass, if nothing more is assigned to it; whether it did.
+        """Assigns to a pruned weight and masks it in one pass, if that is the last assignment. Returns whether it did.
 
-        At a step that updates the masks pruned weights move, as they do in any other way, and `after_apply` masks.
+        At a step that updates the masks, pruned weights are not masked here but in `after_apply`.
         """
         state = self._states.get(self.optimizer.key(variable))
         if (
@@ -179,7 +165,7 @@ class Training:
         return True
 
     def check_trained(self) -> None:
-        """Refuses, after the first step, weights that the optimizer does not train: they would be pruned blindly."""
+        """Raises if the first step did not train every weight that is pruned."""
         if self.pruning is None:
             raise ValueError(
                 f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
@@ -209,10 +195,10 @@ class Training:
             self._constrain()
 
     def check_finite(self) -> None:
-        """Refuses weights and gradient states that are NaN or infinite: they have no rank."""
+        """Raises if a weight or gradient state is NaN or infinite, and so cannot be ranked."""
         for state in self.pruning.states:
             values = {state.path: state.weight}
-            if self._hparams.uses_gradient:
+            if self.pruning.criterion.has_average:
                 values[f"The gradient state of {state.path}"] = state.gradient
             for name, value in values.items():
                 if not bool(tf.reduce_all(tf.math.is_finite(value))):
@@ -223,20 +209,13 @@ class Training:
                         "optimizer must be a LossScaleOptimizer."
                     )
 
-    def next_mask_update(self) -> float:
-        """The first step that may update the masks again; infinite after the last."""
-        last = int(tf.convert_to_tensor(self.pruning.last_mask_update_step))
-        hparams = self._hparams
-        due = max(last + hparams.pruning_frequency, hparams.begin_pruning_step, self.step() + 1)
-        return math.inf if -1 < hparams.end_pruning_step < due else due
-
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""
         if self.optimizer is not None:
             self.optimizer.release()
 
     def forget_compiled_steps(self) -> None:
-        """Drops the training step that Keras has traced, so that the next `fit` traces it anew."""
+        """Makes the next `fit` trace the training step again."""
         self.model.train_function = None
 
     def _update(self, strategy: tf.distribute.Strategy) -> None:
@@ -255,29 +234,29 @@ class Training:
                 average.assign(average * tf.cast(state.mask, average.dtype))
 
     def _apply_other_masks(self) -> None:
-        """Sets to zero what was not masked as it was assigned."""
+        """Applies the masks of the weights that were not masked when they were assigned."""
         for state in self.pruning.states:
             if state not in self._masked:
                 state.apply_mask()
 
     def _constrain(self) -> None:
-        """Lets the layers' own constraints hold for what the masks have left."""
+        """Applies the layers' own constraints to the masked weights, and the masks again."""
         for state, weight in self._constrained().items():
             if not state.masked_forward:
                 weight.assign(weight.constraint(weight))
                 state.apply_mask()
 
     def _constrained(self) -> dict[WeightState, Weight]:
-        """The weights that their layers constrain."""
+        """The pruned weights with a constraint."""
         constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
         return {WeightState.of(weight): weight for weight in constrained}
 
     def _count_on(self) -> None:
-        """Counts from the step that was saved on, whatever the optimizer's own count."""
+        """Counts on from the saved step, whatever the optimizer counts."""
         self._steps_before.assign(self.step() - self.optimizer.steps)
 
     def _choose_weights(self) -> None:
-        """Makes the pruning; makes it anew when weights have become trainable since."""
+        """Makes the pruning, and makes it anew if further weights have become trainable."""
         trainable = self.model.trainable_variables
         chosen = prunable_weights(trainable, self._hparams)
         new = [weight for weight in chosen if not any(weight is known for known in self._weights)]

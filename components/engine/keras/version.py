@@ -1,4 +1,4 @@
-"""KerasVersion: Keras 3, or the Keras 2 that lives on as tf_keras."""
+"""KerasVersion: Keras 3, or Keras 2 in the package tf_keras."""
 
 import dataclasses
 import inspect
@@ -13,13 +13,13 @@ Model: TypeAlias = keras.Model | tf_keras.Model
 
 @dataclasses.dataclass(frozen=True)
 class KerasVersion:
-    """Where a version of Keras has what a pruned training needs of it.
+    """The parts of a version of Keras that a pruned training needs.
 
     Attributes:
         model: Its class of models.
         callback: Its class of callbacks.
         callback_list: Its class of lists of callbacks.
-        fit: Signature of its models' `fit`, as it is shipped: a patch of another library may hide it.
+        fit: Signature of its models' `fit` as shipped, which a patch of another library may hide.
     """
 
     model: type[Any]
@@ -51,7 +51,7 @@ def version_of(model: Model) -> KerasVersion:
 def steps_per_execution(model: Model) -> int:
     """How many batches one call of the model's training function takes."""
     steps = model.steps_per_execution if isinstance(model, keras.Model) else model._steps_per_execution
-    # No tensor of a number, and no question whether that is a variable: they take microseconds, once a batch.
+    # Called once a batch: converting a plain number to a tensor would take microseconds.
     if steps is None or isinstance(steps, int):
         return steps or 1
     return int(tf.convert_to_tensor(steps))

@@ -1,4 +1,4 @@
-"""warm_start: weights, and the pruning state, of an earlier model."""
+"""warm_start: loads the weights and the pruning state of an earlier model."""
 
 import re
 from collections import defaultdict, deque
@@ -12,27 +12,26 @@ import tf_keras
 from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
 from .. import naming
 from ..hparams import PruningHParams
-from ..pruning import Pruning
+from ..pruning import variables_of
 from ..weight_choice import prunable_weights
 from ..weight_state import Trackable, Weight, WeightState, path_of
 from .scope import active_scope
 from .version import Model
 
-# Children of a Keras model that are no part of the network.
+# Children of a Keras model that are not part of the network.
 _NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE))
 
 
 def warm_start(model: Model, fn_args: Any) -> bool:
     """Loads the weights of `fn_args.base_model` into a Keras model.
 
-    For the `run_fn` of a TFX Trainer or PruningTrainer: one line, `tfx_pruning.warm_start(model, fn_args)`, after the
-    model is built. Inside PruningTrainer the pruning state of the earlier model is loaded as well, if it has one: what
-    was pruned, and is to be pruned again, stays zero until the schedule says otherwise. The gradient state is loaded if
-    it was made by the same option and estimator. The optimizer starts anew.
+    For the `run_fn` of a TFX Trainer or PruningTrainer: call `tfx_pruning.warm_start(model, fn_args)` after the model
+    is built. Inside PruningTrainer the pruning state of the earlier model is loaded too, if it has one: weights that
+    were pruned stay zero until the schedule asks for a lower sparsity. The gradient state is loaded if it was made with
+    the same criterion and estimator. The optimizer starts anew.
 
-    Weights are matched by their paths, where both models have the same; else by their place in the model; in what
-    `model.export` wrote, by their order; and in a stripped model by their names, which Keras numbers in the order of
-    their making.
+    Weights are matched by their paths if both models have the same; else by their place in the model; in a model that
+    `model.export` wrote, by their order; and in a stripped model by their names, which Keras numbers in order.
 
     Args:
         model: A built model of Keras 3 or tf_keras.
@@ -42,8 +41,8 @@ def warm_start(model: Model, fn_args: Any) -> bool:
         Whether there was a base model.
 
     Raises:
-        ValueError: The base model is missing or unreadable, or a weight is not in it or has another shape there; no
-            weight of `model` is changed then.
+        ValueError: The base model is missing or unreadable, lacks a weight, or has it in another shape. No weight of
+            `model` is changed then.
     """
     path = getattr(fn_args, "base_model", None)
     if not path:
@@ -67,7 +66,7 @@ def warm_start(model: Model, fn_args: Any) -> bool:
 
 
 def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
-    """For each weight of `model`, by its id, the saved variable."""
+    """The saved variable of each weight of `model`, by the weight's id."""
     for match in (_by_path, _by_place, _by_order, _by_name):
         found = match(model, saved)
         missing = [path_of(weight) for weight in model.weights if id(weight) not in found]
@@ -89,7 +88,7 @@ def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 
 
 def _by_path(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
-    """By their paths, where these are unique and the same ones in both."""
+    """Matches by paths, if these are unique and the same in both models."""
     variables = {variable.name: variable for variable in saved.model_variables()}
     paths = [path_of(weight) for weight in model.weights]
     if sorted(paths) != sorted(variables):
@@ -118,19 +117,19 @@ def _by_place(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 
 
 def _live_children(live: Any) -> Mapping[str, Any]:
-    """The children under which a live object would be saved."""
+    """The children of a live object, by the names under which they would be saved."""
     if isinstance(live, Mapping):
         return {str(key): child for key, child in live.items()}
     if isinstance(live, (list, tuple)):
         return {str(index): child for index, child in enumerate(live)}
     if isinstance(live, tf_keras.layers.Layer):  # a model too
         return live._trackable_children()
-    # Keras 3 lists its layers' collections only to those who ask as a SavedModel does.
+    # Keras 3 lists the collections of layers only for this type of file.
     return live._trackable_children("savedmodel") if isinstance(live, Trackable) else {}
 
 
 def _by_order(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
-    """`model.export` saves no layers, but lists of the variables in the model's order."""
+    """Matches by order: `model.export` saves no layers, but lists of the variables in the model's order."""
     found = {}
     for name in ("trainable_variables", "non_trainable_variables"):
         live = getattr(model, name)
@@ -143,7 +142,7 @@ def _by_order(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 def _by_name(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     saved_by_kind: dict[str, dict[str, SavedVariable]] = defaultdict(dict)
     for variable in saved.model_variables():
-        # An exported model holds each variable twice, under one name.
+        # An exported model holds each variable twice, with the same name.
         saved_by_kind[_kind(variable.name)].setdefault(variable.name, variable)
     live_by_kind: dict[str, list[Weight]] = defaultdict(list)
     for weight in model.weights:
@@ -171,10 +170,8 @@ def _kinds_to_load(hparams: PruningHParams, saved: SavedVariables) -> tuple[str,
     """The pruning variables that mean the same in the saved model as under `hparams`."""
     node = saved.children(ROOT).get(naming.MODEL_STATE)
     variable = None if node is None else saved.variable(saved.children(node).get(naming.HPARAMS, ROOT))
-    if variable is not None:
-        earlier = PruningHParams.parse(saved.value(variable).decode())
-        if (earlier.prune_option, earlier.gradient_estimator) == (hparams.prune_option, hparams.gradient_estimator):
-            return Pruning.kinds(hparams)
+    if variable is not None and hparams.has_the_criterion_of(saved.value(variable).decode()):
+        return variables_of(hparams)
     return naming.MASK, naming.THRESHOLD
 
 

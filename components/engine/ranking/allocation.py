@@ -1,6 +1,6 @@
 """Allocation: how the sparsity asked for is shared out among the weights.
 
-What is ranked and counted are units: single weights, or the blocks or channels that a weight is divided into.
+Units are ranked and counted: single weights, or the blocks or channels that a weight is divided into.
 """
 
 import abc
@@ -14,12 +14,12 @@ import tensorflow as tf
 
 from .. import path_map
 from ..hparams import PruningHParams
-from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule
+from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule_of
 from .selection import Scores, top_k_mask, top_k_masks
 
 Shape = tuple[int, ...]
 
-# 63 bits of a non-negative float64 are nine digits.
+# The 63 bits of a non-negative float64 are nine such digits.
 _DIGIT_BITS = 7
 
 
@@ -27,17 +27,17 @@ class Allocation(abc.ABC):
     """Turns the scores of all weights' units into their masks.
 
     Attributes:
-        parts: Which weights share a count of kept units: for each entry of `kept()` their indices, in order. The units
-            of one part are ranked together.
+        parts: For each entry of `kept()`, the indices of the weights that share this count, in order. The units of one
+            part are ranked together.
     """
 
     def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int) -> None:
         """Takes the parts.
 
         Args:
-            parts: See the attribute; every weight in one part.
+            parts: See the attribute. Every weight is in one part.
             floors: For each weight how many units it keeps whatever the ranking says.
-            seed: Seed of the tie-breaking.
+            seed: Seed of the random tie-breaking.
         """
         self.parts = parts
         self._floors = floors
@@ -66,7 +66,7 @@ class Allocation(abc.ABC):
     def counts(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """How many units a ranking keeps at `step`, integer scalars, one for each of `parts`.
 
-        What `kept` says, but where a part is ranked in runs the number for a run.
+        The numbers of `kept`; if a part is ranked in runs, that of each run.
         """
         return self.kept(step)
 
@@ -83,9 +83,9 @@ class Allocation(abc.ABC):
         Args:
             scores: See `masks`.
             counts: How many to keep, as `counts` gives them.
-            step: int64 scalar; decides, with the seed, between equal scores.
+            step: int64 scalar. Ties are broken at random by it and the seed.
             dtype: Dtype of the masks.
-            floors: Whether a weight keeps at least what its floor says.
+            floors: Whether the weights' floors hold.
 
         Returns:
             As `masks`.
@@ -93,14 +93,14 @@ class Allocation(abc.ABC):
         masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
         for part, count in zip(self.parts, counts, strict=True):
             if len(part) == 1:
-                masks[part[0]] = top_k_mask(scores[part[0]], count, self._lots(part[0], step), dtype)
+                masks[part[0]] = top_k_mask(scores[part[0]], count, self._tie_seed(part[0], step), dtype)
             else:
                 masks.update(zip(part, self._ranked_together(part, scores, count, step, dtype, floors), strict=True))
         return [masks[index] for index in range(len(scores))]
 
     @property
     def floors(self) -> list[int]:
-        """How many units of each part stay whatever its ranking says."""
+        """How many units each part keeps whatever its ranking says."""
         return [sum(self._floors[index] for index in part) if len(part) > 1 else 0 for part in self.parts]
 
     def _ranked_together(
@@ -116,16 +116,18 @@ class Allocation(abc.ABC):
         thresholds = [tf.constant(math.inf)] * len(part)
         for position, index in enumerate(part):
             if floors and self._floors[index]:
-                sure, thresholds[position] = top_k_mask(ranked[position], self._floors[index], self._lots(index, step))
+                sure, thresholds[position] = top_k_mask(
+                    ranked[position], self._floors[index], self._tie_seed(index, step)
+                )
                 if isinstance(ranked[position], Scores):
                     ranked[position] = ranked[position].tensor()
-                # Above all others, infinite ones too.
+                # Ranked above all others, even infinite ones.
                 ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
-        masks, threshold = top_k_masks(ranked, kept, self._lots(part[0], step), dtype)
+        masks, threshold = top_k_masks(ranked, kept, self._tie_seed(part[0], step), dtype)
         return [(mask, tf.minimum(threshold, of_floor)) for mask, of_floor in zip(masks, thresholds, strict=True)]
 
-    def _lots(self, index: int, step: tf.Tensor) -> tf.Tensor:
-        """Seed of the tie-breaking at one step in one weight, or in the part that it is the first of; int64, [2]."""
+    def _tie_seed(self, index: int, step: tf.Tensor) -> tf.Tensor:
+        """Seed of the tie-breaking at a step, for a weight or the part whose first weight it is; int64, [2]."""
         return tf.stack([tf.constant(self._seed + index, tf.int64), tf.cast(step, tf.int64)])
 
 
@@ -133,7 +135,7 @@ class PartByPart(Allocation):
     """Each part has a sparsity of its own."""
 
     def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int, counts: Sequence["_Count"]) -> None:
-        """Takes the parts; see `Allocation`. `counts` says for each of them how many units a step keeps."""
+        """Takes the parts; see `Allocation`. `counts` has for each part how many units a step keeps."""
         super().__init__(parts, floors, seed)
         self._counts = counts
 
@@ -145,13 +147,13 @@ class PartByPart(Allocation):
 class ErdosRenyiKernel(Allocation):
     """The sparsity holds for the sum; narrow weights stay denser (Evci et al., 2020, https://arxiv.org/abs/1911.11134).
 
-    The density of a weight is proportional to the sum of its dimensions over their product, and 1 where that would be
-    more. This is so at every step, for the sparsity of that step: what is dense at the target is never pruned on the
-    way.
+    The density of a weight is proportional to the sum of its dimensions over their product, but at most 1. This holds
+    at every step, for the sparsity of that step: a weight that is dense at the target is never pruned on the way.
 
-    Densities become whole numbers of units by Webster's divisor method: with the one factor c for which they add up to
-    exactly the number asked for, a weight keeps round(c * units * sum / product of its dimensions), but no more than
-    it has and no less than its floor. Unlike with largest remainders, no weight's number grows as the sum falls.
+    Densities become whole numbers of units by Webster's divisor method. A weight keeps
+    round(c * units * sum / product of its dimensions), but not more than it has and not less than its floor, with the
+    factor c for which the numbers add up to the number asked for. Unlike with largest remainders, no weight's number
+    grows as the total falls.
     """
 
     def __init__(
@@ -162,9 +164,9 @@ class ErdosRenyiKernel(Allocation):
         Args:
             shapes: The weights' shapes.
             units: The weights' numbers of units.
-            floors: For each weight how many units it keeps at the least.
-            seed: Seed of the tie-breaking.
-            total: How many units a step keeps of all weights.
+            floors: For each weight the least number of units it keeps.
+            seed: Seed of the random tie-breaking.
+            total: How many units of all weights a step keeps.
         """
         super().__init__([[index] for index in range(len(units))], floors, seed)
         self._total = total
@@ -179,22 +181,22 @@ class ErdosRenyiKernel(Allocation):
         return tf.unstack(self._shared_out(self._total(step)))
 
     def _shared_out(self, total: tf.Tensor) -> tf.Tensor:
-        """`total` units shared out among the weights, int64, one number a weight."""
-        # The largest factor at which there are too few. It is searched for digit by digit among the bits of float64,
-        # which order as the floats do; the next float has enough.
+        """Shares out `total` units among the weights: an int64 number for each."""
+        # Finds the largest factor that keeps too few, digit by digit among the bits of float64, which order as the
+        # floats do. The next float keeps enough.
         factor = tf.zeros([], tf.int64)
         for places in range(63 - _DIGIT_BITS, -1, -_DIGIT_BITS):
             candidates = factor + tf.range(1, 1 << _DIGIT_BITS, dtype=tf.int64) * (1 << places)
             too_few = tf.reduce_sum(self._rounded(candidates), axis=1) < total
             factor += tf.math.count_nonzero(too_few) * (1 << places)
         counts, more = tf.unstack(self._rounded(tf.stack([factor, factor + 1])))
-        # More than one weight may be rounded up at the same factor: the first ones are, as far as the total goes.
+        # Several weights may be rounded up at the same factor. Only the first are, as many as the total allows.
         rounded_up = more - counts
         room = total - tf.reduce_sum(counts) - tf.cumsum(rounded_up, exclusive=True)
         return counts + tf.clip_by_value(room, 0, rounded_up)
 
     def _rounded(self, factor_bits: tf.Tensor) -> tf.Tensor:
-        """What the weights keep at the factors whose bits are given, int64 of shape [factors, weights]."""
+        """How many units the weights keep at factors given by their bits, int64 of shape [factors, weights]."""
         ideal = tf.round(tf.bitcast(factor_bits, tf.float64)[:, None] * self._shares)
         return tf.cast(tf.clip_by_value(ideal, self._least, self._most), tf.int64)
 
@@ -212,20 +214,20 @@ def allocation(
         hparams: The hyperparameters.
         paths: The weights' paths.
         shapes: The weights' shapes, in the order of `paths`.
-        units: How many units of each weight are ranked: of single weights as many as it has elements.
-        sparsity: Takes the place of the schedule (`schedule.ExternalSparsity`).
+        units: The weights' numbers of units.
+        sparsity: Replaces the schedule (`schedule.ExternalSparsity`).
 
     Returns:
-        The allocation. With `sparsity`, its `kept` and `masks` raise tf.errors.InvalidArgumentError at a sparsity that
-        no schedule could have had: outside [0, 1), or so high that a part would lose all its units. Code compiled by
-        XLA cannot raise: there the nearest possible number is kept.
+        The allocation. With `sparsity`, its `kept` and `masks` raise tf.errors.InvalidArgumentError if the sparsity is
+        outside [0, 1), or so high that a part would lose all its units. Code compiled by XLA cannot raise: there the
+        nearest possible number is kept.
 
     Raises:
-        ValueError: A regex of a map matches no weight, two match one, a part would lose all its units or have fewer
-            than `min_layer_density` asks for, or there is a map beside `sparsity`.
+        ValueError: A regex of a map matches no weight, two match one, a part would lose all its units or keep fewer
+            than `min_layer_density` asks for, or a map is given beside `sparsity`.
     """
     if sparsity is not None:
-        _refuse_maps(hparams)
+        _check_no_maps(hparams)
     parts = _parts(hparams, paths)
     floors = [_floor(size, hparams.min_layer_density) for size in units]
     if hparams.allocation == "erk":
@@ -238,7 +240,7 @@ def allocation(
                 what=f"{'weights' if single_weights else 'units'} of {', '.join(paths[i] for i in part.members)}",
                 size=sum(units[index] for index in part.members),
                 least=max(1, sum(floors[index] for index in part.members)),
-                sparsity=schedule(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
+                sparsity=schedule_of(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
                 targets_name=part.targets_name,
                 mend=_mend(hparams, part),
             )
@@ -250,12 +252,12 @@ def allocation(
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """Weights that have one sparsity together.
+    """Weights that share a sparsity.
 
     Attributes:
         members: Their indices.
         target_sparsity: Their target, a fraction.
-        targets_name: What set it.
+        targets_name: The hyperparameter that set it.
     """
 
     members: list[int]
@@ -274,13 +276,13 @@ class _Count:
         Args:
             what: What the units are, for messages.
             size: How many there are.
-            least: How many must stay.
+            least: How many must be kept.
             sparsity: The sparsity at a step.
-            targets_name: What set the target, for messages.
-            mend: What to do where too few would stay, for messages.
+            targets_name: The hyperparameter that set the target, for messages.
+            mend: What to do if too few would be kept, for messages.
 
         Raises:
-            ValueError: At one of the schedule's ends fewer than `least` units would stay.
+            ValueError: Fewer than `least` units would be kept at one of the schedule's ends.
         """
         self._size = size
         self._least = least
@@ -308,7 +310,7 @@ class _Count:
 
 
 def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
-    """The weights that have one sparsity together, in the order of their first ones."""
+    """The weights that share a sparsity, in the order of their first members."""
     if hparams.allocation != "uniform" or (hparams.group_pruning and not hparams.group_sparsity_map):
         return [_Part(list(range(len(paths))), hparams.target_sparsity, "target_sparsity")]
     own = path_map.matches("weight_sparsity_map", hparams.weight_sparsities, paths)
@@ -332,8 +334,8 @@ def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
 
 
 def _floor(units: int, min_layer_density: float) -> int:
-    """How many of `units` stay whatever the ranking says: the fewest that are that fraction."""
-    # In decimals: as floats, 0.07 * 100 is a little more than 7.
+    """How many of `units` are kept whatever the ranking says: `min_layer_density` of them, rounded up."""
+    # With fractions: in floats, 0.07 * 100 is a little more than 7.
     return math.ceil(Fraction(str(min_layer_density)) * units)
 
 
@@ -348,7 +350,7 @@ def _mend(hparams: PruningHParams, part: _Part) -> str:
     )
 
 
-def _refuse_maps(hparams: PruningHParams) -> None:
+def _check_no_maps(hparams: PruningHParams) -> None:
     for name in ("weight_sparsity_map", "group_sparsity_map"):
         if getattr(hparams, name):
             raise ValueError(

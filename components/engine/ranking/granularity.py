@@ -1,4 +1,4 @@
-"""Granularity: which weights live and die together, as units that one decision is taken for."""
+"""Granularity: which weights are kept or pruned together, as one unit."""
 
 import dataclasses
 import functools
@@ -10,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from .. import path_map
+from ..choices import GRANULARITIES
 from ..hparams import PruningHParams
 
 Shape = tuple[int, ...]
 
 
 class Granularity(Protocol):
-    """How one weight is divided into units. Equal ones divide alike, and share what is compiled for them."""
+    """How one weight tensor is divided into units. What is compiled for one is used for all that equal it."""
 
     @property
     def units(self) -> int:
@@ -39,7 +40,7 @@ class Granularity(Protocol):
         ...
 
     def expand(self, mask: tf.Tensor) -> tf.Tensor:
-        """The mask of the weights, from that of the units: the shape of the weight, dtype of `mask`."""
+        """The mask of the weights from that of the units: shape of the weight, dtype of `mask`."""
         ...
 
 
@@ -68,13 +69,13 @@ class Elements:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """Rectangles of a matrix, laid from its first row and column; at the last ones they are cut off.
+    """Rectangles of a matrix, from its first row and column on. Those at its end may be smaller.
 
     Attributes:
         shape: Shape of the weight.
-        matrix: The same weight's shape as a matrix.
-        block: Height and width of a block; larger than the matrix is as large as the matrix.
-        pooling: 'AVG', the mean over the weights that a block has, or 'MAX'.
+        matrix: Shape of the weight as a matrix.
+        block: Height and width of a block, at most those of the matrix count.
+        pooling: 'AVG', the mean over the weights of a block, or 'MAX'.
     """
 
     shape: Shape
@@ -122,18 +123,18 @@ class Blocks:
         return tf.reshape(matrix[: self.matrix[0], : self.matrix[1]], self.shape)
 
     def _blocks(self, values: tf.Tensor) -> tf.Tensor:
-        """The blocks, shape [rows, height, columns, width], filled up with zeros."""
+        """The blocks, shape [rows, height, columns, width], padded with zeros."""
         (rows, columns), (height, width) = self._grid, self._block
         missing = [[0, rows * height - self.matrix[0]], [0, columns * width - self.matrix[1]]]
         return tf.reshape(tf.pad(tf.reshape(values, self.matrix), missing), [rows, height, columns, width])
 
 
 def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequence[Shape]) -> list[Granularity]:
-    """The granularity that `hparams` asks of each weight.
+    """The granularity that `hparams` asks for, of each weight.
 
-    Blocks are laid over weights that are matrices once dimensions of 1 are left out, as in the reference; with
-    `block_conv` over all others too, as matrices of (all dimensions but the last, the last). What is left is pruned
-    weight by weight. A channel is what shares the last index: a column of a Dense kernel, a filter of a convolution.
+    As in the reference, weights that are matrices, not counting dimensions of 1, are divided into blocks. With
+    `block_conv` all others are too, as matrices of (all dimensions but the last, the last). The rest is pruned weight
+    by weight. A channel is all weights with the same last index: a column of a Dense kernel, a filter of a convolution.
 
     Args:
         hparams: The hyperparameters.
@@ -146,28 +147,50 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
     """
     mapped = path_map.matches("block_dims_map", hparams.block_dims, paths)
     everywhere = hparams.block_height, hparams.block_width
+    divide = GRANULARITIES.get(hparams.granularity)()
     return [
-        _granularity(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
+        divide(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
         for index, (path, shape) in enumerate(zip(paths, shapes, strict=True))
     ]
 
 
-def _granularity(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
-    pooling = hparams.block_pooling_function
-    if hparams.granularity == "channel":
-        if len(shape) < 2:
-            raise ValueError(
-                f"granularity='channel' prunes output channels, and {path} of shape {list(shape)} has none. Take it "
-                "out with exclude."
-            )
-        rows = math.prod(shape[:-1])
-        return Blocks(shape, (rows, shape[-1]), (rows, 1), pooling)
+def channels(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
+    """`granularity='channel'`: all weights with the same last index are a unit.
+
+    Args:
+        hparams: The hyperparameters.
+        path: The weight's path.
+        shape: Its shape.
+        block: Has no effect.
+
+    Raises:
+        ValueError: The weight is of rank 1 or 0.
+    """
+    del block
+    if len(shape) < 2:
+        raise ValueError(
+            f"granularity='channel' prunes output channels, and {path} of shape {list(shape)} has none. Take it out "
+            "with exclude."
+        )
+    rows = math.prod(shape[:-1])
+    return Blocks(shape, (rows, shape[-1]), (rows, 1), hparams.block_pooling_function)
+
+
+def elements_or_blocks(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
+    """`granularity='element'`: every weight is a unit, or every block if the weight is to be divided into blocks.
+
+    Args:
+        hparams: The hyperparameters.
+        path: The weight's path.
+        shape: Its shape.
+        block: Height and width of its blocks, -1 for the whole dimension; (1, 1) for none.
+    """
+    del path
     matrix = _matrix(shape, hparams.block_conv)
     if matrix is None or block == (1, 1) or hparams.run_length:
         return Elements(math.prod(shape))
-    return Blocks(
-        shape, matrix, tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True)), pooling
-    )
+    size = tuple(whole if size == -1 else size for size, whole in zip(block, matrix, strict=True))
+    return Blocks(shape, matrix, size, hparams.block_pooling_function)
 
 
 def _matrix(shape: Shape, block_conv: bool) -> tuple[int, int] | None:

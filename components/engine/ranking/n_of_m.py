@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ..compiled import fused
+from ..compilation import compiled_if_large
 from ..hparams import PruningHParams
 from .allocation import Allocation
 from .position_hash import hashed, seed_words
@@ -16,8 +16,8 @@ from .radix_select import score_keys
 class NOfM(Allocation):
     """Ranks the weights of each run among themselves.
 
-    Runs lie side by side along one axis. Where the last of a row is short, it keeps as many weights as a whole one
-    does, or all that it has.
+    Runs are consecutive along one axis. If the last run is short, it keeps as many weights as the others, or all
+    that it has.
     """
 
     def __init__(
@@ -27,16 +27,16 @@ class NOfM(Allocation):
         shapes: Sequence[tuple[int, ...]],
         schedule: Callable[[int | tf.Tensor], tf.Tensor],
     ) -> None:
-        """Lays the runs.
+        """Divides the weights into runs.
 
         Args:
-            hparams: The hyperparameters; `n_of_m` or `intra_block_sparsity` is given.
+            hparams: The hyperparameters, with `n_of_m` or `intra_block_sparsity`.
             paths: The weights' paths.
             shapes: The weights' shapes.
             schedule: Step -> sparsity, float64 scalar.
 
         Raises:
-            ValueError: A weight is not of rank 2 or 4: which axis its runs should follow would be a guess.
+            ValueError: A weight is not of rank 2 or 4, so that the axis of its runs is unknown.
         """
         for path, shape in zip(paths, shapes, strict=True):
             if len(shape) not in (2, 4):
@@ -64,7 +64,7 @@ class NOfM(Allocation):
         """See `Allocation.best`; there are no floors."""
         del floors
         return [
-            runs.mask(tf.cast(score, tf.float32), count, self._lots(index, step), dtype)
+            runs.mask(tf.cast(score, tf.float32), count, self._tie_seed(index, step), dtype)
             for index, (runs, score, count) in enumerate(zip(self._runs, scores, counts, strict=True))
         ]
 
@@ -81,7 +81,7 @@ class NOfM(Allocation):
 
 @dataclasses.dataclass(frozen=True)
 class _Runs:
-    """The runs of one weight: along `row`, which there is for every index of the dimensions outside and inside it."""
+    """The runs of one weight: `outer * inner` rows of `row` weights are divided into runs of `length`."""
 
     outer: int
     row: int
@@ -95,12 +95,12 @@ class _Runs:
         return cls(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]), length)
 
     def kept(self, kept: tf.Tensor) -> tf.Tensor:
-        """How many weights are kept where whole runs keep `kept`."""
+        """How many weights are kept in all if every whole run keeps `kept`."""
         whole, rest = divmod(self.row, self.length)
         return self.outer * self.inner * (whole * kept + tf.minimum(kept, rest))
 
     def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mask that keeps the `kept` largest of each run, ties broken at random; and the lowest score kept, if any.
+        """The mask of the `kept` largest scores of each run, and the lowest score kept. Ties are broken at random.
 
         Args:
             scores: float32, shape of the weight.
@@ -113,30 +113,30 @@ class _Runs:
     def ranked(
         self, dtype: tf.DType, kept: tf.Tensor, seed: tf.Tensor, scores: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`mask`, operation by operation."""
+        """`mask`, uncompiled."""
         missing = -self.row % self.length
         keys = score_keys(scores)
         row = tf.reshape(keys, [self.outer, self.row, self.inner])
-        # What fills up the last run ranks below all that is there.
+        # The padding of the last run ranks below all scores.
         row = tf.pad(row, [[0, 0], [0, missing], [0, 0]], constant_values=-1)
         runs = tf.reshape(row, [self.outer, -1, self.length, self.inner])
-        lots = self._lots(runs.shape, seed)
+        ties = self._random_ranks(runs.shape, seed)
         rank = tf.zeros_like(runs, tf.int32)
         for distance in range(1, self.length):
-            other, other_lot = (tf.roll(each, distance, axis=2) for each in (runs, lots))
-            rank += tf.cast((other > runs) | ((other == runs) & (other_lot > lots)), tf.int32)
+            other, other_tie = (tf.roll(each, distance, axis=2) for each in (runs, ties))
+            rank += tf.cast((other > runs) | ((other == runs) & (other_tie > ties)), tf.int32)
         mask = rank < kept
         mask = tf.reshape(mask, [self.outer, self.row + missing, self.inner])[:, : self.row]
         mask = tf.reshape(mask, scores.shape)
         lowest = tf.reduce_min(tf.where(mask, keys, keys.dtype.max))
         return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
 
-    def _lots(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
-        """Random int32 numbers, no two of one run alike."""
+    def _random_ranks(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
+        """Random int32 numbers, different within a run, that break ties."""
         positions = tf.reshape(tf.range(shape.num_elements()), shape)
         draws = tf.bitcast(hashed(tf.cast(positions, tf.uint32), seed_words(seed)), tf.int32)
         place = tf.reshape(tf.range(self.length), [self.length, 1])
         return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, self.length.bit_length()), place)
 
 
-_mask_of_runs = fused(_Runs.ranked)
+_mask_of_runs = compiled_if_large(_Runs.ranked)

@@ -1,7 +1,7 @@
-"""Random-looking numbers for positions: cheap, the same wherever they are computed, and no two alike.
+"""Pseudo-random numbers for positions: fast, the same wherever they are computed, and no two equal.
 
-The hash is twice the finaliser of MurmurHash3, with words of the seed in between. Every step of it can be undone, so
-different positions have different numbers. A generator's numbers would take longer than all that is done with them.
+The hash applies the finaliser of MurmurHash3 twice, with words of the seed in between. Each step is invertible, so
+different positions have different numbers. A random generator would take longer than all that is done with them.
 """
 
 import tensorflow as tf
@@ -10,14 +10,14 @@ SeedWords = tuple[tf.Tensor, tf.Tensor]
 
 
 def seed_words(seed: tf.Tensor) -> SeedWords:
-    """Two uint32 scalars made of a seed, int64 of shape [2]; the second of all its bits."""
+    """Two uint32 scalars from a seed, int64 of shape [2]. The second depends on all its bits."""
     first, second, third, fourth = tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [4]))
     early = _mixed(_mixed(first) + second)
     return early, _mixed(_mixed(early + third) + fourth)
 
 
 def hashed(positions: tf.Tensor, words: SeedWords) -> tf.Tensor:
-    """The numbers of positions, uint32 of any shape, under a seed: uint32 of the same shape."""
+    """The numbers of positions, uint32 of any shape, under a seed; uint32 of the same shape."""
     return _mixed(_mixed(positions + words[0]) + words[1])
 
 

@@ -1,8 +1,8 @@
 """The k-th largest of many keys, by a radix select.
 
-The bits of non-negative floats order as the floats do, so two histograms of 16 bits each pin down a float32 (one does
-for a 16-bit float, four for a float64). Nothing is sorted, every shape is static, and the same integer operations run
-eagerly, in a graph and under XLA, so all three find the same.
+The bits of non-negative floats order as the floats do, so two histograms of 16 bits each determine a float32 (one a
+16-bit float, four a float64). Nothing is sorted and every shape is static. The same integer operations run eagerly, in
+a graph and under XLA, and give the same result.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ import tensorflow as tf
 
 _DIGIT_BITS = 16
 _HALF_DIGIT = 1 << _DIGIT_BITS // 2
-# Large tensors are gone through in parts, side by side on the processor's cores, by code that XLA compiles once, for a
-# part has one size; the last part begins so early that it is as long as the others. XLA goes through a part in tiles
-# that stay in a core's cache. For small tensors, calling compiled code would cost more than it saves.
+# Large tensors are processed in parts, in parallel on the processor's cores. All parts have one size, so that XLA
+# compiles their code once; the last part begins earlier and overlaps the one before. XLA processes a part in tiles that
+# fit into a core's cache. For small tensors, calling compiled code would cost more than it saves.
 PART = 1 << 18
 _TILE = 1 << 15
-# By bytes of the scores' dtype: the dtype of their bits, and of keys that hold them.
+# By the size of the scores' dtype in bytes: the dtype of their bits, and that of their keys.
 _BITS = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}
 KEYS = {2: tf.int32, 4: tf.int32, 8: tf.int64}
 
@@ -34,26 +34,26 @@ class Parts:
     """Some of the parts of a large tensor.
 
     Attributes:
-        order: Numbers of the parts, those that are meant first, int32.
-        count: How many are meant, int32 scalar.
+        order: Numbers of all parts, the chosen ones first, int32.
+        count: How many are chosen, int32 scalar.
     """
 
     order: tf.Tensor
     count: tf.Tensor
 
     def begin(self, index: tf.Tensor) -> tf.Tensor:
-        """Where the part begins that has an index in the order; the last part of the tensor begins earlier."""
+        """Where the part at an index of `order` begins, if it is not the last of the tensor, which begins earlier."""
         return self.order[index] * PART
 
 
 def score_keys(scores: tf.Tensor) -> tf.Tensor:
-    """Non-negative integers that order as floating scores do; NaN and negative scores count as zero.
+    """Non-negative integers with the order of the floating scores. NaN and negative scores count as zero.
 
-    Processors and XLA may compare denormal floats as zeros; integers they compare as they are.
+    Processors and XLA may treat denormal floats as zeros when they compare them, but not integers.
     """
     bits = tf.bitcast(scores, _BITS[scores.dtype.size])
     infinity = tf.bitcast(tf.constant(float("inf"), scores.dtype), bits.dtype)
-    # NaN, and all that has a minus sign, lies above infinity.
+    # The bits of NaN and of all negative numbers lie above those of infinity.
     bits = tf.where(bits <= infinity, bits, tf.zeros([], bits.dtype))
     key = KEYS[bits.dtype.size]
     return tf.bitcast(bits, key) if bits.dtype.size == key.size else tf.cast(bits, key)
@@ -62,7 +62,7 @@ def score_keys(scores: tf.Tensor) -> tf.Tensor:
 def kth_largest(
     counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: tf.Tensor, k: tf.Tensor, dtype: tf.DType, bits: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The k-th largest of non-negative keys, all below 2^bits; how many are larger, how many equal.
+    """The k-th largest of non-negative keys below 2^bits, how many keys are larger, and how many are equal to it.
 
     Args:
         counts: (known, places) -> how many keys have each digit, as `digit_counts`.
@@ -98,14 +98,14 @@ def digit_counts(
         start: Position of the first of `inputs`.
         scalars: See `Keys`.
         inputs: See `Scores`; flat.
-        first: Which of `inputs` is the first one that counts; None for all.
-        known: What is known of the key that is looked for; others that differ from it there are left out.
-        places: How many bits there are below the digit.
+        first: Index of the first of `inputs` that is counted; None for all.
+        known: The digits of the wanted key that are known. Keys that differ from it there are not counted.
+        places: Number of bits below the digit.
 
     Returns:
         int32 of shape [65536].
     """
-    # Exclusive or leaves the rest of the keys that share the known digits, and puts all others beyond the histogram.
+    # Exclusive or removes the known digits from the keys that share them, and puts all others beyond the histogram.
     digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(start, scalars, inputs), known), places)
     beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
     if first is not None:
@@ -125,9 +125,9 @@ def _counts_by_parts(
     places: tf.Tensor,
     parts: Parts | None = None,
 ) -> tf.Tensor:
-    """`digit_counts`, as the sum of `counts`, which is like it, over parts of `length`; there is at least one.
+    """`digit_counts`, as the sum of `counts`, which has the same arguments, over parts of `length`, at least one.
 
-    With `parts`, which are parts of `PART`, over those only.
+    With `parts`, the sum over those only; `length` is `PART` then.
     """
     size = tf.size(inputs[0])
     last = size - length
@@ -164,7 +164,7 @@ def _large_digit_counts(
     return _counts_by_parts(_compiled_part_counts, PART, keys, start, scalars, inputs, None, known, places, chosen)
 
 
-# Traced once for all sizes, by reduce_retracing: a loop takes long to trace, and there is one for each tensor.
+# reduce_retracing traces it once for all sizes: a loop takes long to trace, and there is one for each tensor.
 _traced_large_digit_counts = tf.function(_large_digit_counts, reduce_retracing=True, autograph=False)
 
 
@@ -177,13 +177,13 @@ def large_digit_counts(
     places: tf.Tensor,
     parts: Parts | None = None,
 ) -> tf.Tensor:
-    """`digit_counts` of at least `PART` inputs, all of which count; with `parts`, those of these parts."""
+    """`digit_counts` of at least `PART` inputs, all of which are counted; with `parts`, only those of these parts."""
     chosen = None if parts is None else (parts.order, parts.count)
     return _traced_large_digit_counts(keys, start, scalars, inputs, known, places, chosen)
 
 
 def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The digit of the k-th largest, how many have a larger one, and how many the same; `counts` int32, one a digit."""
+    """The digit of the k-th largest, how many keys have a larger one, and how many have the same."""
     table = tf.reshape(counts, [_HALF_DIGIT, _HALF_DIGIT])
     high, above = _kth_bin(tf.reduce_sum(table, axis=1), k)
     row = tf.gather(table, high)
@@ -193,7 +193,7 @@ def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, t
 
 def _kth_bin(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The bin that holds the k-th largest, and how many lie in the bins above it."""
-    # tf.cumsum would do, but XLA takes many seconds to compile one that a lookup follows.
+    # Not tf.cumsum: XLA takes many seconds to compile it before a lookup.
     bins = tf.range(_HALF_DIGIT)
     above = tf.reduce_sum(tf.where(bins[:, None] < bins, counts, 0), axis=1)
     chosen = tf.reduce_sum(tf.cast(above >= k, tf.int32))

@@ -1,4 +1,4 @@
-"""Regrowth: at a mask update some weights make room for pruned ones, chosen by their gradients."""
+"""Regrowth: at a mask update, some units are replaced by pruned ones with large gradients."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from .allocation import Allocation
 
-# How far below a whole number the units that make room may be to count as that number: 0.29 * 100, say.
+# How far below a whole number a count may be, as 0.29 * 100 is, to be rounded up to it.
 _TOLERANCE = 1e-6
-# Below every score that stands for a unit already chosen, however the allocation caps those.
+# The largest score of a unit that is not chosen yet, below the scores that allocations give to chosen ones.
 _LARGEST_SCORE = tf.float32.max / 2
 
 
@@ -23,21 +23,22 @@ def regrown_masks(
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Masks at `step`, with regrowth as in RigL (Evci et al., 2020, https://arxiv.org/abs/1911.11134).
 
-    Of the k units that a part keeps, floor(fraction * k) make room, but none that a floor asks for. The k less those
-    stay: the live ones with the largest scores. From all others, those just dropped too, as many as made room are grown
-    by their gradients, the largest first. Where fewer have one, the remaining places are filled by the scores.
+    Of the k units that a part keeps, floor(fraction * k) are replaced, but none that a floor asks for. The others are
+    kept: those of the live units with the largest scores. The replacements are the units with the largest gradients
+    among all that are not kept, just dropped ones too. If too few units have a gradient, those with the largest scores
+    fill the remaining places.
 
     Args:
         allocation: How many units each part keeps.
         scores: For each weight its units' scores, float32, non-negative, of any shape.
-        live: For each weight 1 for the units that the masks keep until now, else 0, float32.
-        gradients: For each weight its units' gradients, float32, non-negative; 0 for what may not be grown.
-        fraction: Which fraction of the units makes room, float64 scalar in [0, 1).
+        live: For each weight 1 for the units that the present masks keep, else 0, float32.
+        gradients: For each weight its units' gradients, float32, non-negative; 0 for units that must not come back.
+        fraction: Which fraction of the units is replaced, float64 scalar in [0, 1).
         step: int64 scalar.
 
     Returns:
-        For each weight the mask of its units (bool, shape of the scores) and its threshold (float32 scalar,
-        the score of the last unit that stays of those it is ranked with).
+        For each weight the mask of its units (bool, shape of the scores) and its threshold (float32 scalar, the score
+        of the last unit that is not replaced of those it is ranked with).
     """
     counts = allocation.counts(step)
     making_room = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from ..compiled import in_compiled_code
+from ..compilation import in_compiled_code
 from .position_hash import seed_words
 from .radix_select import (
     KEYS,
@@ -20,15 +20,15 @@ from .radix_select import (
     large_digit_counts,
     score_keys,
 )
-from .tie_breaking import LOT_BITS, LargeTies, lots_of_tied, tied_mask
+from .tie_breaking import RANDOM_BITS, LargeTieBreak, random_keys_of_tied, tied_mask
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Scores that are computed where they are ranked, part by part: memory as large as the weight is not needed.
+    """Scores that are computed while they are ranked, in parts, without memory of the weight's size.
 
     Attributes:
-        formula: (inputs) -> scores, element by element; hashable. A formula is compiled once, so make each only once.
+        formula: (inputs) -> scores, element by element; hashable. It is compiled once for all formulas that equal it.
         inputs: Tensors of one shape.
     """
 
@@ -51,11 +51,10 @@ def top_k_mask(
     """Mask of the k largest scores.
 
     Args:
-        scores: Non-negative floating tensor of any shape, or what it is computed from. NaN and negative scores count
-            as zero.
+        scores: Non-negative floating tensor of any shape, or `Scores`. NaN and negative scores count as zero.
         k: How many to keep, integer scalar, 0 <= k <= size.
-        seed: int32 or int64 tensor of shape [2]. Where more scores equal the k-th than there is room for, it decides
-            which of them are kept; each has the same chance.
+        seed: int32 or int64 tensor of shape [2]. Ties are broken at random by it: if not all scores that equal the k-th
+            can be kept, each of them has the same chance.
         dtype: Dtype of the mask.
 
     Returns:
@@ -81,9 +80,9 @@ def top_k_mask(
 def top_k_masks(
     scores: Sequence[tf.Tensor | Scores], k: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Masks of the k largest scores of several tensors of one dtype together; else as `top_k_mask`.
+    """Masks of the k largest scores of several tensors together, which have one dtype; else as `top_k_mask`.
 
-    The masks are those that the tensors would have had end to end, in one.
+    The masks are those of the tensors concatenated.
     """
     shapes = [tf.shape(each.inputs[0] if isinstance(each, Scores) else each) for each in scores]
     flat = [_flat(each) for each in scores]
@@ -116,12 +115,12 @@ def _end_to_end(run: Sequence[Scores]) -> Scores:
 
 
 def _of_its_size(flat: Scores) -> Scores:
-    """As it is if it is large; the scores themselves if it is small."""
+    """The same if it is large, else its computed scores."""
     return flat if _is_large(flat) else Scores(tf.identity, (flat.tensor(),))
 
 
 def _runs(flat: Sequence[Scores]) -> list[list[Scores]]:
-    """Every large one by itself, small neighbours together: a histogram costs as much as thousands of scores do."""
+    """Groups: each large one alone, small neighbours together. A histogram costs as much as thousands of scores do."""
     runs: list[list[Scores]] = []
     for each in flat:
         if runs and not _is_large(each) and not _is_large(runs[-1][0]):
@@ -154,7 +153,7 @@ def _checked_count(k: int | tf.Tensor, flat: Sequence[Scores]) -> tf.Tensor:
 
 
 def _is_large(flat: Scores) -> bool:
-    # XLA would compile the loops over parts for a quarter of a minute, and anew at every step.
+    # XLA would compile the loops over parts for 15 seconds, and again at every step.
     return flat.shape[0] is not None and flat.shape[0] >= PART and not in_compiled_code()
 
 
@@ -162,11 +161,11 @@ def _is_large(flat: Scores) -> bool:
 def _traced_select(
     formulas: tuple[Formula | None, ...], inputs: tuple[tuple[tf.DType, ...], ...], mask: tf.DType
 ) -> tf.types.experimental.PolymorphicFunction:
-    """`_select`, traced once for all sizes: a graph that prunes a hundred weights calls it a hundred times.
+    """`_select`, traced once for all sizes, since a graph may call it for hundreds of weights.
 
     Args:
-        formulas: For each weight that is gone through in parts its scores' formula; None for a small one, whose input
-            is its scores.
+        formulas: For each weight that is processed in parts the formula of its scores; None for a small one, whose
+            input is its scores.
         inputs: The dtypes of the formulas' inputs.
         mask: Dtype of the masks.
     """
@@ -205,7 +204,7 @@ def _select(
         return kth_largest(counts, size, k, of, bits)
 
     scores = flat[0].formula(*(value[:0] for value in flat[0].inputs)).dtype
-    # Positions are counted through all weights.
+    # Positions are numbered through all weights.
     starts = tf.unstack(tf.cumsum([0, *(tf.size(each.inputs[0]) for each in flat)]))
     *starts, size = starts
     everywhere = [None] * len(flat)
@@ -218,11 +217,11 @@ def _select(
     def some_of_the_tied() -> list[tf.Tensor]:
         scalars = (kth, *seed_words(seed))
         ties = [
-            LargeTies(formula, kth, each.inputs, dtype) if formula else None
+            LargeTieBreak(formula, kth, each.inputs, dtype) if formula else None
             for formula, each in zip(formulas, flat, strict=True)
         ]
         parts = [own and own.parts for own in ties]
-        last, _, _ = kth_key(lots_of_tied, parts, scalars, room, tf.int64, LOT_BITS)
+        last, _, _ = kth_key(random_keys_of_tied, parts, scalars, room, tf.int64, RANDOM_BITS)
         return [
             own.mask(start, scalars, last) if own else tied_mask(each.formula, start, scalars, last, each.inputs, dtype)
             for own, start, each in zip(ties, starts, flat, strict=True)

@@ -1,6 +1,7 @@
-"""Ties: which of the scores that equal the k-th largest are kept.
+"""Tie-breaking: which of the scores that equal the k-th largest are kept.
 
-Each draws a lot, a hash of its position: no two are equal, so none is left to decide. The largest lots win.
+Ties are broken at random: every tied score has a random key, a hash of its position and the seed, and those with the
+largest keys are kept. No two keys are equal.
 """
 
 import functools
@@ -10,23 +11,23 @@ import tensorflow as tf
 from .position_hash import hashed
 from .radix_select import PART, Formula, Keys, Parts, Scalars, score_keys
 
-LOT_BITS = 32
-# What is not tied has this in place of a lot; no digit of it is counted.
-_NO_LOT = 1 << LOT_BITS
+RANDOM_BITS = 32
+# The key of a score that is not tied. It is beyond all others, so that no digit of it is counted.
+_NOT_TIED = 1 << RANDOM_BITS
 _FOLDS = 16
 
 
 @functools.cache
-def lots_of_tied(formula: Formula) -> Keys:
-    """Lots, as keys, of the scores whose key is the first of the scalars; the others are the words of a seed."""
+def random_keys_of_tied(formula: Formula) -> Keys:
+    """Random keys of the scores that are tied: those whose own key is the first scalar. The others are seed words."""
 
-    def lots(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    def random_keys(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
         kth, *words = scalars
         keys = score_keys(formula(*inputs))
         positions = tf.cast(start + tf.range(tf.size(keys)), tf.uint32)
-        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NO_LOT)
+        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NOT_TIED)
 
-    return lots
+    return random_keys
 
 
 def tied_mask(
@@ -37,41 +38,41 @@ def tied_mask(
     inputs: tuple[tf.Tensor, ...],
     dtype: tf.DType,
 ) -> tf.Tensor:
-    """Mask of the scores above the k-th, and of those equal to it whose lots are `last` or more.
+    """Mask of the scores above the k-th, and of those equal to it whose random keys are `last` or more.
 
     Args:
-        formula: The scores'.
-        start: Position of the first of the inputs.
-        scalars: The key of the k-th score, and the words of a seed.
-        last: The least lot that wins.
-        inputs: The formula's; flat.
-        dtype: Of the mask.
+        formula: Computes the scores.
+        start: Position of the first input in the whole tensor.
+        scalars: The key of the k-th score and the words of a seed.
+        last: The smallest random key that is kept.
+        inputs: Inputs of the formula, flat.
+        dtype: Dtype of the mask.
     """
-    keys, lots = score_keys(formula(*inputs)), lots_of_tied(formula)(start, scalars, inputs)
-    return tf.cast((keys > scalars[0]) | ((lots >= last) & (lots < _NO_LOT)), dtype)
+    keys, random_keys = score_keys(formula(*inputs)), random_keys_of_tied(formula)(start, scalars, inputs)
+    return tf.cast((keys > scalars[0]) | ((random_keys >= last) & (random_keys < _NOT_TIED)), dtype)
 
 
 _compiled_tied_mask = tf.function(tied_mask, jit_compile=True, autograph=False)
 
 
-class LargeTies:
-    """The ties of a large weight, most of whose parts may have none."""
+class LargeTieBreak:
+    """Breaks the ties of a large weight. Most of its parts have no ties and are masked without random keys."""
 
     def __init__(self, formula: Formula, kth: tf.Tensor, inputs: tuple[tf.Tensor, ...], dtype: tf.DType) -> None:
-        """Finds them.
+        """Finds the parts with ties.
 
         Args:
-            formula: The scores'.
+            formula: Computes the scores.
             kth: Key of the k-th score.
-            inputs: The formula's; flat, at least `PART`.
-            dtype: Of the mask.
+            inputs: Inputs of the formula, flat, at least `PART` elements each.
+            dtype: Dtype of the mask.
         """
         self._formula = formula
         self._inputs = inputs
         self._dtype = dtype
         self._size = tf.size(inputs[0])
         whole = self._size // PART
-        # One more than are filled, for what fills none.
+        # One row for each whole part, and one for the rest.
         rows = tf.TensorArray(dtype, whole + 1, element_shape=[PART], clear_after_read=False)
         flags = tf.TensorArray(tf.bool, whole + 1, element_shape=[])
 
@@ -89,7 +90,7 @@ class LargeTies:
         self.parts = Parts(tf.argsort(tied, direction="DESCENDING", stable=True), tf.reduce_sum(tied))
 
     def mask(self, start: tf.Tensor, scalars: Scalars, last: tf.Tensor) -> tf.Tensor:
-        """`tied_mask`, put together of the scores above the k-th and the parts with ties."""
+        """`tied_mask` of the whole weight."""
 
         def replace(index: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             number = self.parts.order[index]
@@ -101,12 +102,12 @@ class LargeTies:
         return tf.reshape(rows.stack(), [-1])[: self._size]
 
     def _part(self, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Where a part begins, and its inputs; the last one begins so early that it is as long as the others."""
+        """Where a part begins, and its inputs. The last part begins earlier, so that it is as long as the others."""
         at = tf.minimum(number * PART, self._size - PART)
         return at, tuple(tf.slice(value, [at], [PART]) for value in self._inputs)
 
     def _row(self, number: tf.Tensor, at: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """The mask of a part, from where a row of this number begins; what comes after the last input is of no use."""
+        """A row of the mask, from the mask of its part. What comes after the last input is cut off later."""
         return tf.slice(tf.concat([mask, mask], axis=0), [number * PART - at], [PART])
 
 
@@ -114,8 +115,8 @@ class LargeTies:
 def _above_and_tied(
     formula: Formula, kth: tf.Tensor, inputs: tuple[tf.Tensor, ...], dtype: tf.DType
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mask of the scores of a part that are above the k-th; and whether one equals it."""
+    """The mask of the scores of a part that are above the k-th, and whether any score equals the k-th."""
     keys = score_keys(formula(*inputs))
-    # XLA goes through a fold with vectors, not through a reduction.
+    # XLA vectorises a fold, but not a reduction.
     folded = functools.reduce(tf.logical_or, tf.split(keys == kth, _FOLDS))
     return tf.cast(keys > kth, dtype), tf.reduce_any(folded)

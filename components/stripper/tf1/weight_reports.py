@@ -5,7 +5,7 @@ import os
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 
-from ...engine.keras.delivered import WeightReport
+from ...engine.keras.delivered_sparsity import WeightSparsity
 from ...report.saved_weights import is_floating
 from .checkpoint import Checkpoint
 from .saved_model import GraphModel
@@ -14,7 +14,7 @@ from .saver import Entry
 
 def weight_reports(
     source: str | os.PathLike[str], saved_model: saved_model_pb2.SavedModel, stripped: str | os.PathLike[str]
-) -> tuple[WeightReport, ...]:
+) -> tuple[WeightSparsity, ...]:
     """The floating variables of a stripped model, biases too, by their keys.
 
     Args:
@@ -29,7 +29,7 @@ def weight_reports(
     checkpoint = Checkpoint(os.fspath(stripped))
     values = ((key, checkpoint.value(Entry(key, ""))) for key in checkpoint.keys)
     return tuple(
-        WeightReport(key, value.shape, int(np.count_nonzero(value)), key in masked)
+        WeightSparsity(key, value.shape, int(np.count_nonzero(value)), key in masked)
         for key, value in values
         if is_floating(value)
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from helpers.fits import X, pruned_fit
-from tfx_pruning.engine.compiled import is_large
+from tfx_pruning.engine.compilation import is_large
 from tfx_pruning.engine.weight_state import WeightState
 
 UNITS = (600, 500)

@@ -366,7 +366,7 @@ def test_ties_are_broken_by_seed_and_step(fields):
     assert (once != drawn(3, 101)).any()
     assert (once != drawn(50, 100)).any()
     if not fields:
-        # Both weights draw lots of their own.
+        # Ties are broken in each weight by itself.
         assert (once[:200] != once[200:]).any()
 
 

@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.engine.gradient_state import backprop_sample, moving_average, weight_delta_sample
-from tfx_pruning.engine.ranking.criteria import criterion
+from tfx_pruning import PruningHParams
+from tfx_pruning.engine.choices import CRITERIA
+from tfx_pruning.engine.gradient_state import moving_average
+from tfx_pruning.engine.ranking.criteria import (
+    FirstOrder,
+    HessianDiagonal,
+    SecondOrder,
+    SecondWeightChange,
+    WeightChange,
+    criterion_of,
+)
 
 WEIGHT = [[-2.0, 0.0], [0.5, 3.0]]
 GRADIENT = [[1.0, 5.0], [4.0, 0.0]]
@@ -18,28 +27,37 @@ GRADIENT = [[1.0, 5.0], [4.0, 0.0]]
         ("first_order_gradient", "weight_delta", [[2.0, 0.0], [2.0, 0.0]]),
         ("second_order_gradient", "backprop", [[4.0, 0.0], [1.0, 0.0]]),
         ("second_order_gradient", "weight_delta", [[2.0, 0.0], [2.0, 0.0]]),
+        ("second_order_gradient", "hutchinson", [[4.0, 0.0], [1.0, 0.0]]),
     ],
 )
 def test_scores(prune_option, estimator, scores):
-    computed = criterion(prune_option, estimator).scores(tf.constant(WEIGHT), tf.constant(GRADIENT))
+    criterion = criterion_of(PruningHParams(prune_option=prune_option, gradient_estimator=estimator))
+    computed = criterion.scores(tf.constant(WEIGHT), tf.constant(GRADIENT))
     np.testing.assert_array_equal(computed, scores)
 
 
-def test_backprop_sample_is_the_absolute_or_squared_gradient():
+def test_all_built_in_criteria_are_scored_above_and_take_the_samples_they_are_named_for():
+    rows = {(option, estimator) for option, entry in CRITERIA.built_in.items() for estimator in entry}
+    assert {(option, estimator) for option, estimator, _ in test_scores.pytestmark[0].args[1]} == rows
+    for option, estimator in rows:
+        assert CRITERIA.get(option)[estimator]().estimator == (None if option == "weight" else estimator)
+
+
+def test_the_size_of_a_second_derivative_counts():
+    scores = HessianDiagonal().scores(tf.constant([2.0, 2.0]), tf.constant([-1.0, 0.5]))
+    np.testing.assert_array_equal(scores, [4.0, 2.0])
+
+
+def test_samples_of_gradients_are_absolute_or_squared():
     gradient = tf.constant([-3.0, 0.5])
-    np.testing.assert_array_equal(backprop_sample(gradient, second_order=False), [3.0, 0.5])
-    np.testing.assert_array_equal(backprop_sample(gradient, second_order=True), [9.0, 0.25])
+    np.testing.assert_array_equal(FirstOrder().sample(gradient), [3.0, 0.5])
+    np.testing.assert_array_equal(SecondOrder().sample(gradient), [9.0, 0.25])
 
 
-def test_backprop_sample_adds_up_repeated_rows_of_sparse_gradients():
-    gradient = tf.IndexedSlices(tf.constant([[1.0], [-4.0]]), tf.constant([2, 2]), dense_shape=tf.constant([3, 1]))
-    np.testing.assert_array_equal(backprop_sample(gradient, second_order=False), [[0.0], [0.0], [3.0]])
-
-
-def test_weight_delta_sample_is_the_normalised_change():
+def test_samples_of_weight_changes_are_normalised():
     weight, old, older = tf.constant([4.0, 1.0]), tf.constant([1.0, 5.0]), tf.constant([0.0, 9.0])
-    np.testing.assert_allclose(weight_delta_sample(weight, old, None), [0.6, 0.8], rtol=1e-6)
-    np.testing.assert_allclose(weight_delta_sample(weight, old, older), [1.0, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(WeightChange().sample(weight, old), [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(SecondWeightChange().sample(weight, old, older), [1.0, 0.0], rtol=1e-6)
 
 
 def test_moving_average():

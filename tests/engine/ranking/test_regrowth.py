@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import Pruning, PruningHParams, apply_mask, pruning_scope
-from tfx_pruning.engine.keras.delivered import report_of
+from tfx_pruning.engine.keras.delivered_sparsity import delivered_sparsity
 
 BEGIN, END, FREQUENCY, FRACTION, RATE = 2, 22, 4, 0.6, 0.1
 SHAPES = {"a/kernel": (12, 16), "b/kernel": (16, 8), "c/kernel": (3, 3, 4, 8)}
@@ -354,7 +354,7 @@ def test_the_saved_model_passes_the_check_of_its_sparsity(tmp_path):
     scope, came_back = fit(model, allocation="global")
     tf.saved_model.save(model, str(tmp_path))
     assert came_back > 0
-    assert report_of(scope, str(tmp_path)).nonzero_parameters == round(0.3 * (12 * 16 + 16 * 8 + 16))
+    assert delivered_sparsity(scope, str(tmp_path)).nonzero_parameters == round(0.3 * (12 * 16 + 16 * 8 + 16))
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.engine.ranking.schedule import (
+    ConstantSchedule,
     CosineSchedule,
     ExternalSparsity,
-    OneStepSchedule,
+    OneShotSchedule,
     PolynomialSchedule,
     kept_count,
-    schedule,
+    schedule_of,
 )
 
 
@@ -59,7 +60,7 @@ def test_sparsity_function_chooses_the_schedule(sparsity_function, sparsities):
         sparsity_function_end_step=20,
         sparsity_function_exponent=1.0,
     )
-    ramp = schedule(hparams, 0.6)
+    ramp = schedule_of(hparams, 0.6)
     assert (ramp.initial_sparsity, ramp.target_sparsity) == (0.2, 0.6)
     assert [float(ramp(step)) for step in (9, 10, 15, 20, 21, 10**9)] == pytest.approx(sparsities, abs=1e-15)
     assert ramp(9).dtype == tf.float64
@@ -70,8 +71,8 @@ def test_sparsity_function_chooses_the_schedule(sparsity_function, sparsities):
 
 
 def test_one_step_is_exact_on_both_sides():
-    ramp = OneStepSchedule(0.1 + 0.2, 0.7 + 0.1, step=5)
-    assert [float(ramp(step)) for step in (0, 4, 5, 6)] == [0.1 + 0.2] * 2 + [0.7 + 0.1] * 2
+    for ramp in (ConstantSchedule(0.1 + 0.2, 0.7 + 0.1, 5, 9), OneShotSchedule(0.1 + 0.2, 0.7 + 0.1, 1, 5)):
+        assert [float(ramp(step)) for step in (0, 4, 5, 6)] == [0.1 + 0.2] * 2 + [0.7 + 0.1] * 2
 
 
 @pytest.mark.parametrize("ramp", [PolynomialSchedule(0.3, 0.1 + 0.2, 0, 7, 1.7), CosineSchedule(0.05, 0.1 + 0.2, 0, 7)])
@@ -92,7 +93,8 @@ def test_is_monotone_and_stays_between_its_ends(initial, target, begin, length, 
     for ramp in (
         PolynomialSchedule(initial, target, begin, begin + length, exponent),
         CosineSchedule(initial, target, begin, begin + length),
-        OneStepSchedule(initial, target, begin),
+        ConstantSchedule(initial, target, begin, begin + length),
+        OneShotSchedule(initial, target, begin, begin + length),
     ):
         now, later = float(ramp(step)), float(ramp(step + 1))
         assert min(initial, target) - 1e-12 <= now <= max(initial, target) + 1e-12

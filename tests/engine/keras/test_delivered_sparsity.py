@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import PruningHParams, pruning_scope
-from tfx_pruning.engine.keras.delivered import SparsityError, report_of
+from tfx_pruning.engine.keras.delivered_sparsity import SparsityError, delivered_sparsity
 
 X = np.random.default_rng(0).normal(size=(64, 10)).astype("f")
 
@@ -41,7 +41,7 @@ def changed_kernel(pruned):
 def test_counts_what_was_saved(tmp_path, pruned, save):
     model, scope = pruned
     save(model, str(tmp_path))
-    report = report_of(scope, str(tmp_path))
+    report = delivered_sparsity(scope, str(tmp_path))
     assert [(w.path, w.size, w.nonzero) for w in report.weights] == [
         (layer.kernel.path, size, nonzero)
         for layer, size, nonzero in zip(model.layers, [200, 20], [40, 4], strict=True)
@@ -54,7 +54,7 @@ def test_global_sparsity_is_checked_in_sum(tmp_path):
     model = model_of()
     scope = prune(model, allocation="global")
     tf.saved_model.save(model, str(tmp_path))
-    report = report_of(scope, str(tmp_path))
+    report = delivered_sparsity(scope, str(tmp_path))
     assert report.nonzero_parameters == 44
     assert report.weights[0].sparsity != report.weights[1].sparsity
 
@@ -64,7 +64,7 @@ def test_a_clone_saved_under_other_names_is_recognised_by_its_values(tmp_path, p
     clone = model_of()
     clone.set_weights(model.get_weights())
     tf.saved_model.save(clone, str(tmp_path))
-    assert report_of(scope, str(tmp_path)).nonzero_parameters == 44
+    assert delivered_sparsity(scope, str(tmp_path)).nonzero_parameters == 44
 
 
 def test_blocks_of_unequal_size_are_counted_as_they_are(tmp_path):
@@ -72,7 +72,7 @@ def test_blocks_of_unequal_size_are_counted_as_they_are(tmp_path):
     model = keras.Sequential(layers)
     scope = prune(model, target_sparsity=0.5, block_height=4, block_width=2, exclude=["last"])
     tf.saved_model.save(model, str(tmp_path))
-    report = report_of(scope, str(tmp_path))
+    report = delivered_sparsity(scope, str(tmp_path))
     [weight] = report.weights
     kernel = model.layers[0].kernel.numpy()
     assert (weight.size, weight.nonzero) == (50, np.count_nonzero(kernel))
@@ -82,7 +82,7 @@ def test_blocks_of_unequal_size_are_counted_as_they_are(tmp_path):
 
 def refused(scope, path, *words):
     with pytest.raises(SparsityError) as caught:
-        report_of(scope, str(path))
+        delivered_sparsity(scope, str(path))
     for word in words:
         assert word in str(caught.value)
 
@@ -120,4 +120,4 @@ def test_another_model_than_the_pruned_one_fails(tmp_path, pruned):
 def test_no_saved_model_fails(tmp_path, pruned):
     _, scope = pruned
     with pytest.raises(ValueError, match="holds no SavedModel"):
-        report_of(scope, str(tmp_path))
+        delivered_sparsity(scope, str(tmp_path))

@@ -1,15 +1,15 @@
-"""do_seldom: the branch of a training step that few steps take."""
+"""take_rare_branch: a branch that few training steps take, at no cost for the others."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def do_seldom(due: tf.Tensor, action: Callable[[], None]) -> tf.Tensor:
-    """Does `action` if `due`, in a graph or out of it.
+def take_rare_branch(due: tf.Tensor, action: Callable[[], None]) -> tf.Tensor:
+    """Calls `action` if `due`, eagerly or in a graph.
 
-    In a graph it is a function that is called, and never inlined: of an inlined branch every operation takes its time
-    at every step, even where the branch is not taken.
+    In a graph `action` becomes a function that is not inlined. Every operation of an inlined branch takes time at every
+    step, even if the branch is not taken.
 
     Args:
         due: Bool scalar.

@@ -1,4 +1,4 @@
-"""fused: one pass over a large weight where operation after operation would make one pass each."""
+"""Compilation by XLA of functions of large weights: one pass over memory, where each operation would make its own."""
 
 import functools
 from collections.abc import Callable
@@ -14,11 +14,11 @@ Result = TypeVar("Result")
 _LARGE = 1 << 18
 
 
-def fused(function: Callable[..., Result]) -> Callable[..., Result]:
-    """`function`, compiled by XLA where its last argument is large; once for each shape.
+def compiled_if_large(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function`, compiled by XLA, once for each shape, where its last argument is large.
 
     Args:
-        function: Of tensors, and before them anything hashable. Its last argument is a tensor of the weight's shape.
+        function: Takes hashable values first, then tensors. The last has the weight's shape.
     """
     compiled = tf.function(function, jit_compile=True, autograph=False)
 
@@ -29,17 +29,17 @@ def fused(function: Callable[..., Result]) -> Callable[..., Result]:
     return call
 
 
-def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
-    """Assigns what `function` makes of a variable; compiled by XLA where that is large, and then done in its place.
+def compiled_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
+    """Assigns the result of `function` to a variable. For a large one it is compiled by XLA and updates it in place.
 
     Args:
-        function: Of tensors, and before them anything hashable. Its last argument is the variable's value, of whose
-            shape and dtype it returns a tensor.
+        function: Takes hashable values first, then tensors. The last is the variable's value; the result has its shape
+            and dtype.
 
     Returns:
-        A function of the same arguments, but the variable for its value.
+        A function of the same arguments, except that the last is the variable itself.
     """
-    value_of = fused(function)
+    value_of = compiled_if_large(function)
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def assign_in_place(*arguments: Any) -> None:
@@ -49,7 +49,7 @@ def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
     @functools.wraps(function)
     def call(*arguments: Any) -> None:
         *others, variable = arguments
-        # What a strategy has mirrored cannot be handed to compiled code as a variable.
+        # A mirrored variable cannot be passed to compiled code.
         if is_large(variable) and isinstance(variable, ResourceVariable):
             assign_in_place(*arguments)
         else:
@@ -59,11 +59,11 @@ def fused_assignment(function: Callable[..., tf.Tensor]) -> Callable[..., None]:
 
 
 def is_large(tensor: tf.Tensor | tf.Variable) -> bool:
-    """Whether compiled code takes less time than operation after operation."""
+    """Whether a tensor is so large that compiled code is faster."""
     size = tensor.shape.num_elements()
     return size is not None and size >= _LARGE
 
 
 def in_compiled_code() -> bool:
-    """Whether what is being built will be compiled by XLA, as a training step is with `jit_compile=True`."""
+    """Whether the graph that is being built will be compiled by XLA, as a step with `jit_compile=True` is."""
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -1,4 +1,4 @@
-"""What a pruned training delivered: each weight's sparsity, counted in the SavedModel it wrote."""
+"""DeliveredSparsity: the sparsity of each pruned weight, counted in the SavedModel that a training wrote."""
 
 import dataclasses
 import itertools
@@ -16,12 +16,12 @@ from .scope import PruningScope
 
 
 class SparsityError(RuntimeError):
-    """A saved model does not have the sparsity that was asked for."""
+    """A saved model does not have the sparsity asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightReport:
-    """One weight as it was saved.
+class WeightSparsity:
+    """How many parameters of one saved weight are not zero.
 
     Attributes:
         path: Its path in the model.
@@ -47,16 +47,16 @@ class WeightReport:
 
 
 @dataclasses.dataclass(frozen=True)
-class SparsityReport:
-    """All pruned weights of a saved model.
+class DeliveredSparsity:
+    """The sparsity of all pruned weights of a saved model.
 
     Attributes:
-        weights: One report a weight.
-        total_parameters: Parameters of the whole model, unpruned ones too; no pruning or optimizer variables.
-        history: The course of its training; None if it was not recorded.
+        weights: The pruned weights.
+        total_parameters: Parameters of the whole model, unpruned ones too, without pruning and optimizer variables.
+        history: The history of its training; None if it was not recorded.
     """
 
-    weights: tuple[WeightReport, ...]
+    weights: tuple[WeightSparsity, ...]
     total_parameters: int
     history: TrainingHistory | None = None
 
@@ -76,23 +76,23 @@ class SparsityReport:
         return 1.0 - self.nonzero_parameters / self.prunable_parameters
 
 
-def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
-    """Counts the zeros that a pruned training saved, and checks them against what was asked for.
+def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsity:
+    """Counts the zeros that a pruned training saved, and checks that they are those asked for.
 
     Args:
         scope: The closed `pruning_scope` of the training.
         saved_model: Directory of the SavedModel that the training wrote.
 
     Returns:
-        The report on the model of the scope that was saved; on the largest, if one was trained as part of another.
+        The sparsity of the saved model. If the scope trained several models of it, that of the largest.
 
     Raises:
         ValueError: The directory holds no SavedModel.
-        SparsityError: The saved model is none that was pruned, a weight has fewer or more zeros than asked for, or all
-            of them came after the last step.
+        SparsityError: The saved model was not pruned in the scope; a weight has fewer or more zeros than asked for; or
+            all zeros were made after the last step.
     """
     saved = SavedVariables(saved_model)
-    reports, lacking = [], []
+    delivered, lacking = [], []
     histories = scope.histories or itertools.repeat(None)
     for (model, pruning, steps), history in zip(scope.trainings, histories, strict=False):
         found = _saved_weights(pruning, saved)
@@ -100,16 +100,16 @@ def report_of(scope: PruningScope, saved_model: str) -> SparsityReport:
         if missing:
             lacking.append(", ".join(missing))
             continue
-        weights = tuple(_weight_report(state, found[state.path], saved) for state in pruning.states)
+        weights = tuple(_weight_sparsity(state, found[state.path], saved) for state in pruning.states)
         _check(pruning, weights, steps)
-        reports.append(SparsityReport(weights, model.count_params(), history))
-    if not reports:
+        delivered.append(DeliveredSparsity(weights, model.count_params(), history))
+    if not delivered:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
             f"holds {', '.join(sorted({v.name for v in saved.model_variables()})) or 'no variables'}. Save the model "
             "that fit trained."
         )
-    return max(reports, key=lambda report: report.total_parameters)
+    return max(delivered, key=lambda each: each.total_parameters)
 
 
 def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, SavedVariable]:
@@ -118,8 +118,8 @@ def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, Save
     for state in pruning.states:
         shape = tuple(state.weight.shape)
         candidates = [variable for variable in variables if variable.shape == shape]
-        # By value first: a model that fit built, or that was cloned for saving, has other names in the file. One that
-        # was loaded from a checkpoint of the training has other values, and lacks the model's name in front.
+        # First by value: a model that fit built, or that was cloned for saving, has other names in the file. Then by
+        # name: one that was loaded from a checkpoint of the training has other values, and no model's name in front.
         same = [v for v in candidates if np.array_equal(saved.value(v), state.weight.numpy())]
         same = same or [v for v in candidates if f"/{state.path}".endswith(f"/{v.name}")]
         if same:
@@ -127,15 +127,15 @@ def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, Save
     return found
 
 
-def _weight_report(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightReport:
+def _weight_sparsity(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightSparsity:
     value = saved.value(variable)
     if state.masked_forward:
         value = value * state.mask.numpy()
-    return WeightReport(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
+    return WeightSparsity(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
 
 
-def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> None:
-    """Compares zeros with the target: weight by weight, or in sum over those that share a sparsity."""
+def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> None:
+    """Compares the zeros with the target, for each weight or in sum for the weights that share a sparsity."""
     asked = pruning.kept_units_at_target()
     for part, (kept, units), target in zip(pruning.parts, pruning.kept_units(), asked, strict=True):
         members = [weights[index] for index in part]
@@ -143,7 +143,7 @@ def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> Non
         if len(part) < len(weights) or len(part) == 1:
             name = ", ".join(weight.path for weight in members)
         size, nonzero = (sum(getattr(weight, of) for weight in members) for of in ("size", "nonzero"))
-        # How many weights a unit has may differ: where the masks keep the units asked for, they say which weights.
+        # Units may differ in size. If the masks keep as many units as asked for, they say how many weights that is.
         wanted = sum(int(pruning.states[index].kept()) for index in part)
         if kept != target:
             wanted = round(size * target / units)
@@ -159,7 +159,7 @@ def _check(pruning: Pruning, weights: Sequence[WeightReport], steps: int) -> Non
         raise SparsityError(
             f"No mask was updated in {steps} steps of training: begin_pruning_step="
             f"{pruning.hparams.begin_pruning_step} and pruning_frequency={pruning.hparams.pruning_frequency} leave no "
-            "step for it, and all weights would go at the end, unlearned. Use "
+            "step for it: all weights would be pruned at the end, with no step left to learn. Use "
             f"PruningHParams.for_steps({steps}, ...), or train longer."
         )
 

@@ -1,4 +1,4 @@
-"""SavedTraining: where a pruned training stands, in the files that TensorFlow and Keras write."""
+"""TrainingProgress: what a pruned training saves to be resumed, in files of TensorFlow and Keras."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,20 +8,19 @@ import tensorflow as tf
 from keras.src.saving.keras_saveable import KerasSaveable
 
 from .. import naming
-from ..hparams import PruningHParams
-from ..pruning import Pruning
+from ..pruning import Pruning, variables_of
 from ..weight_state import WeightState
 
 
-class SavedTraining(KerasSaveable):
-    """What a file must hold besides the model and its optimizer for a pruned training to go on from it.
+class TrainingProgress(KerasSaveable):
+    """What a file holds, besides the model and its optimizer, so that a pruned training can be resumed from it.
 
-    In what `tf.train.Checkpoint` writes, the masks and gradient states are children of their weights, and the step is
-    one of the `Pruning`. Keras's own files (`.keras`, `.weights.h5`) know no such children: there one group of arrays
-    holds them all, in the order of the pruned weights.
+    In a `tf.train.Checkpoint` the masks and gradient states are children of their weights, and the step is a child of
+    the `Pruning`. Keras's own files (`.keras`, `.weights.h5`) have no such children: there one group of arrays holds
+    all of them, in the order of the pruned weights.
 
     Attributes:
-        pruning: The pruning to save; None, and nothing is saved, before the first step.
+        pruning: The pruning to save. None before the first step; nothing is saved then.
         step: int64 variable, the optimizer steps taken so far.
     """
 
@@ -38,17 +37,17 @@ class SavedTraining(KerasSaveable):
             )
 
     def hold(self, pruning: Pruning) -> None:
-        """Saves this pruning from now on; takes up what a `tf.train.Checkpoint` that was restored has for it."""
+        """Saves this pruning from now on. Restores it from a `tf.train.Checkpoint` that was restored before."""
         self.pruning = pruning
-        # TensorFlow restores a variable when it gets its place in the graph of objects, the masks as well as the step.
+        # TensorFlow restores the step here, when it is tracked, as it restored the masks when they were.
         pruning._track_trackable(self.step, naming.STEP)
         self._forget_other_gradients(pruning._lookup_dependency(naming.HPARAMS).numpy().decode())
 
-    def take_up_loaded(self) -> bool:
-        """Gives the pruning what a Keras file held that was loaded since the last call.
+    def restore_loaded(self) -> bool:
+        """Restores the pruning from a Keras file that was loaded since the last call.
 
         Returns:
-            Whether there was one.
+            Whether a file was loaded.
 
         Raises:
             ValueError: The file holds other pruned weights than the model does.
@@ -61,7 +60,7 @@ class SavedTraining(KerasSaveable):
         return True
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes everything to a group of a Keras file."""
+        """Called by Keras: writes all to a group of a file."""
         if self.pruning is None:
             return
         store[naming.HPARAMS] = np.frombuffer(self.pruning.hparams.to_string().encode(), np.uint8)
@@ -71,13 +70,13 @@ class SavedTraining(KerasSaveable):
             store[key] = getattr(state, kind).numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Keeps a group of a Keras file for `take_up_loaded`; does nothing if the file has none."""
+        """Called by Keras: keeps a group of a file for `restore_loaded`."""
         self._loaded = {key: np.array(store[key]) for key in store.keys()} or None  # noqa: SIM118 - a store is no dict
 
     def _forget_other_gradients(self, hparams: str) -> None:
-        """Begins the gradient states anew if they were made under `hparams` of another option or estimator."""
-        earlier, now = PruningHParams.parse(hparams), self.pruning.hparams
-        if (earlier.prune_option, earlier.gradient_estimator) != (now.prune_option, now.gradient_estimator):
+        """Resets the gradient states if `hparams`, which they were made under, name another criterion."""
+        now = self.pruning.hparams
+        if not now.has_the_criterion_of(hparams):
             for _, state, kind in self._variables():
                 if kind not in (naming.MASK, naming.THRESHOLD):
                     getattr(state, kind).assign(tf.zeros_like(getattr(state, kind)))
@@ -89,7 +88,7 @@ class SavedTraining(KerasSaveable):
         if shapes != wanted:
             raise ValueError(
                 f"The file that was loaded holds the masks of weights of shapes {list(shapes.values())}, but the "
-                f"weights to prune, {', '.join(self.pruning.paths)}, have shapes {list(wanted.values())}. Go on with "
+                f"weights to prune, {', '.join(self.pruning.paths)}, have shapes {list(wanted.values())}. Use "
                 "the model, the include and the exclude of the training that wrote the file."
             )
         self.step.assign(arrays[naming.STEP])
@@ -101,7 +100,7 @@ class SavedTraining(KerasSaveable):
 
     def _variables(self) -> Iterator[tuple[str, WeightState, str]]:
         for index, state in enumerate(self.pruning.states):
-            for kind in Pruning.kinds(self.pruning.hparams):
+            for kind in variables_of(self.pruning.hparams):
                 yield f"{index}_{kind}", state, kind
 
     def _obj_type(self) -> str:

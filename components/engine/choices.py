@@ -1,0 +1,85 @@
+"""The criteria, schedules and granularities that hyperparameters name: the one list of those that are built in.
+
+TensorFlow is not imported before one is used.
+"""
+
+import dataclasses
+import functools
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .registry import Registry
+
+# What the samples of a gradient state are made of.
+BACKPROP = "backprop"
+WEIGHT_DELTA = "weight_delta"
+HUTCHINSON = "hutchinson"
+GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleEntry:
+    """A schedule that `sparsity_function` names.
+
+    Attributes:
+        load: Gives the class, a `schedule.Schedule`.
+        reaches_target_at: 'begin' or 'end': at which of `sparsity_function_begin_step` and
+            `sparsity_function_end_step` the sparsity is at its target.
+    """
+
+    load: Callable[[], Any]
+    reaches_target_at: str = "end"
+
+
+@functools.cache
+def _load(place: str) -> Any:
+    return pkgutil.resolve_name(f"{__package__}.ranking.{place}")
+
+
+@functools.cache
+def _make(place: str) -> Any:
+    return _load(place)()
+
+
+def _lazy(class_name: str) -> Callable[[], Any]:
+    """Gives the one instance of a class of `ranking.criteria`."""
+    return functools.partial(_make, f"criteria:{class_name}")
+
+
+# By prune_option and gradient_estimator. As in the reference, the two orders of 'weight_delta' have one score.
+CRITERIA: Registry[Mapping[str, Callable[[], Any]]] = Registry(
+    "prune_option",
+    {
+        "weight": {BACKPROP: _lazy("Magnitude"), WEIGHT_DELTA: _lazy("Magnitude")},
+        "first_order_gradient": {BACKPROP: _lazy("FirstOrder"), WEIGHT_DELTA: _lazy("WeightChange")},
+        "second_order_gradient": {
+            BACKPROP: _lazy("SecondOrder"),
+            WEIGHT_DELTA: _lazy("SecondWeightChange"),
+            HUTCHINSON: _lazy("HessianDiagonal"),
+        },
+    },
+    function="tfx_pruning.register_criterion",
+    group="tfx_pruning.criteria",
+)
+
+SCHEDULES: Registry[ScheduleEntry] = Registry(
+    "sparsity_function",
+    {
+        "polynomial": ScheduleEntry(functools.partial(_load, "schedule:PolynomialSchedule")),
+        "constant": ScheduleEntry(functools.partial(_load, "schedule:ConstantSchedule"), reaches_target_at="begin"),
+        "cosine": ScheduleEntry(functools.partial(_load, "schedule:CosineSchedule")),
+        "one_shot": ScheduleEntry(functools.partial(_load, "schedule:OneShotSchedule")),
+    },
+    function="tfx_pruning.register_schedule",
+    group="tfx_pruning.schedules",
+)
+
+# Each gives a function of the hyperparameters, a weight's path, its shape and its block's height and width.
+GRANULARITIES: Registry[Callable[[], Any]] = Registry(
+    "granularity",
+    {
+        "element": functools.partial(_load, "granularity:elements_or_blocks"),
+        "channel": functools.partial(_load, "granularity:channels"),
+    },
+)
