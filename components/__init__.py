@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
     from .stripper.component import Stripper
+    from .stripper.export.registry import register_exporter
     from .stripper.strip import strip_saved_model
 
 _HOME = {
@@ -29,6 +30,7 @@ _HOME = {
     "Stripper": ".stripper.component",
     "apply_mask": ".engine.pruning",
     "pruning_scope": ".engine.keras.scope",
+    "register_exporter": ".stripper.export.registry",
     "strip_saved_model": ".stripper.strip",
     "warm_start": ".engine.keras.warm_start",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "apply_mask",
     "pruning_scope",
+    "register_exporter",
     "strip_saved_model",
     "warm_start",
 ]

@@ -27,7 +27,7 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
         FileExistsError: `destination` is a file, or a folder that is not empty and `overwrite` is False.
         OSError: `destination` cannot be written.
     """
-    refuse_occupied(destination, overwrite)
+    check_destination(destination, overwrite)
     place = _place(destination)
     parent = os.path.dirname(place)
     folder, replaced = _hidden(place, "stripping", "replaced")
@@ -128,7 +128,7 @@ def _hidden(place: str, *kinds: str) -> list[str]:
     return [os.path.join(parent, f".{name}.{unique}.{kind}") for kind in kinds]
 
 
-def refuse_occupied(destination: str, overwrite: bool = False) -> None:
+def check_destination(destination: str, overwrite: bool = False) -> None:
     """Raises a FileExistsError if `destination` is a file, or a folder that is neither empty nor to be replaced."""
     if not tf.io.gfile.exists(destination):
         return

@@ -1,13 +1,12 @@
 """The object graph of a SavedModel: which objects the signatures reach, and where each object stands."""
 
 import collections
+import functools
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tensorflow.core.framework import versions_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
-
-from ..stripper.masks import pruning_names
 
 Path = tuple[str, ...]
 
@@ -64,14 +63,6 @@ class ObjectGraph:
             node = children[name]
         return node
 
-    def is_pruning_variable(self, node: int) -> bool:
-        """Whether an object is a mask, threshold, gradient, old-weight, last-update or pruning-step variable."""
-        return self.kind(node) == "variable" and any(map(pruning_names.is_pruning_variable, self._names(node)))
-
-    def is_mask(self, node: int) -> bool:
-        """Whether an object is a mask."""
-        return self.kind(node) == "variable" and any(map(pruning_names.is_mask, self._names(node)))
-
     def variable(self, node: int) -> saved_object_graph_pb2.SavedVariable:
         """What the model says of a variable: its name, dtype and shape."""
         return self._nodes[node].variable
@@ -116,7 +107,8 @@ class ObjectGraph:
             queue.extend(self._needs(node))
         return found
 
-    def kept(self) -> set[int]:
+    @functools.cached_property
+    def kept(self) -> frozenset[int]:
         """The objects that a stripped model keeps.
 
         They are what the signatures reach, every asset, and every other resource that needs no further variable.
@@ -129,9 +121,9 @@ class ObjectGraph:
                 needed = self.reached([node])
                 if all(each in found for each in needed if self.kind(each) == "variable"):
                     found |= needed
-        return found
+        return frozenset(found)
 
-    def places(self, kept: set[int]) -> dict[int, Path]:
+    def places(self, kept: Collection[int]) -> dict[int, Path]:
         """Where each kept variable, resource and asset hangs in the stripped model.
 
         That is the shortest of its paths in this model, so that checkpoint keys stay as they are. But an optimizer
@@ -140,7 +132,7 @@ class ObjectGraph:
         with it and has no place of its own.
 
         Args:
-            kept: Objects, as `kept()` gives them.
+            kept: Objects, such as `kept`.
 
         Returns:
             The path from the root of each object that has a place.
@@ -185,9 +177,6 @@ class ObjectGraph:
             ]
         return ()
 
-    def _names(self, variable: int) -> tuple[str, str]:
-        return self._nodes[variable].variable.name, self.key(variable)
-
     def _captures(self, concrete_function: str) -> list[int]:
         proto: saved_object_graph_pb2.SavedConcreteFunction = self._proto.concrete_functions[concrete_function]
         return list(proto.bound_inputs)
@@ -225,15 +214,18 @@ def checkpoint_key(path: Path) -> str:
     return "/".join(name if name == ".OPTIMIZER_SLOT" else name.replace(".", "..").replace("/", ".S") for name in path)
 
 
-def keep_only(meta_graph: meta_graph_pb2.MetaGraphDef, kept: set[int], places: Iterable[Path]) -> None:
-    """Empties the objects that a stripped model does without, and drops their functions: loading makes none of them.
+def keep_only(
+    meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, kept: Collection[int], places: Iterable[Path]
+) -> None:
+    """Empties all other objects, and drops their functions, so that loading makes none of them.
 
     Args:
         meta_graph: Changed in place; its objects keep their numbers.
+        graph: Its object graph, read before the change.
         kept: The objects that stay, signatures among them.
-        places: Paths from the root, on which objects stay, too.
+        places: Paths from the root. The objects on them stay, too.
     """
-    graph, concrete_functions = ObjectGraph(meta_graph), meta_graph.object_graph_def.concrete_functions
+    concrete_functions = meta_graph.object_graph_def.concrete_functions
     needed = {name for node in kept if graph.kind(node) in FUNCTIONS for name in graph.concrete_functions(node)}
     for name in concrete_functions.keys() - needed:
         del concrete_functions[name]

@@ -11,15 +11,16 @@ from tfx.utils import json_utils
 from ..pruning_report import PruningReport
 from . import executor
 from .check.answers import checked_tolerance
-from .export.formats import chosen_formats, refuse_tolerance
+from .export.model_export import check_export_tolerance
+from .export.registry import exporters
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,
     StripperSpec,
+    check_num_examples,
+    check_signature_name,
+    check_splits,
     encode_formats,
-    refuse_num_examples,
-    refuse_signature_name,
-    refuse_splits,
 )
 
 
@@ -90,20 +91,17 @@ class Stripper(base_beam_component.BaseBeamComponent):
             TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
-            refuse_num_examples(num_examples)
+            check_num_examples(num_examples)
         if not isinstance(tolerance, data_types.RuntimeParameter):
             tolerance = checked_tolerance(tolerance)
         if not isinstance(signature_name, data_types.RuntimeParameter):
-            refuse_signature_name(signature_name)
-        refuse_splits(splits)
+            check_signature_name(signature_name)
+        check_splits(splits)
         if not isinstance(export_tolerance, data_types.RuntimeParameter):
-            refuse_tolerance(export_tolerance)
+            check_export_tolerance(export_tolerance)
         if not isinstance(export, data_types.RuntimeParameter):
-            if examples is None and (needing := [each.name for each in chosen_formats(export) if each.needs_examples]):
-                raise ValueError(
-                    f"export has {', '.join(needing)}, which need examples for the range of activations; give Stripper "
-                    "examples."
-                )
+            if examples is None and (needing := [each.name for each in exporters(export) if each.needs_examples]):
+                raise ValueError(f"export has {', '.join(needing)}, which need examples; give Stripper examples.")
             export = encode_formats(export)
         super().__init__(
             spec=StripperSpec(

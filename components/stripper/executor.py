@@ -14,11 +14,11 @@ from ..pruning_report import lineage
 from ..report.files import write_report
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
-from .check.served_model import ServedModel
 from .export.model_export import ExportedFile
 from .proof.data_proof import DataProof, ProofReport
 from .proof.example_feed import ExampleFeed
 from .proof.examples import ExamplesInput
+from .proof.served_model import ServedModel
 from .report import strip_document
 from .spec import (
     EXAMPLES_KEY,
@@ -32,10 +32,10 @@ from .spec import (
     SPLITS_KEY,
     TOLERANCE_KEY,
     TRAINED_MODEL_KEY,
+    check_num_examples,
+    check_signature_name,
+    check_splits,
     decode_formats,
-    refuse_num_examples,
-    refuse_signature_name,
-    refuse_splits,
 )
 from .strip import StripReport
 from .strip_and_export import strip_and_export
@@ -115,15 +115,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _examples(artifacts: list[types.Artifact] | None, exec_properties: dict[str, Any]) -> ExamplesInput | None:
     if not artifacts:
         return None
-    refuse_num_examples(exec_properties[NUM_EXAMPLES_KEY])
+    check_num_examples(exec_properties[NUM_EXAMPLES_KEY])
     splits = json_utils.loads(exec_properties[SPLITS_KEY])
-    refuse_splits(splits)
+    check_splits(splits)
     return ExamplesInput.read(artifacts, splits)
 
 
 def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]) -> DataProof:
     signature = exec_properties[SIGNATURE_NAME_KEY]
-    refuse_signature_name(signature)
+    check_signature_name(signature)
     feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
     return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
 

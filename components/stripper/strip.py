@@ -10,7 +10,7 @@ from absl import logging
 from .. import staging
 from ..saved_model import sizes
 from ..saved_model.meta_graph import has_objects, read_saved_model
-from .check.acceptance import Checks
+from .check.acceptance import Acceptance
 from .check.answers import checked_tolerance
 from .check.given_records import checked_records
 from .tf1.saved_model import GraphModel
@@ -98,13 +98,13 @@ def strip_saved_model(
             is one that it takes.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    checks = Checks(checked_records(examples), checked_tolerance(tolerance), check)
+    acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check)
     saved_model = read_saved_model(source)
-    refuse_overlap(source, destination)
-    staging.refuse_occupied(destination, overwrite)
+    check_no_overlap(source, destination)
+    staging.check_destination(destination, overwrite)
     model = ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
     with staging.staged(destination, overwrite) as folder:
-        checked = model.write(folder, checks)
+        checked = model.write(folder, acceptance)
         report = StripReport(
             variables_removed=model.removed,
             variables_kept=model.kept,
@@ -126,7 +126,7 @@ def strip_saved_model(
     return report
 
 
-def refuse_overlap(source: str, destination: str) -> None:
+def check_no_overlap(source: str, destination: str) -> None:
     """Raises a ValueError if a destination would change the source, or be lost with it."""
     outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
     if inner.startswith(outer):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Checks:
+class Acceptance:
     """How a stripped model is compared with its source.
 
     Attributes:

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
 from .parsed_features import Feature, ParsedFeatures
 
 Spec = tf.TensorSpec | tf.SparseTensorSpec
@@ -19,7 +18,7 @@ Vocabulary = tuple[tuple[bytes, ...], ...]
 
 _SEED = 20210621
 _BATCH_SIZES = (1, 2, 61)
-_RECORDS_PER_BATCH = 64
+RECORDS_PER_BATCH = 64
 # These are tried in their order, until the model takes the input.
 _SIZES = (8, 32, 1)
 _INTEGER_BOUNDS = (1000, 100, 10, 2)
@@ -76,7 +75,7 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
     fixed = spec.shape[0]
     if fixed is None:
         yield {name: tf.constant([records[0]])}
-    step = fixed or _RECORDS_PER_BATCH
+    step = fixed or RECORDS_PER_BATCH
     for start in range(0, len(records), step):
         batch = list(records[start : start + step])
         if fixed is not None:
@@ -112,24 +111,20 @@ def synthetic_batches(
         yield (_draw(specs, parsed, vocabulary, recipe) for recipe in recipes)
 
 
-def vocabulary_of(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, path: str) -> Vocabulary:
-    """Words that a model may know, which reach more of it than random ones.
-
-    Args:
-        meta_graph: Of the SavedModel.
-        graph: Its object graph.
-        path: The SavedModel's folder.
+def vocabulary_of(model: SavedObjects) -> Vocabulary:
+    """Words that a model may know. They reach more of it than random ones.
 
     Returns:
-        The lines of its assets, and the string constants of its functions, of those that fill its tables too: at most
+        The lines of its assets, and the string constants of its functions, those that fill its tables included: at most
         4096 words of each, without repeats, in an order that does not change.
     """
-    captured = {graph.constant_operation(node) for node in graph.kept()}
-    nodes = [node for node in meta_graph.graph_def.node if node.name in captured]
-    for function in meta_graph.graph_def.library.function:
+    captured = {model.graph.constant_operation(node) for node in model.graph.kept}
+    nodes = [node for name, node in model.library.main.items() if name in captured]
+    for function in model.library.functions.values():
         if not any(node.op in _CHECKPOINT_OPS for node in function.node_def):
             nodes.extend(function.node_def)
-    return vocabulary_in([os.path.join(path, "assets", asset.filename) for asset in meta_graph.asset_file_def], nodes)
+    files = [os.path.join(model.folder, "assets", asset.filename) for asset in model.meta_graph.asset_file_def]
+    return vocabulary_in(files, nodes)
 
 
 def vocabulary_in(files: Iterable[str], nodes: Iterable[node_def_pb2.NodeDef]) -> Vocabulary:
@@ -226,7 +221,7 @@ def _strings(
 
 
 def _words(count: int, vocabulary: Vocabulary, random: np.random.Generator) -> list[bytes]:
-    """Words of each part of the vocabulary, and as many that are hardly in it."""
+    """Words from each part of the vocabulary, and as many that are most likely not in it."""
     parts = random.integers(0, len(vocabulary) + 1, count)
     numbers = random.integers(0, 1 << 30, count)
     return [

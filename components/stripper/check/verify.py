@@ -7,7 +7,7 @@ from typing import Any
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
 from .answers import Answer, Refusal, Signature, ask, output_differences
 from .parsed_features import ParsedFeatures, parsed_features
 from .signature_inputs import (
@@ -117,25 +117,21 @@ def source_answers(
     return SourceAnswers(name, asked)
 
 
-def answers_of(
-    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, examples: Sequence[bytes] | None = None
-) -> list[SourceAnswers]:
+def answers_of(source: SavedObjects, model: Any, examples: Sequence[bytes] | None = None) -> list[SourceAnswers]:
     """The answers of every signature of a SavedModel of TensorFlow 2.
 
     Args:
-        source: Its folder.
+        source: The SavedModel.
         model: What was loaded from it, none of whose functions has been called since.
-        meta_graph: Its MetaGraph.
         examples: As `source_answers` takes them.
 
     Raises:
         VerificationError: As `source_answers`.
     """
-    graph = ObjectGraph(meta_graph)
-    vocabulary = vocabulary_of(meta_graph, graph, source)
+    vocabulary = vocabulary_of(source)
     return [
-        source_answers(name, model.signatures[name], parsed_features(meta_graph, graph, function), vocabulary, examples)
-        for name, function in graph.signatures.items()
+        source_answers(name, model.signatures[name], parsed_features(source, function), vocabulary, examples)
+        for name, function in source.graph.signatures.items()
     ]
 
 

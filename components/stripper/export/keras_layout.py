@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
 
-from ..masks import pruning_names
+from ..masks.pruning_names import is_pruning_name
 
 _ROOT = 0
 _KERAS_2 = "_tf_keras_"
@@ -119,7 +119,7 @@ class _Objects:
 
     def is_weight(self, node: int) -> bool:
         variable = self.variable(node)
-        if variable is None or pruning_names.is_pruning_variable(variable.name):
+        if variable is None or is_pruning_name(variable.name):
             return False
         return not variable.name.endswith(_SEED_STATE)
 

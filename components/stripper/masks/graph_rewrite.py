@@ -17,8 +17,10 @@ from ...saved_model.function_body import (
 )
 from ...saved_model.function_library import called_functions
 from ...saved_model.object_graph import FUNCTIONS, ObjectGraph
-from .origins import Context, Origin, Provenance
+from ...saved_model.saved_objects import SavedObjects
+from .origins import Context, Origin, Origins
 from .pruning_names import without_wrapper
+from .pruning_objects import PruningObjects
 
 _GRADIENT = "_gradient_op_type"
 # Operations that take a variable and leave it as it is.
@@ -74,7 +76,7 @@ class Rewrite:
     bare_uses: dict[int, tuple[Use, ...]]
 
 
-def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> Rewrite:
+def fold_masks(source: SavedObjects, pruning: PruningObjects, meta_graph: meta_graph_pb2.MetaGraphDef) -> Rewrite:
     """Rewrites the functions that a stripped model keeps so that they use no pruning variable.
 
     Variables are followed from the captures of the functions through calls, branches and loops to where they are read.
@@ -84,10 +86,10 @@ def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Obje
     from the library, and so are gradients.
 
     Args:
-        source: Folder of the SavedModel, for messages.
-        meta_graph: Of the SavedModel. Its function library and the concrete functions of its object graph are changed
-            in place; its main graph is not, so that it can only be loaded as objects.
-        graph: Its object graph, read before the change.
+        source: The SavedModel.
+        pruning: Its variables of pruning.
+        meta_graph: A copy of its MetaGraph. The function library and the concrete functions of the object graph are
+            changed in place. The main graph is not, so that the copy can be loaded as objects only.
 
     Returns:
         What the weights must take in for the functions to answer as before.
@@ -96,12 +98,13 @@ def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Obje
         ValueError: A pruning variable is changed, or used in another way than to multiply its weight by a mask of the
             same shape. The message names the signature, the variable and the use.
     """
-    functions = [node for node in sorted(graph.kept()) if graph.kind(node) in FUNCTIONS]
+    graph = source.graph
+    functions = [node for node in sorted(graph.kept) if graph.kind(node) in FUNCTIONS]
     kept = dict.fromkeys(name for node in functions for name in graph.concrete_functions(node))
-    rewriter = _Rewriter(meta_graph, graph)
+    rewriter = _Rewriter(source, pruning)
     # Those that others call come first, so that each keeps its name.
     for name in sorted(kept, key=rewriter.functions_below):
-        rewriter.enter(name, f"{_in_words(name, graph)} of {source!r}")
+        rewriter.enter(name, f"{_in_words(name, graph)} of {source.folder!r}")
     library = meta_graph.graph_def.library
     library.Clear()
     library.function.extend(rewriter.rewritten())
@@ -110,7 +113,7 @@ def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Obje
         del concrete_functions[name]
     for name in kept:
         bound = concrete_functions[name].bound_inputs
-        bound[:] = [node for node in bound if not graph.is_pruning_variable(node)]
+        bound[:] = [node for node in bound if node not in pruning.variables]
     return rewriter.rewrite()
 
 
@@ -124,14 +127,15 @@ def _in_words(concrete_function: str, graph: ObjectGraph) -> str:
 class _Rewriter:
     """The functions of a library, rewritten from the concrete functions down."""
 
-    def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> None:
-        self.graph = graph
+    def __init__(self, source: SavedObjects, pruning: PruningObjects) -> None:
+        self.graph = source.graph
+        self.pruning = pruning
         self.folds: set[Fold] = set()
         self.assigned: set[int] = set()
         self._uses: dict[int, list[Use]] = collections.defaultdict(list)
         self._caller = ""
-        self._concrete_functions = meta_graph.object_graph_def.concrete_functions
-        self._library = {each.signature.name: each for each in meta_graph.graph_def.library.function}
+        self._concrete_functions = source.meta_graph.object_graph_def.concrete_functions
+        self._library = source.library.functions
         self._versions: dict[str, list[function_pb2.FunctionDef]] = collections.defaultdict(list)
         self._names: dict[tuple[str, Context, bool], str] = {}
         self._taken = set(self._library)
@@ -177,7 +181,7 @@ class _Rewriter:
 
     def is_pruning(self, origin: Origin | None) -> bool:
         """Whether something is a pruning variable or the value of one."""
-        return origin is not None and self.graph.is_pruning_variable(origin.variable)
+        return origin is not None and origin.variable in self.pruning.variables
 
     def specialized(self, name: str, context: Context, *, loop_body: bool = False, keep_name: bool = False) -> str:
         """Rewrites a function for arguments of known origins.
@@ -235,11 +239,11 @@ class _FunctionRewriting:
         self._name = name
         self._context = context
         self._body = rewriter.function(name)
-        self._provenance = Provenance(rewriter.graph, self._body, context, rewriter.function)
+        self._origins = Origins(rewriter.graph, rewriter.pruning, self._body, context, rewriter.function)
 
     def run(self, loop_body: bool) -> function_pb2.FunctionDef:
         """Rewrites the function, and those that it calls; the pruning variables among its arguments go."""
-        body, provenance = self._body, self._provenance
+        body, origins = self._body, self._origins
         dropped = [index for index, origin in enumerate(self._context) if self._rewriter.is_pruning(origin)]
         removed: set[str] = set()
         substitutes: dict[str, Reference] = {}
@@ -247,16 +251,16 @@ class _FunctionRewriting:
         for node in body.nodes:
             if called_functions(node):
                 calls.append((node, self._call(node)))
-            elif self._rewriter.is_pruning(provenance.of_output(node)):
+            elif self._rewriter.is_pruning(origins.of_output(node)):
                 removed.add(node.name)
-            elif masking := provenance.masking(node):
+            elif masking := origins.masking(node):
                 self._rewriter.folds.add(Fold(masking.weight.variable, masking.mask, masking.weight.casts))
                 removed.add(node.name)
                 substitutes[node.name] = masking.factor
-            elif (weight := provenance.assigned_product(node)) is not None:
+            elif (weight := origins.assigned_product(node)) is not None:
                 self._rewriter.assigned.add(weight)
                 removed.add(node.name)
-            elif provenance.of_output(node) is None:
+            elif origins.of_output(node) is None:
                 self._note_inputs(node)
         self._note_returned(loop_body)
         reads = self._weight_reads_for(removed)
@@ -279,8 +283,8 @@ class _FunctionRewriting:
         arguments: list[Origin | None] = []
         if node.op in CALL_OPS:
             for index, reference in enumerate(data_inputs(node)[first_argument(node) :]):
-                origin = self._provenance.of(reference)
-                if origin is not None and node.op in WHILE_OPS and not self._provenance.is_invariant(node, index):
+                origin = self._origins.of(reference)
+                if origin is not None and node.op in WHILE_OPS and not self._origins.is_invariant(node, index):
                     self._note(origin, node, changes=not origin.read)
                     origin = None
                 arguments.append(None if origin is not None and origin.mask is not None else origin)
@@ -303,7 +307,7 @@ class _FunctionRewriting:
             for reference in data_inputs(queue.pop()):
                 node = self._body.node(reference)
                 if node is not None and node.name not in removed and node.name not in found:
-                    origin = self._provenance.of(reference)
+                    origin = self._origins.of(reference)
                     if origin is not None and origin.read and not called_functions(node):
                         found.append(node.name)
                         queue.append(node)
@@ -311,13 +315,13 @@ class _FunctionRewriting:
 
     def _note_inputs(self, node: node_def_pb2.NodeDef) -> None:
         for reference in data_inputs(node):
-            origin = self._provenance.of(reference)
+            origin = self._origins.of(reference)
             if origin is not None:
                 self._note(origin, node, changes=not origin.read and node.op not in _READING_OPS)
 
     def _note_returned(self, loop_body: bool) -> None:
         for index, output in enumerate(self._body.proto.signature.output_arg):
-            origin = self._provenance.of(self._body.returned()[index])
+            origin = self._origins.of(self._body.returned()[index])
             handed_round = loop_body and self._body.returned_argument(index) == index
             if origin is not None and origin.mask is None and not handed_round:
                 self._rewriter.note(origin, Use(self._name, output.name, "return", changes=not origin.read))

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow as tf
 
-from ..check.served_model import ServedModel
 from ..check.signature_inputs import Inputs, Spec, specs_in_words, takes_records
+from .served_model import ServedModel
 
 
 @dataclasses.dataclass(frozen=True)

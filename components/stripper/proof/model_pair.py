@@ -15,10 +15,10 @@ from ..check.answers import (
     output_differences,
     reason,
 )
-from ..check.served_model import ServedModel
 from .example_feed import ExampleFeed
 from .records import RecordBatch
 from .result import Finding, ProofReport
+from .served_model import ServedModel
 
 
 class ModelPair:

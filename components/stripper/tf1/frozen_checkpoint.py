@@ -92,7 +92,7 @@ def _frozen(checkpoint: str, outputs: Sequence[str]) -> graph_pb2.GraphDef:
                 "operations of another library, import that library first."
             ) from error
         graph_def = graph.as_graph_def()
-        _refuse_unknown(outputs, graph_def, checkpoint)
+        _check_outputs(outputs, graph_def, checkpoint)
         if saver is None:
             raise ValueError(f"The meta graph {checkpoint + _META_GRAPH!r} has no saver, so no variables to restore.")
         try:
@@ -107,7 +107,7 @@ def _reason(error: Exception) -> str:
     return (message.strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _refuse_unknown(outputs: Sequence[str], graph_def: graph_pb2.GraphDef, checkpoint: str) -> None:
+def _check_outputs(outputs: Sequence[str], graph_def: graph_pb2.GraphDef, checkpoint: str) -> None:
     names = [node.name for node in graph_def.node]
     for output in outputs:
         if output in names:

@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Collection, Iterable
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import saver_pb2
 
+from ...saved_model.checkpoint import Checkpoint
 from .graph import Graph, data_inputs, node_name
 
 ASSIGN_OPS = ("Assign", "AssignVariableOp")
@@ -30,6 +32,14 @@ class Entry:
 
     key: str
     slice_spec: str
+
+    def value(self, checkpoint: Checkpoint) -> np.ndarray:
+        """The value in a checkpoint.
+
+        Raises:
+            ValueError: There is no such tensor, or the files are damaged.
+        """
+        return checkpoint.value(self.key)[self.slices()]
 
     def slices(self) -> tuple[slice, ...]:
         """The part of the whole tensor, as an index of a numpy array."""

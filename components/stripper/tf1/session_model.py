@@ -65,19 +65,19 @@ class SessionModel:
         signatures: Its signatures by name, those apart that TensorFlow keeps operations in.
     """
 
-    def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+    def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph) -> None:
         """Loads the MetaGraph.
 
         Args:
-            folder: Of the SavedModel.
+            folder: Folder of the SavedModel.
             meta_graph: The MetaGraph.
+            graph: Its graph.
 
         Raises:
             ValueError: It cannot be loaded.
         """
         signatures = signature_defs(meta_graph)
         config = tf.compat.v1.ConfigProto()
-        graph = Graph(meta_graph.graph_def)
         if changes_variables(graph, [node for each in signatures.values() for node in output_nodes(each)]):
             # The graph would be optimized anew for each of many outputs, which takes seconds each time.
             config.graph_options.rewrite_options.disable_meta_optimizer = True

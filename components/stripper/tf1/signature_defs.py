@@ -3,6 +3,7 @@
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from ...saved_model.function_library import FunctionLibrary
 from ..check.parsed_features import ParsedFeatures, parsed_features_of
 from ..check.signature_inputs import Spec
 from .collection_defs import INIT_SIGNATURE, TRAIN_SIGNATURE, tensor_nodes
@@ -36,17 +37,15 @@ def input_specs(signature: meta_graph_pb2.SignatureDef, graph: Graph) -> dict[st
     return {name: _spec(name, signature.inputs[name]) for name in _free_inputs(signature, graph)}
 
 
-def parsed_by(
-    signature: meta_graph_pb2.SignatureDef, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph
-) -> ParsedFeatures:
-    """What the nodes that a signature needs parse, and the functions that they call.
+def parsed_by(signature: meta_graph_pb2.SignatureDef, library: FunctionLibrary, graph: Graph) -> ParsedFeatures:
+    """What the nodes that a signature needs, and the functions that these call, parse.
 
     Args:
         signature: The signature.
-        meta_graph: Its MetaGraph.
+        library: The functions of its MetaGraph.
         graph: The MetaGraph's graph.
     """
-    return parsed_features_of(meta_graph, [graph[each] for each in sorted(graph.reached(output_nodes(signature)))])
+    return parsed_features_of(library, [graph[each] for each in sorted(graph.reached(output_nodes(signature)))])
 
 
 def _free_inputs(signature: meta_graph_pb2.SignatureDef, graph: Graph) -> list[str]:

@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example, write_records
-from tfx_pruning.stripper.check.served_model import ServedModel
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.proof.data_proof import DataProof
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
 from tfx_pruning.stripper.proof.records import ExampleFile, ExampleKey
 from tfx_pruning.stripper.proof.result import Finding, ProofReport
+from tfx_pruning.stripper.proof.served_model import ServedModel
 
 _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 _X = {"x": tf.io.FixedLenFeature([4], tf.float32)}

@@ -8,12 +8,12 @@ import tensorflow as tf
 from helpers.graph_models import graph, layer, save, signature_def, tf1, trained
 from helpers.record_files import example, write_records
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper.check.served_model import ServedModel
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.proof.data_proof import DataProof
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
 from tfx_pruning.stripper.proof.records import ExampleFile, ExampleKey
 from tfx_pruning.stripper.proof.result import Finding, ProofReport
+from tfx_pruning.stripper.proof.served_model import ServedModel
 
 _ODD = 231  # the one example whose fourth value is not zero
 _FEATURES = frozenset({"x", "words"})

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from helpers.graph_models import X, graph, layer, run, save, save_model, signature_def, tf1, trained, variables
 from tfx_pruning import strip_saved_model
+from tfx_pruning.saved_model.checkpoint import Checkpoint
 from tfx_pruning.stripper.check import verify
-from tfx_pruning.stripper.tf1.checkpoint import Checkpoint
+from tfx_pruning.stripper.tf1 import saved_model, value_writer
 
 
 def _refused(tmp_path, message, error=ValueError):
@@ -124,7 +125,7 @@ def test_strip_refuses_a_variable_that_is_not_saved(tmp_path):
 def test_strip_refuses_a_checkpoint_that_lacks_a_variable(tmp_path):
     save_model(tmp_path / "in")
     keys = [key for key in variables(tmp_path / "in") if key != "second/weights"]
-    Checkpoint(str(tmp_path / "in")).write(str(tmp_path / "in"), keys, {})
+    value_writer.write_values(Checkpoint(str(tmp_path / "in")), str(tmp_path / "in"), keys, {})
     _refused(tmp_path, "its variable 'second/weights' has no value")
 
 
@@ -132,7 +133,7 @@ def test_strip_refuses_damaged_values(tmp_path):
     save_model(tmp_path / "in")
     values = tmp_path / "in" / "variables" / "variables.data-00000-of-00001"
     values.write_bytes(bytes(reversed(values.read_bytes())))
-    _refused(tmp_path, r"(?s)cannot be loaded: .*[Cc]hecksum")
+    _refused(tmp_path, r"(?s)The variables of the SavedModel at .* cannot be read: .*[Cc]hecksum.*save the model again\.$")
 
 
 def test_strip_refuses_a_model_that_is_only_for_training(tmp_path):
@@ -176,10 +177,10 @@ def test_strip_refuses_a_random_answer(tmp_path):
 
 def test_strip_publishes_no_graph_whose_answer_changes_by_one_bit(tmp_path, monkeypatch):
     save_model(tmp_path / "in")
-    write = Checkpoint.write
 
-    def write_off_by_one_bit(self, folder, keys, changed):
-        write(self, folder, keys, {entry: np.nextafter(value, np.float32(9)) for entry, value in changed.items()})
+    def write_off_by_one_bit(source, folder, keys, changed):
+        write = value_writer.write_values
+        write(source, folder, keys, {entry: np.nextafter(value, np.float32(9)) for entry, value in changed.items()})
 
-    monkeypatch.setattr(Checkpoint, "write", write_off_by_one_bit)
+    monkeypatch.setattr(saved_model, "write_values", write_off_by_one_bit)
     _refused(tmp_path, "'serving_default' of the stripped model differs.*'y", verify.VerificationError)
