@@ -29,8 +29,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
 
     Masks, thresholds, gradients, old weights, optimizer and slot variables go, and every other variable that no
     signature reaches. Signatures, lookup tables and assets stay, a serving signature with its Transform layer included.
-    Before anything is published, every signature is seen to answer bit for bit as before, and, given `examples`, one
-    signature is proven to on all of them, on Beam.
+    Nothing is published before every signature has been checked to answer bit for bit as before. Given `examples`, one
+    signature is proven to answer all of them as before, on Beam.
 
     Example:
         ```
@@ -70,24 +70,23 @@ class Stripper(base_beam_component.BaseBeamComponent):
             examples: An optional channel of type `standard_artifacts.Examples`: what the signature `signature_name`
                 parses, those of ExampleGen if it holds the Transform graph, or with its inputs as features, those of
                 Transform if it does not. The stripped model must answer each of them as `model` does.
-            splits: Which splits of the examples that is proven on. By default 'eval', on which Evaluator measures the
-                same model: it is drawn as the training data are, and much smaller. All splits if there is no 'eval'.
-            signature_name: The signature that answers them.
-            tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
-            num_examples: On how many of the first split's examples every signature that parses such records is checked
-                before that, in the component's own process; at least 1.
-
-            export: Names of the formats that the stripped model is exported in besides, keys of
-                `tfx_pruning.stripper.export.formats.FORMATS`; those with int8 activations need `examples`. A
-                RuntimeParameter is a JSON list of them.
+            splits: The splits to prove on. By default 'eval', which is much smaller than the training data and like it;
+                Evaluator measures the same model on it. All splits if there is no 'eval'.
+            signature_name: The signature that answers the examples.
+            tolerance: The largest difference of a floating-point number of an answer; 0.0 requires bitwise equality.
+            num_examples: Number of examples used to pre-check each signature that parses such records, in the
+                component's own process, taken from the first split; at least 1.
+            export: Names of the formats that the stripped model is also exported in, such as 'tflite'; those with int8
+                activations need `examples`. 'MODULE:NAME', or NAME once the module is imported, is a format that a
+                module of yours registers with `tfx_pruning.register_exporter`. A RuntimeParameter is a JSON list.
             export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
                 numbers, else the first signature, by name, whose inputs are.
             export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest
                 answer; by default the format's own.
 
         Raises:
-            ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits`
-                empty, a format unknown or in need of examples, or `export_tolerance` not above 0.
+            ValueError: `num_examples` is below 1, `tolerance` is negative or not finite, `signature_name` or `splits`
+                is empty, a format is unknown or needs examples, or `export_tolerance` is not above 0.
             TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):

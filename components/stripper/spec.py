@@ -51,7 +51,7 @@ class StripperSpec(ComponentSpec):
 
 
 def check_num_examples(value: int) -> None:
-    """Raises a ValueError if `value` is not a possible number of examples to read."""
+    """Raises a ValueError unless `value` is a possible number of examples to read."""
     if value < 1:
         raise ValueError(
             f"num_examples is {value}, expected at least 1; leave `examples` out to check on drawn inputs only."
@@ -59,7 +59,7 @@ def check_num_examples(value: int) -> None:
 
 
 def check_splits(value: Sequence[str] | None) -> None:
-    """Raises a TypeError or ValueError if `value` is neither None nor some distinct names of splits."""
+    """Raises a TypeError or ValueError unless `value` is None or a list of distinct names of splits."""
     if value is None:
         return
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
@@ -72,7 +72,7 @@ def check_splits(value: Sequence[str] | None) -> None:
 
 
 def check_signature_name(value: str) -> None:
-    """Raises a TypeError or ValueError if `value` is not a possible name of a signature."""
+    """Raises a TypeError or ValueError unless `value` is a possible name of a signature."""
     if not isinstance(value, str):
         raise TypeError(f"signature_name is {value!r}, expected the name of a signature such as 'serving_default'.")
     if not value:

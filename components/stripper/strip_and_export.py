@@ -1,11 +1,11 @@
-"""Strips a model and exports it, or does neither."""
+"""strip_and_export: strips a model and exports it, or does neither."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
-from .check.given_records import checked_records
+from .check.serialized_records import checked_records
 from .export.model_export import ExportedFile, check_export_tolerance, export_model
 from .export.registry import exporters
 from .strip import StripReport, check_no_overlap, strip_saved_model

@@ -1,4 +1,4 @@
-"""Inputs on which a signature is checked: real records, and others drawn from what the model's graph says of them."""
+"""Inputs on which a signature is checked: real records, and inputs drawn as the model's graph describes them."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ Vocabulary = tuple[tuple[bytes, ...], ...]
 _SEED = 20210621
 _BATCH_SIZES = (1, 2, 61)
 RECORDS_PER_BATCH = 64
-# These are tried in their order, until the model takes the input.
+# Tried in this order until the model takes the input.
 _SIZES = (8, 32, 1)
 _INTEGER_BOUNDS = (1000, 100, 10, 2)
 _MAX_VOCABULARY = 4096
@@ -34,10 +34,10 @@ class _Recipe:
     """How one input is drawn.
 
     Attributes:
-        batch_size: Of the first dimension, where it is unknown.
-        size: Of every other unknown dimension; the most values of a feature of varying length.
+        batch_size: The size of the first dimension, where it is unknown.
+        size: The size of every other unknown dimension, and the most values of a feature of varying length.
         integer_bound: Integers are drawn from [0, integer_bound).
-        text: What strings are: 'example', 'word', 'number' or 'image'.
+        text: What strings hold: 'example', 'word', 'number' or 'image'.
     """
 
     batch_size: int
@@ -65,12 +65,12 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
     """Yields inputs made of real records: a batch of one, then all of them in larger batches.
 
     Args:
-        name: Of the signature's input.
-        spec: Of that input, a string of rank 1.
+        name: Name of the signature's input.
+        spec: Its spec, strings of rank 1.
         records: Serialized records, at least one.
 
     Yields:
-        Inputs. Where the batch size is fixed, records are repeated to fill the last batch.
+        Inputs. If the batch size is fixed, records are repeated to fill the last batch.
     """
     fixed = spec.shape[0]
     if fixed is None:
@@ -88,8 +88,8 @@ def synthetic_batches(
 ) -> Iterator[Iterator[Inputs]]:
     """Yields, for each of several batch sizes, inputs to be tried in turn until the model takes one.
 
-    The draws are the same in every run. Floats are normal, integers uniform from zero, with a bound that falls from
-    try to try (an embedding refuses ids out of range); strings are tf.Examples with the parsed features if there are
+    The inputs are the same in every run. Floats are normal. Integers are uniform from zero to a bound that falls from
+    try to try, as an embedding refuses ids out of range. Strings are tf.Examples with the parsed features if there are
     any, then words from `vocabulary` and others, then decimal numbers, then PNG images.
 
     Args:
@@ -98,7 +98,7 @@ def synthetic_batches(
         vocabulary: Words that the model may know, in parts that are drawn from equally often.
 
     Yields:
-        An iterator over inputs, for each batch size; for a single one if no input has an unknown first dimension.
+        For each batch size an iterator over inputs; only one if no input has an unknown first dimension.
     """
     open_batch = any(spec.shape.rank is None or (spec.shape.rank and spec.shape[0] is None) for spec in specs.values())
     for batch_size in _BATCH_SIZES if open_batch else _BATCH_SIZES[:1]:
@@ -233,7 +233,7 @@ def _words(count: int, vocabulary: Vocabulary, random: np.random.Generator) -> l
 def _example(
     features: Sequence[Feature], vocabulary: Vocabulary, recipe: _Recipe, random: np.random.Generator
 ) -> bytes:
-    """A serialized tf.Example with `features`; those of varying length have one length, as sparse columns need."""
+    """A serialized tf.Example. All features of varying length get the same length, as sparse columns need."""
     example = tf.train.Example()
     length = 0 if random.random() < _NO_VALUE else int(random.integers(1, recipe.size + 1))
     for feature in features:

@@ -9,7 +9,7 @@ from absl import logging
 
 from ... import staging
 from ...saved_model import sizes
-from ..check.given_records import checked_records
+from ..check.serialized_records import checked_records
 from .exported_signature import ExportedSignature
 from .exporter import Exporter
 from .registry import exporters

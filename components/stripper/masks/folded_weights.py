@@ -103,7 +103,7 @@ def _one_for_all_uses(
         if other.tobytes() != product.tobytes():
             raise ValueError(
                 f"The weight {graph.key(node)!r} of {source.folder!r} is multiplied by {graph.key(folds[0].mask)!r} "
-                f"and by {graph.key(fold.mask)!r}, whose products differ, so that neither can take the weight's place. "
+                f"and by {graph.key(fold.mask)!r}, whose products differ, so neither can take the weight's place. "
                 "Give each use a weight of its own."
             )
     uses = rewrite.bare_uses[node]

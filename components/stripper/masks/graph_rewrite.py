@@ -1,4 +1,4 @@
-"""Takes the multiplication by masks, and all else of pruning, out of the functions of a SavedModel."""
+"""Removes multiplications by masks, and everything else of pruning, from the functions of a SavedModel."""
 
 import collections
 import dataclasses
@@ -23,13 +23,13 @@ from .pruning_names import without_wrapper
 from .pruning_objects import PruningObjects
 
 _GRADIENT = "_gradient_op_type"
-# Operations that take a variable and leave it as it is.
+# Operations that take a variable and do not change it.
 _READING_OPS = ("ReadVariableOp", "VariableShape", "VarIsInitializedOp", "ResourceGather", "ResourceGatherNd")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One product of a weight and its mask, which the weight's value takes in.
+    """One product of a weight and its mask, which becomes the weight's value.
 
     Attributes:
         weight: The weight's object.
@@ -64,12 +64,12 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """What the weights of rewritten functions must take in.
+    """What must be folded into the weights of rewritten functions.
 
     Attributes:
         folds: The products.
-        bare_uses: By weight: where it is used without its mask, or changed. Functions that set a weight to its product
-            first, as those of tfmot's wrappers do, use it without its mask only after that, and such uses do not count.
+        bare_uses: By weight, where it is used without its mask, or changed. If a function first assigns the product to
+            the weight, as those of tfmot's wrappers do, its later uses do not count.
     """
 
     folds: frozenset[Fold]
@@ -80,10 +80,10 @@ def fold_masks(source: SavedObjects, pruning: PruningObjects, meta_graph: meta_g
     """Rewrites the functions that a stripped model keeps so that they use no pruning variable.
 
     Variables are followed from the captures of the functions through calls, branches and loops to where they are read.
-    Each product of a weight and its mask gives way to the weight; an assignment of that product to the weight goes.
-    With them go the mask's reads, and its captures and arguments in every function on the way. A function that its
-    callers hand different variables is copied, if that makes a difference. Functions that are not kept are removed
-    from the library, and so are gradients.
+    Each product of a weight and its mask is replaced by the weight, and an assignment of that product to the weight is
+    removed. The reads of the mask are removed too, and its captures and arguments in every function on the way. If
+    callers pass different variables to a function, and that makes a difference, the function is copied. Functions that
+    are not kept are removed from the library, and so are gradients.
 
     Args:
         source: The SavedModel.
@@ -92,17 +92,17 @@ def fold_masks(source: SavedObjects, pruning: PruningObjects, meta_graph: meta_g
             changed in place. The main graph is not, so that the copy can be loaded as objects only.
 
     Returns:
-        What the weights must take in for the functions to answer as before.
+        What must be folded into the weights for the functions to answer as before.
 
     Raises:
-        ValueError: A pruning variable is changed, or used in another way than to multiply its weight by a mask of the
-            same shape. The message names the signature, the variable and the use.
+        ValueError: A pruning variable is changed, or used other than to multiply its weight by a mask of the same
+            shape. The message names the signature, the variable and the use.
     """
     graph = source.graph
     functions = [node for node in sorted(graph.kept) if graph.kind(node) in FUNCTIONS]
     kept = dict.fromkeys(name for node in functions for name in graph.concrete_functions(node))
     rewriter = _Rewriter(source, pruning)
-    # Those that others call come first, so that each keeps its name.
+    # Functions that others call come first, so that each keeps its name.
     for name in sorted(kept, key=rewriter.functions_below):
         rewriter.enter(name, f"{_in_words(name, graph)} of {source.folder!r}")
     library = meta_graph.graph_def.library
@@ -141,7 +141,7 @@ class _Rewriter:
         self._taken = set(self._library)
 
     def enter(self, concrete_function: str, caller: str) -> None:
-        """Rewrites a concrete function, whose last arguments are what it captures, and all below it."""
+        """Rewrites a concrete function, whose last arguments are its captures, and the functions below it."""
         self._caller = caller
         captures = self._concrete_functions[concrete_function].bound_inputs
         origins = [Origin(node) if self.graph.kind(node) == "variable" else None for node in captures]
@@ -149,11 +149,11 @@ class _Rewriter:
         self.specialized(concrete_function, (*unknown[: len(unknown) - len(origins)], *origins), keep_name=True)
 
     def rewritten(self) -> list[function_pb2.FunctionDef]:
-        """The functions, in the order in which they were met."""
+        """The rewritten functions, in the order in which they were reached."""
         return [version for versions in self._versions.values() for version in versions]
 
     def rewrite(self) -> Rewrite:
-        """What the weights must take in."""
+        """What must be folded into the weights."""
         uses = {
             weight: tuple(use for use in self._uses[weight] if use.changes or weight not in self.assigned)
             for weight in {fold.weight for fold in self.folds}
@@ -161,7 +161,7 @@ class _Rewriter:
         return Rewrite(frozenset(self.folds), uses)
 
     def functions_below(self, name: str) -> int:
-        """How many functions a function calls, directly or through others."""
+        """The number of functions that a function calls, directly or through others."""
         found: set[str] = set()
         queue = [name]
         while queue:
@@ -172,24 +172,24 @@ class _Rewriter:
         return len(found)
 
     def function(self, name: str) -> FunctionBody:
-        """A copy of a function as it was."""
+        """A copy of a function, before it was rewritten."""
         return FunctionBody(self._library[name])
 
     def unknown(self, name: str) -> Context:
-        """The arguments of a function when nothing is known of them."""
+        """The context of a function if nothing is known of its arguments."""
         return (None,) * len(self._library[name].signature.input_arg)
 
     def is_pruning(self, origin: Origin | None) -> bool:
-        """Whether something is a pruning variable or the value of one."""
+        """Whether an origin is a pruning variable or the value of one."""
         return origin is not None and origin.variable in self.pruning.variables
 
     def specialized(self, name: str, context: Context, *, loop_body: bool = False, keep_name: bool = False) -> str:
         """Rewrites a function for arguments of known origins.
 
         Args:
-            name: Of the function.
+            name: Name of the function.
             context: The origins of its arguments.
-            loop_body: Whether an output goes with the argument of the same index.
+            loop_body: Whether the output of the same index is removed with an argument.
             keep_name: Whether the rewritten function must have its name.
 
         Returns:
@@ -202,17 +202,17 @@ class _Rewriter:
         return self._names[key]
 
     def note(self, origin: Origin, use: Use) -> None:
-        """Notes the use of a weight without its mask, and refuses that of a pruning variable."""
+        """Notes the use of a weight without its mask; raises a ValueError if a pruning variable is used."""
         if self.is_pruning(origin):
             raise ValueError(
                 f"{self._caller} {'changes' if use.changes else 'reads'} the pruning variable "
-                f"{self.graph.key(origin.variable)!r} otherwise than to multiply its weight by a mask, as apply_mask "
+                f"{self.graph.key(origin.variable)!r} other than to multiply its weight by a mask, as apply_mask "
                 f"does: {use}. Save the model with signatures that neither prune nor report on pruning."
             )
         self._uses[origin.variable].append(use)
 
     def _published(self, name: str, function: function_pb2.FunctionDef, keep_name: bool) -> str:
-        """Takes a rewritten function into the library, unless its like is there; returns its name."""
+        """Adds a rewritten function to the library unless an equal one is there; returns its name."""
         for version in self._versions[name]:
             function.signature.name = version.signature.name
             if function == version:
@@ -242,7 +242,7 @@ class _FunctionRewriting:
         self._origins = Origins(rewriter.graph, rewriter.pruning, self._body, context, rewriter.function)
 
     def run(self, loop_body: bool) -> function_pb2.FunctionDef:
-        """Rewrites the function, and those that it calls; the pruning variables among its arguments go."""
+        """Rewrites the function and those that it calls; pruning variables among its arguments are removed."""
         body, origins = self._body, self._origins
         dropped = [index for index, origin in enumerate(self._context) if self._rewriter.is_pruning(origin)]
         removed: set[str] = set()
@@ -279,7 +279,7 @@ class _FunctionRewriting:
         return body.proto
 
     def _call(self, node: node_def_pb2.NodeDef) -> list[int]:
-        """Rewrites what a node calls, for the arguments that it hands on; returns those that go."""
+        """Rewrites the functions that a node calls, for the arguments it passes; returns the arguments to remove."""
         arguments: list[Origin | None] = []
         if node.op in CALL_OPS:
             for index, reference in enumerate(data_inputs(node)[first_argument(node) :]):
@@ -300,7 +300,7 @@ class _FunctionRewriting:
         return [index for index, origin in enumerate(arguments) if self._rewriter.is_pruning(origin)]
 
     def _weight_reads_for(self, removed: Collection[str]) -> list[str]:
-        """The nodes that read a weight for nodes that are removed, perhaps among others."""
+        """The nodes that read a weight for nodes that are removed, and perhaps for others."""
         found: list[str] = []
         queue = [node for node in self._body.nodes if node.name in removed]
         while queue:
@@ -322,8 +322,8 @@ class _FunctionRewriting:
     def _note_returned(self, loop_body: bool) -> None:
         for index, output in enumerate(self._body.proto.signature.output_arg):
             origin = self._origins.of(self._body.returned()[index])
-            handed_round = loop_body and self._body.returned_argument(index) == index
-            if origin is not None and origin.mask is None and not handed_round:
+            passed_on = loop_body and self._body.returned_argument(index) == index
+            if origin is not None and origin.mask is None and not passed_on:
                 self._rewriter.note(origin, Use(self._name, output.name, "return", changes=not origin.read))
 
     def _note(self, origin: Origin, node: node_def_pb2.NodeDef, changes: bool) -> None:

@@ -17,13 +17,13 @@ _CAST_OP = "Cast"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The variable that a tensor is, or is the value of.
+    """The variable that a tensor is, or whose value it is.
 
     Attributes:
         variable: The variable's object.
         read: Whether it is the variable's value.
-        casts: The dtypes that the value was cast to, one after the other.
-        mask: The object of the mask that the value was multiplied by, if it was.
+        casts: The dtypes that the value was cast to, in order.
+        mask: The object of the mask that the value was multiplied by, if any.
     """
 
     variable: int
@@ -37,8 +37,8 @@ class Masking:
     """A multiplication of a weight by its mask.
 
     Attributes:
-        factor: What the node reads as the weight.
-        weight: Where that comes from.
+        factor: The input that is the weight.
+        weight: The origin of that input.
         mask: The mask's object.
     """
 
@@ -51,7 +51,7 @@ Context = tuple[Origin | None, ...]
 
 
 class Origins:
-    """The origins of what a function reads."""
+    """The origins of the arguments and node outputs of one function."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Origins:
             graph: The model's object graph.
             pruning: Its variables of pruning.
             body: The function, before it is changed.
-            context: The origin of each of its arguments, None where there is none or it is not known.
+            context: The origin of each of its arguments; None if it has none or it is not known.
             function: Gives a function of the library by its name.
         """
         self._graph = graph

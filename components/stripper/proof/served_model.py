@@ -1,4 +1,4 @@
-"""ServedModel: a SavedModel of TensorFlow 2 or 1 as a server sees it, who knows its signatures alone."""
+"""ServedModel: a SavedModel of TensorFlow 2 or 1 as a server sees it: by its signatures."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from ..tf1.signature_defs import input_specs, parsed_by, signature_defs
 
 
 class LoadedModel(Protocol):
-    """A model in memory. Its signatures answer as long as it is held; they do not keep its variables alive."""
+    """A model in memory. Hold it as long as its signatures are called: they do not keep its variables alive."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -47,14 +47,14 @@ class ServedModel(abc.ABC):
 
         Raises:
             FileNotFoundError: There is no SavedModel.
-            ValueError: It is none, or none of its MetaGraphs is the one to be served.
+            ValueError: It is not a SavedModel, or no single MetaGraph of it is to be served.
         """
         saved_model = read_saved_model(path)
         return _ServedObjects(path) if has_objects(saved_model) else _ServedGraph(path, saved_model)
 
     @abc.abstractmethod
     def specs(self, signature: str) -> Mapping[str, Spec]:
-        """The inputs that a signature is given, in the order of their names, with their specs.
+        """The specs of a signature's inputs, by name, sorted by name.
 
         Raises:
             ValueError: An input is neither a tensor nor a sparse one.

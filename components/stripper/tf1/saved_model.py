@@ -1,4 +1,4 @@
-"""Strips a SavedModel of TensorFlow 1: a graph, or several, without objects."""
+"""GraphModel: strips a SavedModel of TensorFlow 1, which is one graph or several, without objects."""
 
 import contextlib
 import os
@@ -30,9 +30,9 @@ _COPIED = ("assets", EXTRA_ASSETS, os.path.dirname(DEBUG_INFO))
 
 
 class GraphModel:
-    """What a stripped SavedModel of TensorFlow 1 keeps of its source.
+    """A SavedModel of TensorFlow 1, and what its stripped copy keeps.
 
-    MetaGraphs with the tag 'train' are for training alone and do not stay; all others do.
+    MetaGraphs with the tag 'train' are for training alone and are removed; all others stay.
 
     Attributes:
         removed: Keys of the variables that go, sorted.
@@ -48,8 +48,8 @@ class GraphModel:
             saved_model: Its `saved_model.pb`.
 
         Raises:
-            ValueError: It cannot be stripped; see `StrippedMetaGraph`. No MetaGraph but those for training is there, or
-                one has no signatures; or one value cannot serve two MetaGraphs.
+            ValueError: It cannot be stripped, as `StrippedMetaGraph` says; all its MetaGraphs are for training; one has
+                no signatures; or no one value of a weight serves two MetaGraphs.
         """
         self._source = source
         self._saved_model = saved_model
@@ -107,8 +107,8 @@ class GraphModel:
             for entry, weight in meta_graph.folded.items():
                 if folded.setdefault(entry, weight).product.tobytes() != weight.product.tobytes():
                     raise ValueError(
-                        f"The weight {entry.key!r} of {self._source!r} has other masks in one MetaGraph than in "
-                        "another, so that no one value serves both. Save each in a SavedModel of its own."
+                        f"The weight {entry.key!r} of {self._source!r} has different masks in two MetaGraphs, so no "
+                        "one value serves both. Save each in a SavedModel of its own."
                     )
         for meta_graph in self._stripped:
             for entry in folded.keys() & meta_graph.bare_uses.keys():
@@ -140,7 +140,7 @@ class GraphModel:
     def _check(self, folder: str, acceptance: Acceptance) -> tuple[str, ...]:
         checked: list[str] = []
         for source, stripped in zip(self._sources, self._stripped, strict=True):
-            verify.compare_declarations(_without_operations(source), _without_operations(stripped.proto))
+            verify.check_declarations(_without_operations(source), _without_operations(stripped.proto))
             assets = collection_defs.assets_of(source)
             library, graph = FunctionLibrary(source), Graph(source.graph_def)
             nodes = [*source.graph_def.node]
@@ -161,7 +161,7 @@ class GraphModel:
 
 
 def _without_operations(meta_graph: meta_graph_pb2.MetaGraphDef) -> meta_graph_pb2.MetaGraphDef:
-    """The signatures alone, without those that TensorFlow keeps operations in."""
+    """The signatures alone, without those in which TensorFlow keeps operations."""
     found = meta_graph_pb2.MetaGraphDef()
     for name, signature in signature_defs(meta_graph).items():
         found.signature_def[name].CopyFrom(signature)

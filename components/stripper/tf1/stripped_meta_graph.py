@@ -1,4 +1,4 @@
-"""A MetaGraph of a TensorFlow 1 SavedModel without what only training needs."""
+"""StrippedMetaGraph: a MetaGraph of a TensorFlow 1 SavedModel without what only training needs."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph,
 from .masked_weights import MaskedWeight, is_product, masked_weights, without_product
 from .saver import ASSIGN_OPS, Entry, Saver, assignments_to_others
 
-# Operations that read of a variable what its mask does not change.
+# Operations that read a property of a variable that its mask does not change.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized")
 
 
@@ -33,16 +33,16 @@ class FoldedWeight:
 class StrippedMetaGraph:
     """A MetaGraph, rewritten so that its signatures use no pruning variable, and cut back to what they need.
 
-    Signatures, what initializes tables and variables, assets and the saver stay, and the functions that those call.
-    Each product of a weight and its mask gives way to the weight. Variables that then nothing needs are gone, from the
-    saver and the collections, too.
+    Signatures, the initialization of tables and variables, assets and the saver stay, with the functions that they
+    call. Each product of a weight and its mask is replaced by the weight. Variables that nothing needs then are
+    removed, also from the saver and the collections.
 
     Attributes:
         proto: The rewritten MetaGraph.
         graph: Its graph.
         tags: Its tags, sorted.
-        folded: The values that weights take in, by what they are restored from.
-        bare_uses: What is used without a mask: by what it is restored from, the name of a node that uses it.
+        folded: The values of weights that take in their masks, by their entries in the checkpoint.
+        bare_uses: By entry in the checkpoint of a variable that is used without a mask: a node that uses it.
         keys: Names of the tensors of the checkpoint that it restores.
     """
 
@@ -54,8 +54,8 @@ class StrippedMetaGraph:
             checkpoint: The values of its variables.
 
         Raises:
-            ValueError: A signature uses a pruning variable otherwise than to multiply its weight by it; a variable that
-                it needs has no value; the saver is of another kind. The message is a clause, without the model's name.
+            ValueError: A signature uses a pruning variable other than to multiply its weight by it; a variable that it
+                needs has no value; the saver is of another kind. The message is a clause, without the model's name.
         """
         self.proto = meta_graph_pb2.MetaGraphDef()
         self.proto.CopyFrom(meta_graph)
@@ -106,7 +106,7 @@ class StrippedMetaGraph:
                 )
 
     def _uses_without(self, found: Iterable[MaskedWeight]) -> dict[Entry, str]:
-        """The variables that answers depend on without a mask; refuses masks among them."""
+        """The variables that answers depend on without a mask; a ValueError if one is of pruning."""
         products = {each.product for each in found}
         self._pruning.update(mask for each in found for mask in each.masks)
         shapes = {name for name in self.graph.names if self.graph[name].op in _SHAPE_OPS}
@@ -120,7 +120,7 @@ class StrippedMetaGraph:
                     continue
                 if variable in self._pruning and name in self.graph.reached(self._answering, products | shapes):
                     raise ValueError(
-                        f"a signature uses the pruning variable {variable!r} otherwise than to multiply its weight by "
+                        f"a signature uses the pruning variable {variable!r} other than to multiply its weight by "
                         f"a mask: {node.op} {name!r}; save the model with signatures that neither prune nor report on "
                         "pruning"
                     )
@@ -149,8 +149,8 @@ class StrippedMetaGraph:
             product, mask = computed[each.product], computed[each.mask]
             if not np.isin(mask, (0, 1)).all():
                 raise ValueError(
-                    f"the mask {each.masks[0]!r} has values other than 0 and 1, so that its product with the weight "
-                    "cannot take the weight's place; save the model with a mask of zeros and ones"
+                    f"the mask {each.masks[0]!r} has values other than 0 and 1, so its product with the weight cannot "
+                    "take the weight's place; save the model with a mask of zeros and ones"
                 )
             positive = np.where(np.logical_or(mask, product != 0), product, np.zeros_like(product))
             ends = np.cumsum([weights[name].shape[each.axis] for name in each.variables[:-1]], dtype=int)
@@ -161,7 +161,7 @@ class StrippedMetaGraph:
                 known = folded.setdefault(self._entries[name], part)
                 if known.product.tobytes() != part.product.tobytes():
                     raise ValueError(
-                        f"the weight {name!r} is multiplied by two masks, whose products differ, so that neither can "
+                        f"the weight {name!r} is multiplied by two masks, whose products differ, so neither can "
                         "take the weight's place; give each use a weight of its own"
                     )
         return folded
@@ -178,7 +178,7 @@ class StrippedMetaGraph:
                     info.name = weight if ":" in weight else f"{weight}:0"
 
     def _cut(self) -> None:
-        """Removes all that neither answers nor initialization need, from the graph and all that names its nodes."""
+        """Removes what neither answers nor initialization need, from the graph and from what names its nodes."""
         graph, described = self.graph, collection_defs.variables_of(self.proto)
         needed = self._variables(graph.reached(self._answering))
         while True:
@@ -193,7 +193,7 @@ class StrippedMetaGraph:
             needed |= variables
         if left := sorted(self._pruning & needed):
             raise ValueError(
-                f"it needs the pruning variable {left[0]!r} otherwise than to multiply a weight by it; save the model "
+                f"it needs the pruning variable {left[0]!r} other than to multiply a weight by it; save the model "
                 "with signatures that neither prune nor report on pruning"
             )
         self._saver.forget(needed)
@@ -208,7 +208,7 @@ class StrippedMetaGraph:
         return {name for name in names if self.graph[name].op in VARIABLE_OPS}
 
     def _rename(self) -> None:
-        """Takes 'masked_weight' out of the names of the nodes that led a weight to its product."""
+        """Removes 'masked_weight' from the names of the nodes between a weight and its product."""
         if not self.folded:
             return
         new_names: dict[str, str] = {}
@@ -225,7 +225,7 @@ class StrippedMetaGraph:
                     info.name = renamed(info.name, new_names)
 
     def _forget_operations(self) -> None:
-        """Removes operations that are no longer used from the list of those that the MetaGraph uses."""
+        """Removes operations from the MetaGraph's list if it no longer uses them."""
         nodes = [*self.proto.graph_def.node]
         for function in self.proto.graph_def.library.function:
             nodes.extend(function.node_def)

@@ -121,7 +121,7 @@ def test_verify_is_content_with_one_batch_size(compare):
     ids=["output name", "signature name", "more signatures", "output dtype", "input name", "input shape"],
 )
 def test_verify_sees_another_declaration(after, compare):
-    with pytest.raises(VerificationError, match=r"Signature '[fg]' is declared otherwise"):
+    with pytest.raises(VerificationError, match=r"The stripped model declares signature '[fg]' in another way"):
         compare({"f": _signature(lambda x: {"y": x})}, after)
 
 

@@ -133,7 +133,9 @@ def test_strip_refuses_damaged_values(tmp_path):
     save_model(tmp_path / "in")
     values = tmp_path / "in" / "variables" / "variables.data-00000-of-00001"
     values.write_bytes(bytes(reversed(values.read_bytes())))
-    _refused(tmp_path, r"(?s)The variables of the SavedModel at .* cannot be read: .*[Cc]hecksum.*save the model again\.$")
+    _refused(
+        tmp_path, r"(?s)The variables of the SavedModel at .* cannot be read: .*[Cc]hecksum.*save the model again\.$"
+    )
 
 
 def test_strip_refuses_a_model_that_is_only_for_training(tmp_path):
@@ -164,7 +166,7 @@ def test_strip_refuses_meta_graphs_with_other_masks(tmp_path):
         builder.add_meta_graph_and_variables(session, ["serve", "a"], signatures[0])
         builder.add_meta_graph(["serve", "b"], signatures[1])
         builder.save()
-    _refused(tmp_path, "weight 'weights' .* other masks in one MetaGraph than in another")
+    _refused(tmp_path, "weight 'weights' .* different masks in two MetaGraphs")
 
 
 def test_strip_refuses_a_random_answer(tmp_path):
