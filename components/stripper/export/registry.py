@@ -1,8 +1,9 @@
 """The registry of exporters: each format that a stripped model can be exported in, by its name.
 
-A name stands for one exporter. It comes from one of three places: this package, an entry point of the group
-`tfx_pruning.exporters` in another installed package, or a call of `register_exporter`. In a process that has not made
-the call, such as that of an executor or of `tfx-pruning`, 'MODULE:NAME' imports the module that makes it.
+A name stands for one exporter: one of this package, or one that a module registers with `register_exporter`. In a
+process that has not imported that module, such as that of an executor or of `tfx-pruning`, 'MODULE:NAME' imports it.
+The name alone is enough if an installed package has an entry point of that name, in the group `tfx_pruning.exporters`,
+whose value is the module.
 
 Exporters are imported when they are asked for: the names alone load no TensorFlow.
 """
@@ -45,10 +46,10 @@ _MAIN = "__main__"
 def register_exporter(name: str, exporter: Exporter) -> None:
     """Adds a format that stripped models can be exported in.
 
-    Call it in a module of your own, once, outside of functions. In the process that called it the format is `name`.
-    Other processes, such as those of executors and of `tfx-pruning`, find it as 'MODULE:NAME', or by its name alone if
-    your package names it among its entry points of the group `tfx_pruning.exporters`. Stripper writes 'MODULE:NAME'
-    itself, so the module must be importable where its executor runs.
+    Call it in a module of your own, outside of functions. Where the module has been imported, the format is `name`.
+    Other processes, such as those of executors and of `tfx-pruning`, find it as 'MODULE:NAME'; or as `name`, if your
+    package has an entry point of that name in the group `tfx_pruning.exporters` whose value is the module. Stripper
+    passes 'MODULE:NAME' to its executor itself, so the module must be importable where that runs.
 
     Args:
         name: Lower-case letters, digits and underscores, a letter first. It begins the names of the properties that
@@ -72,14 +73,14 @@ def register_exporter(name: str, exporter: Exporter) -> None:
         raise ValueError(
             f"The exporter {name!r} is registered as {checked.name!r} already; make an object of its own for each name."
         )
-    owner = _registered[name][1] if name in _registered else module
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-        owner = entry_point.module
+    others = [each.module for each in _entry_points(name) if each.module.split(".")[0] != module.split(".")[0]]
     # A module that is imported again, or a cell that is run again, registers again.
-    if owner != module:
+    if name in _registered and _registered[name][1] != module:
+        others.append(_registered[name][1])
+    if others:
         raise ValueError(
-            f"The exporter {name!r} of the module {module!r} cannot be registered: the module {owner!r} has registered "
-            "one of that name. Choose another name."
+            f"The exporter {name!r} of the module {module!r} cannot be registered: the module {others[0]!r} has one of "
+            "that name. Choose another name."
         )
     checked.name = name
     _registered[name] = (checked, module)
@@ -121,62 +122,62 @@ def portable_name(name: str) -> str:
 
 def _exporter(reference: str) -> Exporter:
     module, separator, name = reference.rpartition(":")
-    if separator:
-        _import(module, reference)
-        if name not in _registered:
-            raise ValueError(
-                f"export has the format {reference!r}, but the module {module!r} does not register {name!r}; call "
-                f"tfx_pruning.register_exporter({name!r}, ...) there, outside of functions."
-            )
-    if name in _registered:
-        return _registered[name][0]
     installed = _entry_points(name)
-    if name in _BUILT_IN:
+    if separator:
+        _import(module, f"export has the format {reference!r}", name)
+    elif name in _BUILT_IN:
         if installed:
             raise ValueError(
                 f"export has the format {name!r} of tfx_pruning, and {_packages(installed)} has another of that name. "
                 "Uninstall that, or rename its entry point."
             )
-        folder = __name__.rpartition(".")[0]
-        module, attribute = _BUILT_IN[name]
-        exporter = getattr(importlib.import_module(f"{folder}.{module}"), attribute)
-    elif installed:
-        exporter = _loaded(installed, name)
-    else:
+        return _built_in(name)
+    elif installed and name not in _registered:
+        if len({each.value for each in installed}) > 1:
+            raise ValueError(
+                f"export has the format {name!r}, which several installed packages have: {_packages(installed)}. "
+                "Uninstall all but one of them."
+            )
+        _import(installed[0].value, f"export has the format {name!r} of {_packages(installed)}", name)
+    if name not in _registered:
         raise ValueError(_unknown(name))
+    return _registered[name][0]
+
+
+def _built_in(name: str) -> Exporter:
+    module, attribute = _BUILT_IN[name]
+    exporter = getattr(importlib.import_module(f"{__name__.rpartition('.')[0]}.{module}"), attribute)
     exporter.name = name
     return exporter
 
 
-def _import(module: str, reference: str) -> None:
+def _import(module: str, given: str, name: str) -> None:
+    """Imports a module that registers a format.
+
+    Args:
+        module: Name of the module.
+        given: What was given, for an error.
+        name: Name of the format.
+
+    Raises:
+        ValueError: The module cannot be imported, or does not register the format.
+    """
     try:
         importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f"export has the format {reference!r}, but the module {module!r} cannot be imported: {error}. Install "
-            "it, or put its folder on PYTHONPATH."
+            f"{given}, but the module {module!r} cannot be imported: {error}. Install it, or put its folder on "
+            "PYTHONPATH."
         ) from error
+    if name not in _registered:
+        raise ValueError(
+            f"{given}, but the module {module!r} does not register {name!r}; call "
+            f"tfx_pruning.register_exporter({name!r}, ...) there, outside of functions."
+        )
 
 
 def _entry_points(name: str) -> list[importlib.metadata.EntryPoint]:
     return list(importlib.metadata.entry_points(group=ENTRY_POINTS, name=name))
-
-
-def _loaded(found: Sequence[importlib.metadata.EntryPoint], name: str) -> Exporter:
-    if len({each.value for each in found}) > 1:
-        raise ValueError(
-            f"export has the format {name!r}, which several installed packages have: {_packages(found)}. Uninstall all "
-            "but one of them."
-        )
-    (value,) = {each.value for each in found}
-    try:
-        loaded = found[0].load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"The exporter {name!r} of {_packages(found)} cannot be loaded from {value!r}: {error}. Install that "
-            "package again, or leave the format out."
-        ) from error
-    return _checked_exporter(name, loaded)
 
 
 def _packages(entry_points: Sequence[importlib.metadata.EntryPoint]) -> str:

@@ -184,8 +184,8 @@ def test_command_exports_a_format_of_a_users_module(source, user_module, tmp_pat
 
 
 def test_an_installed_package_adds_a_format(source, user_module, tmp_path, monkeypatch):
-    user_module(_MODULE)
-    _install(tmp_path / "code", "npy = my_formats:NUMPY")
+    user_module(_REGISTERED)
+    _install(tmp_path / "code", "npy = my_formats")
     assert registry.format_names()[-1] == "npy"
     model = types.Channel(type=standard_artifacts.Model)
     assert tfx_pruning.Stripper(model=model, export=["npy"]).exec_properties["export"] == '["npy"]'
@@ -221,7 +221,7 @@ def test_a_name_is_registered_by_one_module(user_module):
     user_module(_REGISTERED)
     user_module(_REGISTERED, "other_formats")
     registry.exporters(["my_formats:npy"])
-    with pytest.raises(ValueError, match=r"of the module 'other_formats' .* the module 'my_formats' has registered"):
+    with pytest.raises(ValueError, match=r"of the module 'other_formats' .* the module 'my_formats' has one"):
         registry.exporters(["other_formats:npy"])
     user_module(_REGISTERED)
     assert registry.exporters(["my_formats:npy"])[0].file == "weight.npy"
@@ -242,9 +242,13 @@ def test_only_objects_of_exporters_are_registered():
 
 def test_packages_with_one_format_name_are_named(user_module, tmp_path):
     user_module(_MODULE)
-    _install(tmp_path / "code", "npy = my_formats:NUMPY", "tflite = my_formats:NUMPY")
-    _install(tmp_path / "code", "npy = my_formats:NumpyExporter", package="other-package")
+    _install(tmp_path / "code", "npy = my_formats", "tflite = my_formats", "other = my_formats")
+    _install(tmp_path / "code", "npy = other_formats", package="other-package")
     with pytest.raises(ValueError, match="which several installed packages have: my-package, other-package"):
         registry.exporters(["npy"])
     with pytest.raises(ValueError, match="'tflite' of tfx_pruning, and my-package has another of that name"):
         registry.exporters(["tflite"])
+    with pytest.raises(
+        ValueError, match="'other' of my-package, but the module 'my_formats' does not register 'other'"
+    ):
+        registry.exporters(["other"])
