@@ -66,5 +66,5 @@ def export_gzipped_bytes(name: str) -> str:
 
 
 def export_max_abs_difference(name: str) -> str:
-    """Key of a float: the largest absolute difference of a number in that file's answers from the model's."""
+    """Key of a str, a float: the largest absolute difference of a number in that file's answers from the model's."""
     return f"{name}_max_abs_difference"

@@ -41,7 +41,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "stripper.masks": ("engine", "saved_model"),
     "stripper.check": ("saved_model",),
     "stripper.tf2": ("stripper.check", "stripper.masks", "saved_model", "staging"),
-    "stripper.tf1": ("stripper.check", "saved_model", "staging"),
+    "stripper.tf1": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper.proof": ("stripper.check", "stripper.tf1", "saved_model"),
     "stripper.export": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper": (

@@ -1,4 +1,4 @@
-"""The functions of a SavedModel's graph, and which of them are called."""
+"""FunctionLibrary: the functions of a SavedModel's graph; and which of them are called."""
 
 from collections.abc import Iterable, Mapping
 

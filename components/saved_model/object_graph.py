@@ -1,4 +1,4 @@
-"""The object graph of a SavedModel: which objects the signatures reach, and where each object stands."""
+"""ObjectGraph: which objects the signatures of a SavedModel reach, and where each object hangs."""
 
 import collections
 import functools
@@ -43,14 +43,14 @@ class ObjectGraph:
         return self._nodes[node].WhichOneof("kind") or ""
 
     def key(self, node: int) -> str:
-        """An object's unique name, its path from the root, as the variables' checkpoint spells it.
+        """An object's unique name: its path from the root, as a checkpoint spells it.
 
-        A variable's key is what `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE'.
+        A variable's key is what `tf.train.list_variables` shows, without '/.ATTRIBUTES/VARIABLE_VALUE'.
         """
         return checkpoint_key(self._paths[node])
 
     def path(self, node: int) -> Path:
-        """An object's shortest path from the root; of a slot variable, its key's parts."""
+        """An object's shortest path from the root; for a slot variable, the parts of its key."""
         return self._paths[node]
 
     def at(self, path: Path) -> int | None:
@@ -64,7 +64,7 @@ class ObjectGraph:
         return node
 
     def variable(self, node: int) -> saved_object_graph_pb2.SavedVariable:
-        """What the model says of a variable: its name, dtype and shape."""
+        """The declaration of a variable: its name, dtype and shape."""
         return self._nodes[node].variable
 
     def bound_inputs(self, function: int) -> list[int]:
@@ -87,9 +87,9 @@ class ObjectGraph:
     def reached(self, roots: Iterable[int]) -> set[int]:
         """The objects that some functions or resources need in order to run, themselves included.
 
-        A function needs what it captures; a resource, such as a lookup table, needs all that hangs from it: the
-        functions that make and fill it, and the asset that it is filled from. A variable needs nothing: what hangs
-        from it, pruning state above all, is there for training.
+        A function needs what it captures. A resource, such as a lookup table, needs everything that hangs from it: the
+        functions that make and fill it, and the asset that it is filled from. A variable needs nothing: what hangs from
+        it is state for training.
 
         Args:
             roots: Objects.
@@ -126,10 +126,10 @@ class ObjectGraph:
     def places(self, kept: Collection[int]) -> dict[int, Path]:
         """Where each kept variable, resource and asset hangs in the stripped model.
 
-        That is the shortest of its paths in this model, so that checkpoint keys stay as they are. But an optimizer
-        leads to the weights that it trains, too: objects that hold a variable which goes (lists and dicts of variables
-        do not count) are passed through only where no other path leads. What hangs from a kept resource comes along
-        with it and has no place of its own.
+        That is the shortest of its paths in this model, so that checkpoint keys stay as they are. An optimizer, too,
+        leads to the weights that it trains. Therefore a path through an object that holds a variable which is removed
+        (lists and dicts of variables do not count) is taken only if there is no other. What hangs from a kept resource
+        is saved with it and has no place of its own.
 
         Args:
             kept: Objects, such as `kept`.
@@ -138,7 +138,7 @@ class ObjectGraph:
             The path from the root of each object that has a place.
 
         Raises:
-            ValueError: A kept variable hangs from nothing but functions.
+            ValueError: A kept variable hangs from functions only.
         """
         detour = [
             node.user_object.identifier not in _COLLECTIONS
@@ -210,7 +210,7 @@ class ObjectGraph:
 
 
 def checkpoint_key(path: Path) -> str:
-    """`path` as a checkpoint spells it: joined by slashes, which are escaped inside a name."""
+    """`path` as a checkpoint spells it: joined by slashes; slashes inside a name are escaped."""
     return "/".join(name if name == ".OPTIMIZER_SLOT" else name.replace(".", "..").replace("/", ".S") for name in path)
 
 

@@ -1,4 +1,4 @@
-"""The values of weights that take in their masks."""
+"""Computes the values of weights that take in their masks."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,30 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from ...saved_model.saved_objects import SavedObjects
+from .folded_value import FoldedValue
 from .graph_rewrite import Fold, Rewrite
 
 
-@dataclasses.dataclass(frozen=True)
-class FoldedWeight:
-    """A weight whose value is the product that the model computed from it and its mask.
-
-    Attributes:
-        node: The weight's object.
-        product: The value, bit for bit: -0.0 where a negative weight is pruned, NaN where one that is not finite is.
-        positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses; it equals `product`.
-    """
-
-    node: int
-    product: np.ndarray
-    positive: np.ndarray
-
-    @property
-    def sign_differs(self) -> bool:
-        """Whether `product` and `positive` differ, which they do in signs of zeros only."""
-        return self.product.tobytes() != self.positive.tobytes()
-
-
-def folded_weights(source: SavedObjects, rewrite: Rewrite) -> list[FoldedWeight]:
+def folded_weights(source: SavedObjects, rewrite: Rewrite) -> dict[int, FoldedValue]:
     """Computes the products of weights and masks from the variables of a SavedModel.
 
     Args:
@@ -38,7 +19,8 @@ def folded_weights(source: SavedObjects, rewrite: Rewrite) -> list[FoldedWeight]
         rewrite: Which products are needed.
 
     Returns:
-        The weights, in the order of their objects. A weight that is also used without its mask has its own value.
+        The values of the weights, by object, in ascending order. A weight that is also used without its mask keeps its
+        own value.
 
     Raises:
         ValueError: A value is missing or cannot be read; a mask has other values than 0 and 1; or one value cannot
@@ -56,7 +38,7 @@ def folded_weights(source: SavedObjects, rewrite: Rewrite) -> list[FoldedWeight]
             )
         return tf.constant(saved)
 
-    found = []
+    found: dict[int, FoldedValue] = {}
     for node in sorted(rewrite.bare_uses):
         folds = sorted((fold for fold in rewrite.folds if fold.weight == node), key=dataclasses.astuple)
         weight = value(node)
@@ -75,7 +57,7 @@ def folded_weights(source: SavedObjects, rewrite: Rewrite) -> list[FoldedWeight]
             signed = np.logical_and(np.signbit(product), np.logical_and(product == 0, np.logical_not(masks[0])))
             # No second array unless it is another.
             positive = np.where(signed, np.zeros_like(product), product) if signed.any() else product
-        found.append(FoldedWeight(node, product, positive))
+        found[node] = FoldedValue(product, positive)
     return found
 
 

@@ -7,7 +7,7 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 from ...saved_model.function_library import called_functions
 
-# How a node spells what it reads: 'node', 'node:1', or '^node' for a control dependency.
+# How a node spells its input: 'node', 'node:1', or '^node' for a control dependency.
 Reference = str
 
 VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "TemporaryVariable")
@@ -183,7 +183,7 @@ def node_name(reference: Reference) -> str:
 
 
 def data_inputs(node: node_def_pb2.NodeDef) -> list[Reference]:
-    """What a node reads, without its control dependencies."""
+    """The inputs of a node, without its control dependencies."""
     return [each for each in node.input if not each.startswith("^")]
 
 

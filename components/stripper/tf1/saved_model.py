@@ -18,12 +18,13 @@ from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, is_for_training
 from ..check import verify
 from ..check.acceptance import Acceptance
 from ..check.signature_inputs import vocabulary_in
+from ..masks.folded_value import FoldedValue
 from . import collection_defs
 from .graph import Graph
 from .saver import Entry
 from .session_model import SessionModel
 from .signature_defs import parsed_by, signature_defs
-from .stripped_meta_graph import FoldedWeight, StrippedMetaGraph
+from .stripped_meta_graph import StrippedMetaGraph
 from .value_writer import write_values
 
 _COPIED = ("assets", EXTRA_ASSETS, os.path.dirname(DEBUG_INFO))
@@ -95,14 +96,14 @@ class GraphModel:
         try:
             return self._check(folder, acceptance)
         except verify.VerificationError as error:
-            if all(each.positive.tobytes() == each.product.tobytes() for each in self._folded.values()):
+            if not any(each.sign_differs for each in self._folded.values()):
                 raise
             logging.info("Saving the signs of pruned weights, too: %s", error)
         self._write(folder, {entry: each.product for entry, each in self._folded.items()})
         return self._check(folder, acceptance)
 
-    def _folded_in_all(self) -> dict[Entry, FoldedWeight]:
-        folded: dict[Entry, FoldedWeight] = {}
+    def _folded_in_all(self) -> dict[Entry, FoldedValue]:
+        folded: dict[Entry, FoldedValue] = {}
         for meta_graph in self._stripped:
             for entry, weight in meta_graph.folded.items():
                 if folded.setdefault(entry, weight).product.tobytes() != weight.product.tobytes():
@@ -119,7 +120,7 @@ class GraphModel:
                         f"its mask too: {meta_graph.bare_uses[entry]} in the MetaGraph with the tags "
                         f"{list(meta_graph.tags)}. Save the model with signatures that use the masked weight only."
                     )
-                folded[entry] = FoldedWeight(product, product)
+                folded[entry] = FoldedValue(product, product)
         return folded
 
     def _write(self, folder: str, changed: Mapping[Entry, np.ndarray]) -> None:

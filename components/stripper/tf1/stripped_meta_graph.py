@@ -1,6 +1,5 @@
 """StrippedMetaGraph: a MetaGraph of a TensorFlow 1 SavedModel without what only training needs."""
 
-import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,6 +7,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from ...saved_model.checkpoint import Checkpoint
 from ...saved_model.function_library import drop_uncalled_functions
+from ..masks.folded_value import FoldedValue
 from . import collection_defs, values
 from .graph import CONTROL_FLOW_OPS, IDENTITY_OPS, READ_OP, VARIABLE_OPS, Graph, data_inputs, node_name, renamed
 from .masked_weights import MaskedWeight, is_product, masked_weights, without_product
@@ -15,19 +15,6 @@ from .saver import ASSIGN_OPS, Entry, Saver, assignments_to_others
 
 # Operations that read a property of a variable that its mask does not change.
 _SHAPE_OPS = ("Shape", "ShapeN", "Size", "Rank", "VariableShape", "VarIsInitializedOp", "IsVariableInitialized")
-
-
-@dataclasses.dataclass(frozen=True)
-class FoldedWeight:
-    """A weight, or a partition of one, whose value is its product with its mask.
-
-    Attributes:
-        product: The value, bit for bit as the graph computes it.
-        positive: The same, with +0.0 for -0.0 where the weight is pruned, so that it compresses.
-    """
-
-    product: np.ndarray
-    positive: np.ndarray
 
 
 class StrippedMetaGraph:
@@ -138,13 +125,13 @@ class StrippedMetaGraph:
             raise ValueError(f"its variable {variable!r} has no value; save the model again after it is initialized")
         return entry.value(self._checkpoint)
 
-    def _products(self, found: Iterable[MaskedWeight]) -> dict[Entry, FoldedWeight]:
+    def _products(self, found: Iterable[MaskedWeight]) -> dict[Entry, FoldedValue]:
         if not found:
             return {}
         weights = {name: self._value(name) for each in found for name in (*each.variables, *each.masks)}
         references = [reference for each in found for reference in (each.product, each.mask)]
         computed = values.values(self.graph, references, weights)
-        folded: dict[Entry, FoldedWeight] = {}
+        folded: dict[Entry, FoldedValue] = {}
         for each in found:
             product, mask = computed[each.product], computed[each.mask]
             if not np.isin(mask, (0, 1)).all():
@@ -157,7 +144,7 @@ class StrippedMetaGraph:
             for name, *parts in zip(
                 each.variables, *(np.split(array, ends, each.axis) for array in (product, positive)), strict=True
             ):
-                part = FoldedWeight(*parts)
+                part = FoldedValue(*parts)
                 known = folded.setdefault(self._entries[name], part)
                 if known.product.tobytes() != part.product.tobytes():
                     raise ValueError(

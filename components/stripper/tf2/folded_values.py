@@ -23,12 +23,12 @@ class FoldedValues(Writer):
             del model
         weights = self.plan.weights
         try:
-            return self._save_and_check(answers, {weight.node: weight.positive for weight in weights})
+            return self._save_and_check(answers, {node: value.positive for node, value in weights.items()})
         except verify.VerificationError as error:
-            if not any(weight.sign_differs for weight in weights):
+            if not any(value.sign_differs for value in weights.values()):
                 raise
             logging.info("Saving the signs of pruned weights, too: %s", error)
-        return self._save_and_check(answers, {weight.node: weight.product for weight in weights})
+        return self._save_and_check(answers, {node: value.product for node, value in weights.items()})
 
     def _save_and_check(
         self, answers: Sequence[verify.SourceAnswers], values: Mapping[int, np.ndarray]

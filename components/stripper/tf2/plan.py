@@ -7,7 +7,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from ...saved_model.object_graph import ObjectGraph, Path, keep_only
 from ...saved_model.saved_objects import SavedObjects
-from ..masks.folded_weights import FoldedWeight, folded_weights
+from ..masks.folded_value import FoldedValue
+from ..masks.folded_weights import folded_weights
 from ..masks.graph_rewrite import fold_masks
 from ..masks.pruning_objects import PruningObjects
 
@@ -60,13 +61,13 @@ class StripPlan:
         source: The SavedModel.
         computing: The source's graph, cut back to what its signatures need; masks that they multiply by are there.
         stripped: The graph that the stripped model is saved from; the same as `computing` if no mask is folded.
-        weights: The weights that take in a mask.
+        weights: The values of the weights that take in a mask, by object.
     """
 
     source: SavedObjects
     computing: ReducedGraph
     stripped: ReducedGraph
-    weights: tuple[FoldedWeight, ...] = ()
+    weights: Mapping[int, FoldedValue] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: str) -> "StripPlan":
@@ -89,7 +90,7 @@ class StripPlan:
             return cls(source, computing, computing)
         rewritten = _copy(source.meta_graph)
         rewrite = fold_masks(source, pruning, rewritten)
-        weights = tuple(folded_weights(source, rewrite))
+        weights = folded_weights(source, rewrite)
         stripped = ReducedGraph.of(rewritten, ObjectGraph(rewritten))
         computing = ReducedGraph.of(_copy(source.meta_graph), source.graph, without=pruning.variables)
         return cls(source, computing, stripped, weights)

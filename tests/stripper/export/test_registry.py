@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -20,36 +22,10 @@ from tfx_pruning.stripper.export import registry
 from tfx_pruning.stripper.export.exporter import Exporter
 from tfx_pruning.stripper.export.model_export import export_model
 
-_MODULE = '''
-import io
-
-import numpy as np
-
-import tfx_pruning
-from tfx_pruning.stripper.export.exporter import AnsweringExporter
-
-
-class NumpyExporter(AnsweringExporter):
-    """One weight matrix as an array file, run by numpy."""
-
-    file = "weight.npy"
-    tolerance = 1e-6
-    factor = 1.0
-
-    def content(self, model):
-        (value,) = (variable.numpy() for variable in model.function.variables)
-        stream = io.BytesIO()
-        np.save(stream, self.factor * value)
-        return stream.getvalue()
-
-    def runner(self, content, model):
-        weight = np.load(io.BytesIO(content))
-        return lambda inputs: {"y": inputs["x"].numpy() @ weight}
-
-
-NUMPY = NumpyExporter()
-'''
-_REGISTERED = _MODULE + '\ntfx_pruning.register_exporter("npy", NUMPY)\n'
+_README = (pathlib.Path(tfx_pruning.__file__).parent / "stripper" / "README.md").read_text()
+# The module that the README shows.
+_REGISTERED = re.search(r"```python\n(# my_formats.py\n.*?)```", _README, re.DOTALL)[1]
+_MODULE = _REGISTERED.partition("tfx_pruning.register_exporter(")[0] + "NUMPY = NumpyExporter()\n"
 
 
 @pytest.fixture
@@ -118,7 +94,7 @@ def test_export_model_writes_a_format_of_a_users_module(source, user_module, tmp
 
 
 def test_a_file_of_a_users_format_is_checked_against_the_model(source, user_module, tmp_path):
-    user_module(_REGISTERED.replace("factor = 1.0", "factor = 1.5"))
+    user_module(_REGISTERED.replace("weight.numpy()", "1.5 * weight.numpy()"))
     with pytest.raises(VerificationError, match=r"The export 'npy' .* differs from the model by .*output 'y'"):
         export_model(source, tmp_path / "exports", ["my_formats:npy"])
     assert sorted(os.listdir(tmp_path)) == ["code", "trained"]
