@@ -432,7 +432,7 @@ def test_do_refuses_an_empty_split(model, output, examples, tmp_path):
 
 def test_do_refuses_a_file_of_something_else(model, output, examples, tmp_path):
     (tmp_path / "examples" / "Split-eval" / "data-00000.gz").write_bytes(b"not TFRecords")
-    with pytest.raises(ValueError, match=r"data-00000.gz' cannot be read"):
+    with pytest.raises(ValueError, match=r"data-00000.gz' of the examples cannot be read"):
         _do(model, output, [examples])
 
 
