@@ -69,7 +69,7 @@ class ExportInputs:
 
 
 def inputs_of(saved: SavedObjects, model: Any, name: str, examples: Sequence[bytes] | None) -> ExportInputs:
-    """Makes inputs for a signature, of serialized examples where that can be.
+    """Makes inputs for a signature, from serialized examples if possible.
 
     A signature that parses records gets the examples as they are. Any other gets the outputs of a second signature that
     parses records, if these have the names of its inputs, as with the `transform_features` of TFX's examples; if there
@@ -93,9 +93,7 @@ def inputs_of(saved: SavedObjects, model: Any, name: str, examples: Sequence[byt
         for made in _from_examples(saved, model, specs, parsed, examples):
             if batches := _taken(model.signatures[name], made):
                 return ExportInputs(batches, real=True)
-        logging.warning(
-            "The examples are none that signature %r of %s takes; its inputs are drawn.", name, saved.folder
-        )
+        logging.warning("Signature %r of %s takes none of the examples; its inputs are drawn.", name, saved.folder)
     batches = []
     for tries in synthetic_batches(specs, parsed, vocabulary_of(saved)):
         batches.extend(next(([each] for each in tries if _takes(model.signatures[name], each)), []))

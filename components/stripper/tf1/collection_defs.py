@@ -1,4 +1,4 @@
-"""The collections of a TensorFlow 1 MetaGraph: lists of nodes, variables and other protos besides the graph."""
+"""The collections of a TensorFlow 1 MetaGraph: lists of nodes, variables and other protos stored with the graph."""
 
 import re
 from collections.abc import Callable, Iterator, MutableSequence
