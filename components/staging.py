@@ -1,4 +1,4 @@
-"""A folder or a file that appears at once: written under a hidden name beside its place, then renamed."""
+"""Folders and files that appear at once: written under a hidden name beside their place, then renamed."""
 
 import contextlib
 import os
@@ -10,15 +10,15 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
-    """Gives an empty folder to write to, which becomes `destination` when the block ends without an error.
+    """Yields an empty folder to write to, which becomes `destination` when the block ends without an error.
 
     A process that is killed leaves no `destination`, only the hidden `.NAME.HEX.stripping` beside it, which can be
     deleted. After an error nothing is left.
 
     Args:
-        destination: A path where nothing is, or an empty folder. Missing parents are made.
-        overwrite: Whether a folder that is not empty is replaced; it is moved aside, to `.NAME.HEX.replaced`, and
-            deleted when the new one is in place.
+        destination: A path where there is nothing, or an empty folder. Missing parents are made.
+        overwrite: Whether a folder that is not empty is replaced. It is moved to `.NAME.HEX.replaced`, and deleted when
+            the new one is in place.
 
     Yields:
         The folder to write to; it has the same parent.
@@ -27,7 +27,7 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
         FileExistsError: `destination` is a file, or a folder that is not empty and `overwrite` is False.
         OSError: `destination` cannot be written.
     """
-    refuse_occupied(destination, overwrite)
+    check_destination(destination, overwrite)
     place = _place(destination)
     parent = os.path.dirname(place)
     folder, replaced = _hidden(place, "stripping", "replaced")
@@ -58,14 +58,14 @@ def staged(destination: str, overwrite: bool = False) -> Iterator[str]:
 
 
 def write_file(path: str, content: bytes) -> None:
-    """Writes a file, which is there as a whole or not at all, and replaces one that is there.
+    """Writes a file as a whole or not at all, and replaces one that is there.
 
     Args:
-        path: A path where nothing or a file is. Missing parents are made.
-        content: What is written, to the hidden `.NAME.HEX.writing` beside the file first.
+        path: A path where there is nothing or a file. Missing parents are made.
+        content: The content. It is written to the hidden `.NAME.HEX.writing` beside the file first.
 
     Raises:
-        OSError: The file cannot be written; what was there is as it was.
+        OSError: The file cannot be written; what was there is unchanged.
     """
     place = _place(path)
     (hidden,) = _hidden(place, "writing")
@@ -105,7 +105,7 @@ def empty_folder(folder: str) -> None:
 
 @contextlib.contextmanager
 def write_failure_explained(folder: str) -> Iterator[None]:
-    """Raises what is raised while a staged folder is written to as an OSError that names the place."""
+    """Turns every error in writing to a staged folder into an OSError that names the place."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
@@ -122,14 +122,14 @@ def _place(path: str) -> str:
 
 
 def _hidden(place: str, *kinds: str) -> list[str]:
-    """Paths beside a place, for no other process to use."""
+    """Paths beside a place that no other process uses."""
     parent, name = os.path.split(place)
     unique = uuid.uuid4().hex
     return [os.path.join(parent, f".{name}.{unique}.{kind}") for kind in kinds]
 
 
-def refuse_occupied(destination: str, overwrite: bool = False) -> None:
-    """Raises a FileExistsError if `destination` is a file, or a folder that is neither empty nor to be replaced."""
+def check_destination(destination: str, overwrite: bool = False) -> None:
+    """Raises a FileExistsError if `destination` is a file, or a folder that is not empty and not to be replaced."""
     if not tf.io.gfile.exists(destination):
         return
     if not tf.io.gfile.isdir(destination):

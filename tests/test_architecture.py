@@ -1,12 +1,13 @@
 """What may import what."""
 
 import ast
-import itertools
+import functools
+import importlib.util
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -21,15 +22,112 @@ ENGINE_MODULES = sorted(
 )
 
 
+_PACKAGE = "tfx_pruning"
+_PUBLIC_NAMES = "public names"  # components/__init__.py
+_PIPELINES = "pipelines"
+_STRIPPER = "stripper"
+
+# Which rooms a room may import besides itself. A room is a folder of components/, a folder of components/stripper/, or
+# a file at the top of one of the two: those of the stripper's are the room 'stripper'. Pipelines may import any.
+_MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
+    "version": (),
+    "properties": (),
+    "record_files": (),
+    "staging": (),
+    "suggestion": (),
+    "typed_value": (),
+    "sweep": ("typed_value",),
+    "saved_model": (),
+    "engine": ("saved_model", "suggestion", "typed_value"),
+    "metadata": ("properties",),
+    "report": ("engine", "saved_model", "staging", "sweep"),
+    "pruning_report": ("report",),
+    "executor_artifacts": ("properties",),
+    "stripper.masks": ("engine", "saved_model"),
+    "stripper.check": ("saved_model",),
+    "stripper.tf2": ("stripper.check", "stripper.masks", "saved_model", "staging"),
+    "stripper.tf1": ("stripper.check", "stripper.masks", "saved_model", "staging"),
+    "stripper.proof": ("stripper.check", "stripper.tf1", "saved_model"),
+    "stripper.export": ("stripper.check", "stripper.masks", "saved_model", "staging"),
+    "stripper": (
+        *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.proof", "stripper.export"),
+        *("engine", "executor_artifacts", "properties", "pruning_report", "report", "saved_model", "staging"),
+    ),
+    "pruning_trainer": ("engine", "executor_artifacts", "properties", "pruning_report", "report", "saved_model"),
+    "sparsity_selector": (
+        *("executor_artifacts", "properties", "pruning_report", "report", "staging", "suggestion", "sweep"),
+        "typed_value",
+    ),
+    "cli": (
+        *("stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
+        *("engine", "metadata", "properties", "record_files", "report", "saved_model", "staging", "version"),
+    ),
+}
+
+
+@functools.cache
+def _modules() -> Mapping[str, pathlib.Path]:
+    """The files of components/ and pipelines/ by the names under which they are imported."""
+    found = {}
+    for folder, package in ((COMPONENTS, _PACKAGE), (PIPELINES, f"{_PACKAGE}.{_PIPELINES}")):
+        for file in folder.rglob("*.py"):
+            name = ".".join([package, *file.relative_to(folder).with_suffix("").parts])
+            found[name.removesuffix(".__init__")] = file
+    return found
+
+
+def _room(module: str) -> str:
+    is_package = _modules()[module].name == "__init__.py"
+    parts = module.split(".")[1:]
+    if not parts:
+        return _PUBLIC_NAMES
+    if parts[0] == _STRIPPER:
+        folders = parts if is_package else parts[:-1]
+        return ".".join(folders[:2])
+    return parts[0]
+
+
+@functools.cache
+def _internal_imports() -> list[tuple[str, str]]:
+    """Each module of the package with each other that it imports, for type checking alone too."""
+    found: dict[tuple[str, str], None] = {}
+    for module, file in _modules().items():
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        for name in _imports(file):
+            imported = importlib.util.resolve_name(name, package)
+            while imported and imported not in _modules():
+                imported = imported.rpartition(".")[0]
+            if imported not in ("", module):
+                found[module, imported] = None
+    return list(found)
+
+
+def _cycles(imports: Mapping[str, set[str]]) -> list[list[str]]:
+    """The groups of names that lead to each other, each sorted."""
+    reached: dict[str, set[str]] = {}
+    for name in imports:
+        queue, reached[name] = [name], set()
+        while queue:
+            for other in imports.get(queue.pop(), ()):
+                if other not in reached[name]:
+                    reached[name].add(other)
+                    queue.append(other)
+    groups = {
+        tuple(sorted(other for other in reached[name] if name in reached.get(other, ())))
+        for name in imports
+        if name in reached[name]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
 def _imports(file: pathlib.Path) -> Iterator[str]:
-    """Absolute names of the modules that a file imports; relative ones with their dots: '..engine.naming'."""
+    """The names that a file imports, with their modules; relative ones with their dots: '..engine.naming.MASK'."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield module
-            yield from (f"{module}.{alias.name}" if node.module else module + alias.name for alias in node.names)
+            module = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from (module + alias.name for alias in node.names)
 
 
 def _all_imports(folder: pathlib.Path) -> list[tuple[str, str]]:
@@ -77,24 +175,34 @@ def test_pipelines_import_by_name() -> None:
     assert relative == []
 
 
-def test_engine_imports_stay_below() -> None:
-    """Relative imports of the engine lead to itself, to the SavedModel library or to what knows nothing of pruning."""
-    for file in (COMPONENTS / "engine").rglob("*.py"):
-        depth = len(file.relative_to(COMPONENTS).parts) - 1
-        upward = [name for name in _imports(file) if name.startswith("." * (depth + 1))]
-        below = tuple("." * (depth + 1) + name for name in ("saved_model", "suggestion", "typed_value"))
-        assert [name for name in upward if not name.startswith(below)] == [], file
+@pytest.mark.parametrize("room", sorted(_MAY_IMPORT))
+def test_rooms_import_what_lies_below(room: str) -> None:
+    wrong = [
+        f"{importer} imports {imported}"
+        for importer, imported in _internal_imports()
+        if _room(importer) == room and _room(imported) not in {room, *_MAY_IMPORT[room]}
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize(
-    ("folder", "other"), list(itertools.permutations(["pruning_trainer", "sparsity_selector", "stripper"], 2))
-)
-def test_components_do_not_import_each_other(folder: str, other: str) -> None:
-    assert [pair for pair in _all_imports(COMPONENTS / folder) if other in pair[1].split(".")] == []
+def test_every_room_stands_in_the_table() -> None:
+    rooms = {_room(module) for module in _modules()}
+    assert rooms == {*_MAY_IMPORT, _PUBLIC_NAMES, _PIPELINES}
+
+
+def test_the_table_of_rooms_has_no_way_back() -> None:
+    assert _cycles({room: set(below) for room, below in _MAY_IMPORT.items()}) == []
 
 
 def test_components_do_not_import_pipelines() -> None:
-    assert [pair for pair in _all_imports(COMPONENTS) if "pipelines" in pair[1].split(".")] == []
+    assert [pair for pair in _internal_imports() if _room(pair[1]) == _PIPELINES != _room(pair[0])] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    imports: dict[str, set[str]] = {module: set() for module in _modules()}
+    for importer, imported in _internal_imports():
+        imports[importer].add(imported)
+    assert _cycles(imports) == []
 
 
 def test_kfp_is_imported_in_kubeflow_runner_alone() -> None:

@@ -8,15 +8,16 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from ..engine.model_variables import model_variables
 from ..saved_model import sizes
+from ..saved_model.checkpoint import VALUE_SUFFIX, prefix
 from ..saved_model.meta_graph import read_saved_model
 from ..saved_model.variables import SavedVariable, SavedVariables
-from ..stripper.masks import pruning_names
+from ..stripper.masks.pruning_names import is_mask_name, is_pruning_name
 
 Kind = Literal["model", "training", "pruning", "copy"]
 
 _KINDS: tuple[Kind, ...] = ("model", "copy", "training", "pruning")
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _STATE = "/pruning"
 # `model.export` writes each weight a second time, in this list.
 _COPIES = "_all_variables/"
@@ -102,8 +103,8 @@ def inventory(path: str) -> Inventory:
     """
     read_saved_model(path)
     variables: list[tuple[str, str, np.ndarray, Kind]] = []
-    if tf.io.gfile.glob(os.path.join(path, "variables", "variables.index")):
-        variables = _variables(path)
+    if tf.io.gfile.exists(f"{prefix(path)}.index"):
+        variables = _variables(SavedVariables(path))
     values = {key: value for _, key, value, _ in variables}
     masks = _masks(variables)
     entries = [_entry(name, key, value, kind, values.get(masks.get(key, ""))) for name, key, value, kind in variables]
@@ -111,21 +112,19 @@ def inventory(path: str) -> Inventory:
     return Inventory(tuple(entries), sizes.directory_bytes(path), sizes.gzipped_bytes(path))
 
 
-def _variables(path: str) -> list[tuple[str, str, np.ndarray, Kind]]:
+def _variables(saved: SavedVariables) -> list[tuple[str, str, np.ndarray, Kind]]:
     """Name, key, value and kind of each variable."""
-    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
-    if not reader.has_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"):
+    if not saved.has_objects:
         # TensorFlow 1: names are keys.
         return [
-            (name, name, reader.get_tensor(name), "pruning" if pruning_names.is_pruning_variable(name) else "model")
-            for name in reader.get_variable_to_shape_map()
+            (each.name, each.key, saved.value(each), "pruning" if is_pruning_name(each.name) else "model")
+            for each in saved
         ]
-    saved = SavedVariables(path)
-    of_model = {variable.node for variable in saved.model_variables()}
+    of_model = {variable.node for variable in model_variables(saved)}
     found: list[tuple[str, str, np.ndarray, Kind]] = []
     seen: dict[tuple[str, bytes], str] = {}
     for variable in sorted(saved, key=lambda each: each.key.startswith(_COPIES)):
-        value, key = saved.value(variable), variable.key.removesuffix(_VALUE)
+        value, key = saved.value(variable), variable.key.removesuffix(VALUE_SUFFIX)
         kind = _kind(variable, key, of_model)
         if kind == "model" and value.dtype != object:
             first = seen.setdefault((variable.name, value.tobytes()), key)
@@ -136,7 +135,7 @@ def _variables(path: str) -> list[tuple[str, str, np.ndarray, Kind]]:
 
 
 def _kind(variable: SavedVariable, key: str, of_model: set[int]) -> Kind:
-    if pruning_names.is_pruning_variable(variable.name) or pruning_names.is_pruning_variable(key):
+    if is_pruning_name(variable.name) or is_pruning_name(key):
         return "pruning"
     return "model" if variable.node in of_model else "training"
 
@@ -145,7 +144,7 @@ def _masks(variables: list[tuple[str, str, np.ndarray, Kind]]) -> Mapping[str, s
     """The key of the mask of each weight that has one."""
     found = {}
     for name, mask, value, _ in variables:
-        if not (pruning_names.is_mask(name) or pruning_names.is_mask(mask)):
+        if not (is_mask_name(name) or is_mask_name(mask)):
             continue
         # This project's masks hang from their weight, tfmot's stand beside the layer that holds it.
         owner = os.path.dirname(mask).removesuffix(_STATE)

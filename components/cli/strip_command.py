@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..stripper.export.formats import FORMATS
+from ..stripper.export.registry import exporters, format_names
 from .console import Output, reporting, table
 
 
@@ -18,9 +18,10 @@ from .console import Output, reporting, table
     "--export",
     "formats",
     multiple=True,
-    type=click.Choice(list(FORMATS)),
     metavar="FORMAT",
-    help=f"Write this format, too; may be given several times. One of {', '.join(FORMATS)}.",
+    help=f"Write this format, too; may be given several times. One of {', '.join(format_names())}; or MODULE:NAME for "
+    "one that a module of yours registers with tfx_pruning.register_exporter.",
+    shell_complete=lambda _context, _parameter, typed: [each for each in format_names() if each.startswith(typed)],
 )
 @click.option("--export-dir", help="Folder that the exports go to.  [default: DEST_exports]")
 @click.option(
@@ -68,16 +69,16 @@ def command(
     for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
         if value is not None and not formats:
             raise click.UsageError(f"{option} needs --export.")
-    if not data and (needing := [name for name in formats if FORMATS[name].needs_examples]):
-        raise click.UsageError(f"--export {needing[0]} needs examples for the range of activations: give --verify.")
+    formats = tuple(dict.fromkeys(formats))
     with output.working(f"Stripping {source}"):
+        _check_formats(formats, bool(data))
         from ..record_files import read_records
         from ..stripper.strip_and_export import strip_and_export
 
         report, exported = strip_and_export(
             source,
             dest,
-            tuple(dict.fromkeys(formats)),
+            formats,
             export_destination=export_dir,
             export_signature=signature,
             export_tolerance=tolerance,
@@ -87,6 +88,16 @@ def command(
         sizes = {"gzipped_bytes": report.gzipped_bytes}
     found = {**dataclasses.asdict(report), **sizes, "exports": [dataclasses.asdict(each) for each in exported]}
     output.result(found, lambda console: _show(console, source, dest, found))
+
+
+def _check_formats(formats: tuple[str, ...], has_examples: bool) -> None:
+    try:
+        chosen = exporters(formats)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--export") from error
+    for exporter in chosen:
+        if exporter.needs_examples and not has_examples:
+            raise click.UsageError(f"--export {exporter.name} needs examples: give --verify.")
 
 
 def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..engine import naming
 from ..engine.keras.delivered_sparsity import WeightSparsity
+from ..engine.model_variables import model_variables
 from ..saved_model.sizes import directory_bytes, gzipped_bytes
 from ..saved_model.variables import ROOT, SavedVariable, SavedVariables
 from .document import ReportDocument
@@ -46,7 +47,7 @@ def saved_weights(saved: SavedVariables, pruned: Collection[Identity]) -> tuple[
     """
     found: dict[Identity, list[np.ndarray]] = {}
     reports = []
-    for variable in saved.model_variables():
+    for variable in model_variables(saved):
         value = saved.value(variable)
         identity = variable.name, variable.shape
         # Keras's `export` writes every variable twice.

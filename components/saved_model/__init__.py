@@ -1,1 +1,1 @@
-"""SavedModels and checkpoints as files and graphs; nothing of pruning."""
+"""SavedModels and checkpoints as files and graphs. Nothing here knows of pruning."""

@@ -1,4 +1,4 @@
-"""One function of a SavedModel's library, opened for editing."""
+"""FunctionBody: one function of a SavedModel's library, opened for editing."""
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.python.framework import op_def_registry
 
-# How a function spells what a node reads: 'argument', 'node:output:0', or '^node' for a control dependency.
+# How a function spells an input of a node: 'argument', 'node:output:0', or '^node' for a control dependency.
 Reference = str
 
 IDENTITY_OPS = ("Identity", "StopGradient", "PreventGradient", "Snapshot")
@@ -22,12 +22,12 @@ _INPUT_SHAPES = "_input_shapes"
 
 
 def first_argument(node: node_def_pb2.NodeDef) -> int:
-    """Which of a call's inputs is the first argument of the functions that it calls."""
+    """The index of the call's input that is the first argument of the functions that it calls."""
     return 1 if node.op in BRANCH_OPS else 0
 
 
 class FunctionBody:
-    """A copy of a function, and the edits that keep it whole.
+    """A copy of a function, and the edits that keep it valid.
 
     Attributes:
         proto: The function.
@@ -41,7 +41,7 @@ class FunctionBody:
 
     @property
     def nodes(self) -> Sequence[node_def_pb2.NodeDef]:
-        """The nodes, in no order that means anything."""
+        """The nodes; their order means nothing."""
         return self.proto.node_def
 
     @property
@@ -62,7 +62,7 @@ class FunctionBody:
         return [self.proto.ret[output.name] for output in self.proto.signature.output_arg]
 
     def returned_argument(self, output: int) -> int | None:
-        """The index of the argument that an output is, handed through unchanged; None if it is anything else."""
+        """The index of the argument that an output returns unchanged; None if the output is something else."""
         reference = self.returned()[output]
         while (node := self.node(reference)) is not None and node.op in IDENTITY_OPS:
             reference = node.input[0]
@@ -71,11 +71,11 @@ class FunctionBody:
     def remove(self, nodes: Collection[str], substitutes: Mapping[str, Reference]) -> None:
         """Removes nodes.
 
-        Whatever ran after a removed node runs after all that the node itself ran after.
+        What ran after a removed node will run after everything that the node itself ran after.
 
         Args:
             nodes: Names of the nodes.
-            substitutes: For a node with one output that is still read: what is read in its place.
+            substitutes: What is read in place of a node's only output, by the node, if something still reads it.
         """
 
         def resolved(reference: Reference) -> Reference:
@@ -94,7 +94,7 @@ class FunctionBody:
         self._delete(nodes)
 
     def remove_unreached(self) -> None:
-        """Removes the nodes without side effects that no output and no node with side effects needs."""
+        """Removes nodes without side effects, unless an output or a node with side effects needs them."""
         queue = [
             *map(_node_name, self.proto.ret.values()),
             *self.proto.control_ret.values(),
@@ -109,7 +109,7 @@ class FunctionBody:
         self._delete(self._nodes.keys() - reached)
 
     def remove_unread(self, nodes: Collection[str]) -> None:
-        """Removes those of `nodes` whose outputs nothing reads, and then those that only these read."""
+        """Removes those of `nodes` whose outputs nothing reads, or only other nodes that are removed."""
         while True:
             read = set(map(_node_name, self.proto.ret.values()))
             for node in self.nodes:
@@ -142,7 +142,7 @@ class FunctionBody:
         _drop(self.proto.signature.output_arg, outputs)
 
     def drop_call_arguments(self, call: node_def_pb2.NodeDef, arguments: Collection[int]) -> None:
-        """Removes arguments from a call, and from a loop the outputs that they become, which nothing may read."""
+        """Removes arguments from a call. A loop loses the outputs that they become; nothing may read these."""
         if not arguments:
             return
         inputs = {argument + first_argument(call) for argument in arguments}
@@ -157,7 +157,7 @@ class FunctionBody:
             self._drop_loop_outputs(call, arguments)
 
     def rename(self, new_name: Callable[[str], str]) -> None:
-        """Gives arguments, outputs and nodes new names, made unique where two would become one."""
+        """Gives arguments, outputs and nodes new names, with a number where two would be equal."""
         names = _new_names(self.names, new_name)
         outputs = _new_names([output.name for output in self.proto.signature.output_arg], new_name)
         control_outputs = _new_names(self.proto.signature.control_output, new_name)
@@ -241,7 +241,7 @@ class FunctionBody:
 
 
 def data_inputs(node: node_def_pb2.NodeDef) -> list[Reference]:
-    """What a node reads, without its control dependencies."""
+    """The inputs of a node, without its control dependencies."""
     return [each for each in node.input if not each.startswith("^")]
 
 

@@ -1,9 +1,26 @@
-"""The functions of a SavedModel's graph, and which of them are called."""
+"""FunctionLibrary: the functions of a SavedModel's graph; and which of them are called."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tensorflow.core.framework import node_def_pb2
+from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
+
+
+class FunctionLibrary:
+    """The functions of a MetaGraph and the nodes of its main graph, by name.
+
+    Attributes:
+        functions: The functions.
+        main: The nodes of the main graph.
+    """
+
+    def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+        """Indexes `meta_graph`, which must not be changed as long as the library is in use."""
+        graph_def = meta_graph.graph_def
+        self.functions: Mapping[str, function_pb2.FunctionDef] = {
+            each.signature.name: each for each in graph_def.library.function
+        }
+        self.main: Mapping[str, node_def_pb2.NodeDef] = {node.name: node for node in graph_def.node}
 
 
 def called_functions(node: node_def_pb2.NodeDef) -> list[str]:

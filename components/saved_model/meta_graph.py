@@ -1,4 +1,4 @@
-"""What the `saved_model.pb` of a SavedModel holds."""
+"""Reads the MetaGraphs in the `saved_model.pb` of a SavedModel."""
 
 import os
 
@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 FILENAME = "saved_model.pb"
-EXTRA_ASSETS = "assets.extra"  # where TensorFlow Serving looks for warm-up requests, and which TensorFlow leaves out
+EXTRA_ASSETS = "assets.extra"  # TensorFlow Serving looks for warm-up requests here; TensorFlow does not save it
 _TAGS = frozenset((tf.saved_model.SERVING,))
 _TRAINING = tf.compat.v1.saved_model.tag_constants.TRAINING
 
@@ -42,7 +42,7 @@ def read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
 
 
 def has_objects(saved_model: saved_model_pb2.SavedModel) -> bool:
-    """Whether a SavedModel is one of objects, as TensorFlow 2 writes them, not of graphs alone, as TensorFlow 1 did."""
+    """Whether a SavedModel has objects, as TensorFlow 2 writes it, or graphs alone, as TensorFlow 1 did."""
     return not saved_model.meta_graphs or any(each.object_graph_def.nodes for each in saved_model.meta_graphs)
 
 
@@ -55,15 +55,15 @@ def served_meta_graph(path: str, saved_model: saved_model_pb2.SavedModel) -> met
     """The MetaGraph that a server takes from a SavedModel of TensorFlow 1.
 
     Args:
-        path: The SavedModel's folder, to be named in errors.
+        path: The SavedModel's folder, for errors.
         saved_model: Its `saved_model.pb`.
 
     Returns:
-        The only one that is not for training; of several the one with no tag but 'serve', or else the one with 'serve'
-        among its tags.
+        The only one that is not for training. If there are several, the one whose only tag is 'serve', or else the one
+        with 'serve' among its tags.
 
     Raises:
-        ValueError: There is none, or more than one.
+        ValueError: There is no such MetaGraph, or more than one.
     """
     found = [each for each in saved_model.meta_graphs if not is_for_training(each)]
     if len(found) > 1:

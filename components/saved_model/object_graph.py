@@ -1,13 +1,12 @@
-"""The object graph of a SavedModel: which objects the signatures reach, and where each object stands."""
+"""ObjectGraph: which objects the signatures of a SavedModel reach, and where each object hangs."""
 
 import collections
+import functools
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tensorflow.core.framework import versions_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
-
-from ..stripper.masks import pruning_names
 
 Path = tuple[str, ...]
 
@@ -44,14 +43,14 @@ class ObjectGraph:
         return self._nodes[node].WhichOneof("kind") or ""
 
     def key(self, node: int) -> str:
-        """An object's unique name, its path from the root, as the variables' checkpoint spells it.
+        """An object's unique name: its path from the root, as a checkpoint spells it.
 
-        A variable's key is what `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE'.
+        A variable's key is what `tf.train.list_variables` shows, without '/.ATTRIBUTES/VARIABLE_VALUE'.
         """
         return checkpoint_key(self._paths[node])
 
     def path(self, node: int) -> Path:
-        """An object's shortest path from the root; of a slot variable, its key's parts."""
+        """An object's shortest path from the root; for a slot variable, the parts of its key."""
         return self._paths[node]
 
     def at(self, path: Path) -> int | None:
@@ -64,16 +63,8 @@ class ObjectGraph:
             node = children[name]
         return node
 
-    def is_pruning_variable(self, node: int) -> bool:
-        """Whether an object is a mask, threshold, gradient, old-weight, last-update or pruning-step variable."""
-        return self.kind(node) == "variable" and any(map(pruning_names.is_pruning_variable, self._names(node)))
-
-    def is_mask(self, node: int) -> bool:
-        """Whether an object is a mask."""
-        return self.kind(node) == "variable" and any(map(pruning_names.is_mask, self._names(node)))
-
     def variable(self, node: int) -> saved_object_graph_pb2.SavedVariable:
-        """What the model says of a variable: its name, dtype and shape."""
+        """The declaration of a variable: its name, dtype and shape."""
         return self._nodes[node].variable
 
     def bound_inputs(self, function: int) -> list[int]:
@@ -96,9 +87,9 @@ class ObjectGraph:
     def reached(self, roots: Iterable[int]) -> set[int]:
         """The objects that some functions or resources need in order to run, themselves included.
 
-        A function needs what it captures; a resource, such as a lookup table, needs all that hangs from it: the
-        functions that make and fill it, and the asset that it is filled from. A variable needs nothing: what hangs
-        from it, pruning state above all, is there for training.
+        A function needs what it captures. A resource, such as a lookup table, needs everything that hangs from it: the
+        functions that make and fill it, and the asset that it is filled from. A variable needs nothing: what hangs from
+        it is state for training.
 
         Args:
             roots: Objects.
@@ -116,7 +107,8 @@ class ObjectGraph:
             queue.extend(self._needs(node))
         return found
 
-    def kept(self) -> set[int]:
+    @functools.cached_property
+    def kept(self) -> frozenset[int]:
         """The objects that a stripped model keeps.
 
         They are what the signatures reach, every asset, and every other resource that needs no further variable.
@@ -129,24 +121,24 @@ class ObjectGraph:
                 needed = self.reached([node])
                 if all(each in found for each in needed if self.kind(each) == "variable"):
                     found |= needed
-        return found
+        return frozenset(found)
 
-    def places(self, kept: set[int]) -> dict[int, Path]:
+    def places(self, kept: Collection[int]) -> dict[int, Path]:
         """Where each kept variable, resource and asset hangs in the stripped model.
 
-        That is the shortest of its paths in this model, so that checkpoint keys stay as they are. But an optimizer
-        leads to the weights that it trains, too: objects that hold a variable which goes (lists and dicts of variables
-        do not count) are passed through only where no other path leads. What hangs from a kept resource comes along
-        with it and has no place of its own.
+        That is the shortest of its paths in this model, so that checkpoint keys stay as they are. An optimizer, too,
+        leads to the weights that it trains. Therefore a path through an object that holds a variable which is removed
+        (lists and dicts of variables do not count) is taken only if there is no other. What hangs from a kept resource
+        is saved with it and has no place of its own.
 
         Args:
-            kept: Objects, as `kept()` gives them.
+            kept: Objects, such as `kept`.
 
         Returns:
             The path from the root of each object that has a place.
 
         Raises:
-            ValueError: A kept variable hangs from nothing but functions.
+            ValueError: A kept variable hangs from functions only.
         """
         detour = [
             node.user_object.identifier not in _COLLECTIONS
@@ -185,9 +177,6 @@ class ObjectGraph:
             ]
         return ()
 
-    def _names(self, variable: int) -> tuple[str, str]:
-        return self._nodes[variable].variable.name, self.key(variable)
-
     def _captures(self, concrete_function: str) -> list[int]:
         proto: saved_object_graph_pb2.SavedConcreteFunction = self._proto.concrete_functions[concrete_function]
         return list(proto.bound_inputs)
@@ -221,19 +210,22 @@ class ObjectGraph:
 
 
 def checkpoint_key(path: Path) -> str:
-    """`path` as a checkpoint spells it: joined by slashes, which are escaped inside a name."""
+    """`path` as a checkpoint spells it: joined by slashes; slashes inside a name are escaped."""
     return "/".join(name if name == ".OPTIMIZER_SLOT" else name.replace(".", "..").replace("/", ".S") for name in path)
 
 
-def keep_only(meta_graph: meta_graph_pb2.MetaGraphDef, kept: set[int], places: Iterable[Path]) -> None:
-    """Empties the objects that a stripped model does without, and drops their functions: loading makes none of them.
+def keep_only(
+    meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, kept: Collection[int], places: Iterable[Path]
+) -> None:
+    """Empties all other objects, and drops their functions, so that loading makes none of them.
 
     Args:
         meta_graph: Changed in place; its objects keep their numbers.
+        graph: Its object graph, read before the change.
         kept: The objects that stay, signatures among them.
-        places: Paths from the root, on which objects stay, too.
+        places: Paths from the root. The objects on them stay, too.
     """
-    graph, concrete_functions = ObjectGraph(meta_graph), meta_graph.object_graph_def.concrete_functions
+    concrete_functions = meta_graph.object_graph_def.concrete_functions
     needed = {name for node in kept if graph.kind(node) in FUNCTIONS for name in graph.concrete_functions(node)}
     for name in concrete_functions.keys() - needed:
         del concrete_functions[name]

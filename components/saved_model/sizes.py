@@ -30,8 +30,8 @@ def directory_bytes(path: str | os.PathLike[str]) -> int:
 def gzipped_bytes(path: str | os.PathLike[str]) -> int:
     """Bytes that the folder `path` takes as one `.tar.gz`.
 
-    The archive is compressed as a stream and only counted: nothing is written. The members are the files, sorted by
-    their path relative to `path`, without owners or times, so that equal contents always give an equal size.
+    The archive is compressed as a stream and only counted; nothing is written. Its members are the files, sorted by
+    their paths relative to `path`, without owners and times, so that equal contents give equal sizes.
 
     Args:
         path: A folder, local or of any file system that `tf.io.gfile` reads.

@@ -1,4 +1,4 @@
-"""Tables of sorted byte strings, as LevelDB has them, in which TensorFlow writes the index of a checkpoint."""
+"""Tables of sorted byte strings in LevelDB's format, in which TensorFlow writes the index of a checkpoint."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ def read_table(content: bytes) -> dict[bytes, bytes]:
         content: The whole file.
 
     Raises:
-        ValueError: It is no table, is damaged, or is compressed, which those of TensorFlow are not.
+        ValueError: It is no table, or is damaged or compressed. TensorFlow does not compress its tables.
     """
     if len(content) < _FOOTER_BYTES or struct.unpack("<Q", content[-8:]) != (_MAGIC,):
         raise ValueError("it does not end as a table does")
     footer = content[-_FOOTER_BYTES:]
-    _, at = _handle(footer, 0)  # of a block on blocks, in which nothing stands
+    _, at = _handle(footer, 0)  # of the block on blocks, which is empty
     index, _ = _handle(footer, at)
     return {
         key: value
@@ -80,7 +80,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _append_block(content: bytearray, entries: list[tuple[bytes, bytes]]) -> bytes:
-    """Appends a block to a file; returns where it is, as the file spells it."""
+    """Appends a block to a file; returns its handle, encoded."""
     block, restarts = bytearray(), []
     for key, value in entries:
         restarts.append(len(block))
@@ -97,7 +97,7 @@ def _checksum(block: bytes) -> bytes:
 
 
 def masked(checksum: int) -> int:
-    """A CRC-32C as it is stored beside what it is of."""
+    """A CRC-32C in the masked form in which files store it."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -108,7 +108,7 @@ def _handle(content: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """A number, and the index after its last byte."""
     number = shift = 0
     while True:
         byte = content[at]

@@ -1,4 +1,4 @@
-"""TensorBundle: where the values of a checkpoint stand in its files, which TensorFlow tells no one."""
+"""TensorBundle: where the values of a checkpoint are in its files, which no API of TensorFlow tells."""
 
 import dataclasses
 import sys
@@ -23,7 +23,7 @@ class TensorBundle:
 
     Attributes:
         prefix: What the names of its files begin with.
-        entries: By key, what is known of each tensor.
+        entries: Dtype, shape, place and checksum of each tensor, by key.
     """
 
     prefix: str
@@ -49,7 +49,7 @@ class TensorBundle:
         return cls(prefix, {key: Entry.FromString(value) for key, value in table.items()}, header)
 
     def is_plain(self, key: str) -> bool:
-        """Whether there is such a tensor, whole, with the bytes in a file that it has in memory."""
+        """Whether there is such a tensor, in one piece, whose bytes in the file are those in memory."""
         entry = self.entries.get(key.encode())
         return (
             entry is not None
@@ -59,17 +59,17 @@ class TensorBundle:
         )
 
     def data_file(self, entry: Entry) -> str:
-        """The file that holds a tensor."""
+        """Path of the file that holds a tensor."""
         return data_file(self.prefix, entry.shard_id, self._header.num_shards)
 
 
 def data_file(prefix: str, shard: int, shards: int) -> str:
-    """The name of one of a checkpoint's files of values."""
+    """Path of one of a checkpoint's files of values."""
     return f"{prefix}.data-{shard:05d}-of-{shards:05d}"
 
 
 def write_index(prefix: str, entries: Mapping[bytes, Entry]) -> None:
-    """Writes the index of a checkpoint with one file of values, in place of one that is there.
+    """Writes the index of a checkpoint with one file of values, and replaces one that is there.
 
     Raises:
         tf.errors.OpError: It cannot be written.

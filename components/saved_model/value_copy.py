@@ -1,4 +1,4 @@
-"""ValueCopy: a stripped model's values, copied from the files of its source as they are, and read where they stand."""
+"""ValueCopy: copies the values of a SavedModel, byte for byte, into one that is saved from its objects."""
 
 import concurrent.futures
 import itertools
@@ -12,8 +12,7 @@ import google_crc32c
 import numpy as np
 import tensorflow as tf
 
-from ..stripper.check.verify import VerificationError
-from . import loading
+from . import checkpoint, loading
 from .object_graph import Path
 from .sorted_table import masked
 from .tensor_bundle import Entry, TensorBundle, data_file, write_index
@@ -25,14 +24,18 @@ _CHUNK_BYTES = 1 << 24
 _NUMBERS = "fiuc"  # of numpy's kinds of dtypes those that need not be copied to become a tensor
 
 
-class ValueCopy:
-    """Copies values byte for byte, while its user has TensorFlow write the stripped model with others in their place.
+class ValueCopyError(RuntimeError):
+    """TensorFlow does not read from the files what was written to them."""
 
-    It is a context manager, which works in a thread of its own from its begin to its end.
+
+class ValueCopy:
+    """Copies values byte for byte, while its user has TensorFlow write the new SavedModel with placeholders for them.
+
+    It is a context manager: on entering it starts to copy in a thread of its own, on leaving it waits for that.
     """
 
     def __init__(self, source: str, folder: str, bundle: TensorBundle, keys: Mapping[Path, str]) -> None:
-        """Plans the copy; `of` is for others to call."""
+        """Plans the copy. Other modules call `of`."""
         self._source = source
         self._folder = folder
         self._bundle = bundle
@@ -49,13 +52,12 @@ class ValueCopy:
 
         Args:
             source: The SavedModel's folder.
-            folder: The folder of the stripped model, to be written.
-            paths: Where the variables hang in both.
+            folder: The folder that the new SavedModel is written to.
+            paths: Paths of the variables from the root, the same in both.
 
         Returns:
-            The copy; None if it cannot be made: a value is not there, or stands otherwise in the files than in memory;
-                or
-            files are not local; or there is no variable.
+            The copy; None if it cannot be made: there is no variable, a value is missing, its bytes in the files are
+            not those in memory, or the files are not local.
 
         Raises:
             ValueError: The source's files are missing or damaged.
@@ -64,7 +66,7 @@ class ValueCopy:
         if not paths or "://" in source or "://" in folder:
             return None
         with loading.failure_explained(source):
-            bundle, keys = TensorBundle.read(loading.checkpoint(source)), _keys(source, paths)
+            bundle, keys = TensorBundle.read(checkpoint.prefix(source)), _keys(source, paths)
         if len(keys) < len(paths) or not all(map(bundle.is_plain, keys.values())):
             return None
         return cls(source, folder, bundle, keys)
@@ -79,15 +81,15 @@ class ValueCopy:
         self._executor.shutdown()
 
     def finish(self) -> None:
-        """Puts the values into the stripped model, which TensorFlow has written by now.
+        """Puts the values into the new SavedModel. TensorFlow must have written it by now.
 
         Raises:
             OSError: They cannot be written.
             ValueError: The source's files are missing or damaged.
-            VerificationError: TensorFlow does not find in the files what was written to them.
+            ValueCopyError: TensorFlow does not read from the files what was written to them.
         """
         values = self._copying.result()
-        prefix = loading.checkpoint(self._folder)
+        prefix = checkpoint.prefix(self._folder)
         written, keys = TensorBundle.read(prefix), _keys(self._folder, self._entries)
         entries = {keys[path].encode(): _moved(entry, self._begins[path]) for path, entry in self._entries.items()}
         with open(self._file, "ab") as target:
@@ -102,10 +104,10 @@ class ValueCopy:
             os.remove(name)
         os.rename(self._file, data_file(prefix, 0, 1))
         write_index(prefix, entries)
-        _see_that_tensorflow_reads(prefix, entries, {keys[path]: value for path, value in values.items()})
+        _check_tensorflow_reads(prefix, entries, {keys[path]: value for path, value in values.items()})
 
     def tensors(self) -> dict[Path, tf.Tensor]:
-        """The values by path; large ones in the file's own memory, where a change of a tensor changes no file."""
+        """The values by path. Large ones share the memory of the mapped file; changing a tensor changes no file."""
         return {path: _tensor(value) for path, value in self._copying.result().items()}
 
     @property
@@ -113,7 +115,7 @@ class ValueCopy:
         return os.path.join(self._folder, "values")
 
     def _copy(self) -> dict[Path, np.ndarray]:
-        """Copies all to one file; returns what stands in it then."""
+        """Copies all values to one file; returns them, mapped from it."""
         found = {}
         with open(self._file, "w+b", buffering=0) as target:
             target.truncate(sum(entry.size for entry in self._entries.values()))
@@ -130,7 +132,7 @@ class ValueCopy:
         return found
 
     def _append(self, target: int, entry: Entry) -> None:
-        """Appends a value to an open file, within the system, which is as fast as `cp`."""
+        """Appends a value to an open file. The kernel copies it, as fast as `cp`."""
         with loading.failure_explained(self._source):
             source = os.open(self._bundle.data_file(entry), os.O_RDONLY)
         try:
@@ -158,8 +160,8 @@ def _keys(folder: str, paths: Iterable[Path]) -> dict[Path, str]:
     return found
 
 
-def _see_that_tensorflow_reads(prefix: str, entries: Mapping[bytes, Entry], values: Mapping[str, np.ndarray]) -> None:
-    """Raises VerificationError unless TensorFlow finds all entries with their shapes, and values that are not large."""
+def _check_tensorflow_reads(prefix: str, entries: Mapping[bytes, Entry], values: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueCopyError unless TensorFlow finds all entries with their shapes, and values that are not large."""
     reader = tf.train.load_checkpoint(prefix)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     found = {key: (dtypes[key], shape) for key, shape in shapes.items()}
@@ -168,20 +170,20 @@ def _see_that_tensorflow_reads(prefix: str, entries: Mapping[bytes, Entry], valu
         for key, entry in entries.items()
     }
     if found != written:
-        raise VerificationError(f"TensorFlow reads other variables from {prefix!r} than were written: {found}.")
+        raise ValueCopyError(f"TensorFlow reads other variables from {prefix!r} than were written: {found}.")
     for key, value in values.items():
         if value.nbytes > _CHUNK_BYTES:
             continue
         try:
             same = reader.get_tensor(key).tobytes() == value.tobytes()
         except tf.errors.OpError as error:
-            raise VerificationError(f"TensorFlow cannot read {key!r} from {prefix!r}: {error.message}") from error
+            raise ValueCopyError(f"TensorFlow cannot read {key!r} from {prefix!r}: {error.message}") from error
         if not same:
-            raise VerificationError(f"TensorFlow reads another value of {key!r} from {prefix!r} than was written.")
+            raise ValueCopyError(f"TensorFlow reads another value of {key!r} from {prefix!r} than was written.")
 
 
 def _moved(entry: Entry, offset: int) -> Entry:
-    """An entry of what stands somewhere else in the only file of values."""
+    """The entry of a value at another offset, in the only file of values."""
     found = Entry()
     found.CopyFrom(entry)
     found.shard_id, found.offset = 0, offset
@@ -189,7 +191,7 @@ def _moved(entry: Entry, offset: int) -> Entry:
 
 
 def _mapped(file: BinaryIO) -> np.ndarray:
-    """The bytes of a file, in its own memory until they are changed, which the file does not see."""
+    """The bytes of a file, mapped to memory; a change of them does not reach the file."""
     if not os.fstat(file.fileno()).st_size:
         return np.empty(0, np.uint8)
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)

@@ -1,7 +1,6 @@
 """The variables of a SavedModel, read from its files without loading its graph."""
 
 import dataclasses
-import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,14 +9,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from ..engine import naming
+from .checkpoint import Checkpoint
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VARIABLE_ATTRIBUTE = "VARIABLE_VALUE"
 
-# The shortest path to a weight may lead through the optimizer as well, which lists what it trains. Slot variables and
-# metrics are found at places of their own in models of tf_keras.
-_NO_MODEL_VARIABLE = re.compile(
+# An optimizer lists what it trains, so the shortest path to a weight may lead through it. tf_keras holds slot variables
+# and metrics elsewhere than Keras 3.
+_OPTIMIZER_OR_METRIC = re.compile(
     r"optimizer/(?!(inner_optimizer/)?_trainable_variables/)|.*/\.OPTIMIZER_SLOT/|keras_api/metrics/"
 )
 
@@ -40,6 +39,11 @@ class SavedVariable:
     key: str
     shape: tuple[int, ...]
 
+    @property
+    def in_training_only(self) -> bool:
+        """Whether it is a variable of a Keras optimizer or of a metric."""
+        return _OPTIMIZER_OR_METRIC.match(self.key) is not None
+
 
 class SavedVariables:
     """The object graph and the variables of a SavedModel; one of TensorFlow 1 has the variables alone."""
@@ -56,11 +60,8 @@ class SavedVariables:
                 f"{self.path} holds no SavedModel (no saved_model.pb). Save one there with "
                 "tf.saved_model.save(model, directory) or model.export(directory)."
             )
-        try:
-            self._reader = tf.train.load_checkpoint(os.path.join(self.path, "variables", "variables"))
-            self._nodes = self._object_graph().nodes
-        except (tf.errors.OpError, ValueError) as error:
-            raise ValueError(f"The variables of the SavedModel in {self.path} cannot be read: {error}") from error
+        self._checkpoint = Checkpoint(self.path)
+        self._nodes = self._object_graph().nodes
 
     def children(self, node: int) -> Mapping[str, int]:
         """The children of a node of the object graph: local name -> node."""
@@ -70,8 +71,8 @@ class SavedVariables:
         """The variable at a node, or None if the node is no variable."""
         for attribute in self._nodes[node].attributes:
             if attribute.name == _VARIABLE_ATTRIBUTE:
-                shape = tuple(self._shapes[attribute.checkpoint_key])
-                return SavedVariable(node, attribute.full_name, attribute.checkpoint_key, shape)
+                key = attribute.checkpoint_key
+                return SavedVariable(node, attribute.full_name, key, self._checkpoint.shapes[key])
         return None
 
     def __iter__(self) -> Iterator[SavedVariable]:
@@ -80,30 +81,25 @@ class SavedVariables:
             if variable is not None:
                 yield variable
 
-    def model_variables(self) -> list[SavedVariable]:
-        """All variables but those of pruning, of a Keras optimizer and of metrics."""
-        return [
-            variable
-            for variable in self
-            if not naming.is_pruning_variable(variable.name) and not _NO_MODEL_VARIABLE.match(variable.key)
-        ]
+    @property
+    def has_objects(self) -> bool:
+        """Whether the SavedModel has an object graph, as those of TensorFlow 2 have."""
+        return _OBJECT_GRAPH_KEY in self._checkpoint
 
     def value(self, variable: SavedVariable) -> np.ndarray:
-        """The saved value of a variable."""
-        return self._reader.get_tensor(variable.key)
+        """The saved value of a variable.
+
+        Raises:
+            ValueError: The files are damaged.
+        """
+        return self._checkpoint.value(variable.key)
 
     def _object_graph(self) -> trackable_object_graph_pb2.TrackableObjectGraph:
-        if self._reader.has_tensor(_OBJECT_GRAPH_KEY):
-            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(
-                self._reader.get_tensor(_OBJECT_GRAPH_KEY)
-            )
+        if self.has_objects:
+            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(self._checkpoint.value(_OBJECT_GRAPH_KEY))
         # TensorFlow 1 saves no objects: each variable is one by itself.
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.nodes.add()
-        for key in sorted(self._shapes):
+        for key in self._checkpoint.shapes:
             graph.nodes.add().attributes.add(name=_VARIABLE_ATTRIBUTE, full_name=key, checkpoint_key=key)
         return graph
-
-    @functools.cached_property
-    def _shapes(self) -> Mapping[str, list[int]]:
-        return self._reader.get_variable_to_shape_map()

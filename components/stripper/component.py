@@ -11,15 +11,16 @@ from tfx.utils import json_utils
 from ..pruning_report import PruningReport
 from . import executor
 from .check.answers import checked_tolerance
-from .export.formats import chosen_formats, refuse_tolerance
+from .export.model_export import check_export_tolerance
+from .export.registry import exporters
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,
     StripperSpec,
+    check_num_examples,
+    check_signature_name,
+    check_splits,
     encode_formats,
-    refuse_num_examples,
-    refuse_signature_name,
-    refuse_splits,
 )
 
 
@@ -28,8 +29,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
 
     Masks, thresholds, gradients, old weights, optimizer and slot variables go, and every other variable that no
     signature reaches. Signatures, lookup tables and assets stay, a serving signature with its Transform layer included.
-    Before anything is published, every signature is seen to answer bit for bit as before, and, given `examples`, one
-    signature is proven to on all of them, on Beam.
+    Nothing is published before every signature has been checked to answer bit for bit as before. Given `examples`, one
+    signature is proven to answer all of them as before, on Beam.
 
     Example:
         ```
@@ -69,41 +70,37 @@ class Stripper(base_beam_component.BaseBeamComponent):
             examples: An optional channel of type `standard_artifacts.Examples`: what the signature `signature_name`
                 parses, those of ExampleGen if it holds the Transform graph, or with its inputs as features, those of
                 Transform if it does not. The stripped model must answer each of them as `model` does.
-            splits: Which splits of the examples that is proven on. By default 'eval', on which Evaluator measures the
-                same model: it is drawn as the training data are, and much smaller. All splits if there is no 'eval'.
-            signature_name: The signature that answers them.
-            tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
-            num_examples: On how many of the first split's examples every signature that parses such records is checked
-                before that, in the component's own process; at least 1.
-
-            export: Names of the formats that the stripped model is exported in besides, keys of
-                `tfx_pruning.stripper.export.formats.FORMATS`; those with int8 activations need `examples`. A
-                RuntimeParameter is a JSON list of them.
+            splits: The splits to prove on. By default 'eval', which is much smaller than the training data and like it;
+                Evaluator measures the same model on it. All splits if there is no 'eval'.
+            signature_name: The signature that answers the examples.
+            tolerance: The largest difference of a floating-point number of an answer; 0.0 requires bitwise equality.
+            num_examples: Number of examples used to pre-check each signature that parses such records, in the
+                component's own process, taken from the first split; at least 1.
+            export: Names of the formats that the stripped model is also exported in, such as 'tflite'; those with int8
+                activations need `examples`. 'MODULE:NAME', or NAME once the module is imported, is a format that a
+                module of yours registers with `tfx_pruning.register_exporter`. A RuntimeParameter is a JSON list.
             export_signature: Name of the signature that is exported; by default 'serving_default' if its inputs are
                 numbers, else the first signature, by name, whose inputs are.
             export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest
                 answer; by default the format's own.
 
         Raises:
-            ValueError: `num_examples` is below 1, `tolerance` negative or not finite, `signature_name` or `splits`
-                empty, a format unknown or in need of examples, or `export_tolerance` not above 0.
+            ValueError: `num_examples` is below 1, `tolerance` is negative or not finite, `signature_name` or `splits`
+                is empty, a format is unknown or needs examples, or `export_tolerance` is not above 0.
             TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
-            refuse_num_examples(num_examples)
+            check_num_examples(num_examples)
         if not isinstance(tolerance, data_types.RuntimeParameter):
             tolerance = checked_tolerance(tolerance)
         if not isinstance(signature_name, data_types.RuntimeParameter):
-            refuse_signature_name(signature_name)
-        refuse_splits(splits)
+            check_signature_name(signature_name)
+        check_splits(splits)
         if not isinstance(export_tolerance, data_types.RuntimeParameter):
-            refuse_tolerance(export_tolerance)
+            check_export_tolerance(export_tolerance)
         if not isinstance(export, data_types.RuntimeParameter):
-            if examples is None and (needing := [each.name for each in chosen_formats(export) if each.needs_examples]):
-                raise ValueError(
-                    f"export has {', '.join(needing)}, which need examples for the range of activations; give Stripper "
-                    "examples."
-                )
+            if examples is None and (needing := [each.name for each in exporters(export) if each.needs_examples]):
+                raise ValueError(f"export has {', '.join(needing)}, which need examples; give Stripper examples.")
             export = encode_formats(export)
         super().__init__(
             spec=StripperSpec(

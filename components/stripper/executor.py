@@ -14,11 +14,12 @@ from ..executor_artifacts import artifacts_and_versions, copy_properties
 from ..report.files import write_report
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
-from .check.served_model import ServedModel
 from .export.model_export import ExportedFile
-from .proof.data_proof import DataProof, ProofReport
+from .proof.data_proof import DataProof
 from .proof.example_feed import ExampleFeed
-from .proof.examples import ExamplesInput
+from .proof.examples_input import ExamplesInput
+from .proof.result import ProofResult
+from .proof.served_model import ServedModel
 from .report import strip_document
 from .spec import (
     EXAMPLES_KEY,
@@ -32,10 +33,10 @@ from .spec import (
     SPLITS_KEY,
     TOLERANCE_KEY,
     TRAINED_MODEL_KEY,
+    check_num_examples,
+    check_signature_name,
+    check_splits,
     decode_formats,
-    refuse_num_examples,
-    refuse_signature_name,
-    refuse_splits,
 )
 from .strip import StripReport
 from .strip_and_export import strip_and_export
@@ -53,26 +54,28 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Strips the model; proves on Beam that it answers the examples as before.
+        """Strips the model and, given examples, proves on Beam that it answers them as before.
 
         Args:
             input_dict: Artifacts by input.
                 - trained_model: One Model artifact, whose serving model is stripped.
                 - examples: Optional Examples artifacts, TFRecords of tf.Examples, tf.SequenceExamples or other protos.
-            output_dict: Artifacts by output. - model: One Model artifact; the stripped model goes to its serving model
-                folder, its exports to `exports`. - report: One PruningReport artifact.
+            output_dict: Artifacts by output.
+                - model: One Model artifact; the stripped model goes to its serving model folder, its exports to
+                  `exports`.
+                - report: One PruningReport artifact.
             exec_properties: Execution properties.
                 - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
                 - signature_name: Which signature is proven.
-                - tolerance: By how much a floating-point number of an answer may differ.
-                - num_examples: How many examples the check of all signatures, and the exports, read at most.
+                - tolerance: The largest difference of a floating-point number of an answer.
+                - num_examples: The most examples that the check of all signatures, and the exports, read.
                 - export: JSON list of the names of the formats to export.
                 - export_signature: Optional name of the signature to export.
                 - export_tolerance: Optional tolerance for TFLite files.
 
         Raises:
-            ValueError: The examples are stored otherwise, a split is not there or empty, or the signature is not there
-                or does not take the examples; and as `strip_saved_model` and `export_model`, which say what else is
+            ValueError: The examples are not TFRecords, a split is missing or empty, or the signature is missing or
+                does not take the examples; and as `strip_saved_model` and `export_model`, which say what else is
                 raised. No model is left then.
             VerificationError: An answer differs by more than the tolerance.
         """
@@ -82,7 +85,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         source = path_utils.serving_model_path(trained.uri, path_utils.is_old_model_artifact(trained))
         examples = _examples(input_dict.get(EXAMPLES_KEY), exec_properties)
         proof = _proof(source, examples, exec_properties) if examples else None
-        proven: list[ProofReport] = []
+        proven: list[ProofResult] = []
         destination = path_utils.serving_model_dir(stripped.uri)
 
         report, exported = strip_and_export(
@@ -116,15 +119,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _examples(artifacts: list[types.Artifact] | None, exec_properties: dict[str, Any]) -> ExamplesInput | None:
     if not artifacts:
         return None
-    refuse_num_examples(exec_properties[NUM_EXAMPLES_KEY])
+    check_num_examples(exec_properties[NUM_EXAMPLES_KEY])
     splits = json_utils.loads(exec_properties[SPLITS_KEY])
-    refuse_splits(splits)
+    check_splits(splits)
     return ExamplesInput.read(artifacts, splits)
 
 
 def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]) -> DataProof:
     signature = exec_properties[SIGNATURE_NAME_KEY]
-    refuse_signature_name(signature)
+    check_signature_name(signature)
     feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
     return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
 
@@ -139,14 +142,14 @@ def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
 
 
 def _set_proof_properties(
-    stripped: types.Artifact, examples: ExamplesInput, proof: DataProof, report: ProofReport
+    stripped: types.Artifact, examples: ExamplesInput, proof: DataProof, result: ProofResult
 ) -> None:
     stripped.set_string_custom_property(properties.SIGNATURE_PROVEN, proof.feed.signature)
     stripped.set_string_custom_property(properties.SPLITS_PROVEN, ",".join(examples.splits))
-    stripped.set_int_custom_property(properties.EXAMPLES_PROVEN, report.examples)
-    stripped.set_int_custom_property(properties.EXAMPLES_DIFFERING, report.differing)
-    # Not floats, of which ML Metadata keeps six decimals in SQLite.
-    stripped.set_string_custom_property(properties.MAX_ABSOLUTE_DIFFERENCE, repr(report.max_absolute_difference))
+    stripped.set_int_custom_property(properties.EXAMPLES_PROVEN, result.examples)
+    stripped.set_int_custom_property(properties.EXAMPLES_DIFFERING, result.differing)
+    # Not floats: in SQLite, ML Metadata keeps six decimals of them.
+    stripped.set_string_custom_property(properties.MAX_ABSOLUTE_DIFFERENCE, repr(result.max_absolute_difference))
     stripped.set_string_custom_property(properties.TOLERANCE, repr(proof.tolerance))
 
 

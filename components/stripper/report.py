@@ -10,7 +10,7 @@ from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.variables import SavedVariables
 from .export.model_export import ExportedFile
 from .strip import StripReport
-from .tf1.weight_reports import weight_reports
+from .weight_sparsities import weight_sparsities
 
 
 def strip_document(
@@ -53,7 +53,7 @@ def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -
     saved_model = read_saved_model(os.fspath(source))
     if has_objects(saved_model):
         return saved_weights(SavedVariables(stripped), masked_identities(SavedVariables(source)))
-    return weight_reports(source, saved_model, stripped)
+    return weight_sparsities(source, saved_model, stripped)
 
 
 def _sizes(file: ExportedFile) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -7,7 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from ..pruning_report import PruningReport
-from .export.formats import chosen_formats
+from .export.registry import exporters, portable_name
 
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
 TRAINED_MODEL_KEY = "trained_model"
@@ -50,16 +50,16 @@ class StripperSpec(ComponentSpec):
     }
 
 
-def refuse_num_examples(value: int) -> None:
-    """Raises a ValueError if `value` is not a possible number of examples to read."""
+def check_num_examples(value: int) -> None:
+    """Raises a ValueError unless `value` is a possible number of examples to read."""
     if value < 1:
         raise ValueError(
             f"num_examples is {value}, expected at least 1; leave `examples` out to check on drawn inputs only."
         )
 
 
-def refuse_splits(value: Sequence[str] | None) -> None:
-    """Raises a TypeError or ValueError if `value` is neither None nor some distinct names of splits."""
+def check_splits(value: Sequence[str] | None) -> None:
+    """Raises a TypeError or ValueError unless `value` is None or a list of distinct names of splits."""
     if value is None:
         return
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
@@ -71,8 +71,8 @@ def refuse_splits(value: Sequence[str] | None) -> None:
         )
 
 
-def refuse_signature_name(value: str) -> None:
-    """Raises a TypeError or ValueError if `value` is not a possible name of a signature."""
+def check_signature_name(value: str) -> None:
+    """Raises a TypeError or ValueError unless `value` is a possible name of a signature."""
     if not isinstance(value, str):
         raise TypeError(f"signature_name is {value!r}, expected the name of a signature such as 'serving_default'.")
     if not value:
@@ -80,8 +80,14 @@ def refuse_signature_name(value: str) -> None:
 
 
 def encode_formats(names: Sequence[str]) -> str:
-    """The names of formats as the execution property that holds them; refuses unknown ones."""
-    return json.dumps([each.name for each in chosen_formats(names)])
+    """The execution property that holds names of formats, such that another process finds them.
+
+    Raises:
+        TypeError: `names` is a single string.
+        ValueError: A name is unknown, or given twice.
+    """
+    exporters(names)
+    return json.dumps([portable_name(name) for name in names])
 
 
 def decode_formats(value: str) -> tuple[str, ...]:
@@ -96,4 +102,5 @@ def decode_formats(value: str) -> tuple[str, ...]:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"export is {value!r}, expected a JSON list of format names, such as '[\"tflite\"]'.")
-    return tuple(each.name for each in chosen_formats(names))
+    exporters(names)
+    return tuple(names)

@@ -1,4 +1,4 @@
-"""Removes all that only training needs from a SavedModel."""
+"""strip_saved_model: removes all that only training needs from a SavedModel."""
 
 import dataclasses
 import functools
@@ -10,9 +10,9 @@ from absl import logging
 from .. import staging
 from ..saved_model import sizes
 from ..saved_model.meta_graph import has_objects, read_saved_model
-from .check.acceptance import Checks
+from .check.acceptance import Acceptance
 from .check.answers import checked_tolerance
-from .check.given_records import checked_records
+from .check.serialized_records import checked_records
 from .tf1.saved_model import GraphModel
 from .tf2.object_model import ObjectModel
 
@@ -25,7 +25,7 @@ class StripReport:
         variables_removed: Keys of the source's variables that the stripped model lacks, sorted. A key is what
             `tf.train.list_variables` shows, less '/.ATTRIBUTES/VARIABLE_VALUE', as in 'dense/_kernel/pruning/mask'.
         variables_kept: Keys of the stripped model's variables, sorted.
-        signatures_checked: Names of the signatures, all of which answered as the source's.
+        signatures_checked: Names of the signatures. All of them answered as those of the source.
         source_bytes: All files of the source, in bytes.
         stripped_bytes: All files of the stripped model, in bytes.
         destination: Folder of the stripped model.
@@ -40,7 +40,7 @@ class StripReport:
 
     @functools.cached_property
     def gzipped_bytes(self) -> int:
-        """The stripped model as one .tar.gz, in bytes; found when first asked for, which takes 40 s a GB.
+        """Bytes of the stripped model as one .tar.gz, measured when first asked for: 40 s per GB.
 
         Raises:
             NotADirectoryError: It is no longer there.
@@ -59,27 +59,27 @@ def strip_saved_model(
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
 
-    Where a function multiplies a weight by its mask, as `apply_mask` and tfmot's wrappers do, the weight takes in the
-    mask, and the multiplication goes; so it does in a graph of TensorFlow 1 with the masks of google-research's
-    `model_pruning`.
+    Where a function multiplies a weight by its mask, as `apply_mask` and tfmot's wrappers do, the mask is folded into
+    the weight and the multiplication is removed. The same is done in graphs of TensorFlow 1 with the masks of
+    google-research's `model_pruning`.
 
-    The copy has the source's signatures, and of its variables those that a signature reaches, under the same names
-    and, unless those lead through an optimizer, the same checkpoint keys; its lookup tables, its assets and its
-    `assets.extra` are kept. Other callables of the source, such as `__call__` or the `serve` of a Keras export, are
-    not: the signatures are the contract.
+    The copy has the source's signatures, the variables that they reach, the lookup tables, the assets and
+    `assets.extra`. Variables keep their names, and their checkpoint keys unless these lead through an optimizer. Other
+    callables of the source, such as `__call__` or the `serve` of a Keras export, are dropped: the signatures are the
+    contract.
 
-    Before the copy appears at `destination`, every signature is called on the same inputs in both models, and every
-    bit of every output must agree, or, with a tolerance, every number nearly. The source is only read.
+    Before the copy appears at `destination`, every signature is called on the same inputs in both models. Every bit of
+    every output must agree, or, with a tolerance, every number must be that close. The source is only read.
 
     Args:
         source: Folder of a SavedModel, of TensorFlow 2 or 1, pruned or not.
         destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
-        examples: Serialized records, such as tf.Examples, on which signatures that parse such are checked, besides
-            drawn inputs; all are held in memory.
-        overwrite: Whether a folder at `destination` is replaced, with all that is in it; until the stripped model is
-            checked it stays as it is.
-        tolerance: By how much a floating-point number of an answer may differ; 0.0 for not in a bit.
-        check: A further check, called with the folder of the stripped model before that appears at `destination`. If it
+        examples: Serialized records, such as tf.Examples, for signatures that parse such records. They are checked on
+            these and on drawn inputs. All are held in memory.
+        overwrite: Whether a folder at `destination` is replaced, with all that is in it, once the stripped model is
+            checked.
+        tolerance: The largest difference of a floating-point number of an answer; 0.0 requires bitwise equality.
+        check: A further check, called with the folder of the stripped model before it appears at `destination`. If it
             raises an error, nothing appears there.
 
     Returns:
@@ -91,20 +91,20 @@ def strip_saved_model(
         OSError: `destination` cannot be written.
         TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
         ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
-            variables, or uses one otherwise than to multiply its weight by a mask; no one value serves all uses of a
+            variables, or uses one other than to multiply its weight by a mask; no one value serves all uses of a
             weight; `destination` and `source` lie one within the other; `examples` is empty; `tolerance` is negative or
             not finite.
-        VerificationError: A signature of the stripped model does not answer as the source, or none of the inputs tried
-            is one that it takes.
+        VerificationError: A signature of the stripped model does not answer as the source, or takes none of the inputs
+            that were tried.
     """
     source, destination = os.fspath(source), os.fspath(destination)
-    checks = Checks(checked_records(examples), checked_tolerance(tolerance), check)
+    acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check)
     saved_model = read_saved_model(source)
-    refuse_overlap(source, destination)
-    staging.refuse_occupied(destination, overwrite)
+    check_no_overlap(source, destination)
+    staging.check_destination(destination, overwrite)
     model = ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
     with staging.staged(destination, overwrite) as folder:
-        checked = model.write(folder, checks)
+        checked = model.write(folder, acceptance)
         report = StripReport(
             variables_removed=model.removed,
             variables_kept=model.kept,
@@ -126,8 +126,8 @@ def strip_saved_model(
     return report
 
 
-def refuse_overlap(source: str, destination: str) -> None:
-    """Raises a ValueError if a destination would change the source, or be lost with it."""
+def check_no_overlap(source: str, destination: str) -> None:
+    """Raises a ValueError if `destination` is `source`, lies within it, or holds it."""
     outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
     if inner.startswith(outer):
         where = "is the source" if inner == outer else f"lies within the source {source!r}"

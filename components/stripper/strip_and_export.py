@@ -1,14 +1,14 @@
-"""Strips a model and exports it, or does neither."""
+"""strip_and_export: strips a model and exports it, or does neither."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
-from .check.given_records import checked_records
-from .export.formats import chosen_formats, refuse_tolerance
-from .export.model_export import ExportedFile, export_model
-from .strip import StripReport, refuse_overlap, strip_saved_model
+from .check.serialized_records import checked_records
+from .export.model_export import ExportedFile, check_export_tolerance, export_model
+from .export.registry import exporters
+from .strip import StripReport, check_no_overlap, strip_saved_model
 
 
 def strip_and_export(
@@ -46,17 +46,17 @@ def strip_and_export(
             `strip_saved_model` and `export_model`, which say what else is raised.
     """
     records = checked_records(examples)
-    if not chosen_formats(formats):
+    if not exporters(formats):
         report = strip_saved_model(
             source, destination, examples=records, overwrite=overwrite, tolerance=tolerance, check=check
         )
         return report, ()
-    refuse_tolerance(export_tolerance)
+    check_export_tolerance(export_tolerance)
     exports = f"{destination.rstrip('/')}_exports" if export_destination is None else export_destination
-    refuse_overlap(source, destination)
-    refuse_overlap(source, exports)
-    _refuse_nested(destination, exports)
-    staging.refuse_occupied(exports, overwrite)
+    check_no_overlap(source, destination)
+    check_no_overlap(source, exports)
+    _check_side_by_side(destination, exports)
+    staging.check_destination(exports, overwrite)
     with staging.staged(destination, overwrite) as folder:
         report = strip_saved_model(source, folder, examples=records, tolerance=tolerance, check=check)
         exported = export_model(
@@ -72,7 +72,7 @@ def strip_and_export(
     return dataclasses.replace(report, destination=destination), exported
 
 
-def _refuse_nested(destination: str, exports: str) -> None:
+def _check_side_by_side(destination: str, exports: str) -> None:
     one, other = (os.path.join(os.path.realpath(path), "") for path in (destination, exports))
     if one.startswith(other) or other.startswith(one):
         raise ValueError(

@@ -11,6 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from tfx_pruning import PruningHParams, PruningReport, properties
 from tfx_pruning.engine.keras.delivered_sparsity import SparsityError
+from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.pruning_trainer.executor import Executor
 from tfx_pruning.report.files import HTML_NAME, read_report
 from tfx_pruning.saved_model.variables import SavedVariables
@@ -86,7 +87,7 @@ class Run:
 def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
     run = Run(tmp_path).do()
     saved = SavedVariables(run.saved)
-    kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("/kernel")}
+    kernels = {v.name: saved.value(v) for v in model_variables(saved) if v.name.endswith("/kernel")}
     counts = {value.shape: np.count_nonzero(value) for value in kernels.values()}
     assert counts == {(10, 20): 30, (20, 1): 3}
     size = sum(file.stat().st_size for file in pathlib.Path(run.saved).rglob("*") if file.is_file())
@@ -134,8 +135,8 @@ def test_models_of_tf_keras_are_pruned_and_start_from_their_base(optimizer, save
         assert run.model.get_custom_property("nonzero_parameters") == 33
         assert run.model.get_custom_property("total_parameters") == 241
         saved = SavedVariables(run.saved)
-        assert len(saved.model_variables()) == 4
-        kernels.append({v.shape: saved.value(v) for v in saved.model_variables() if v.name.endswith("/kernel")})
+        assert len(model_variables(saved)) == 4
+        kernels.append({v.shape: saved.value(v) for v in model_variables(saved) if v.name.endswith("/kernel")})
     assert {shape: np.count_nonzero(value) for shape, value in kernels[0].items()} == {(10, 20): 30, (20, 1): 3}
     for shape, value in kernels[0].items():
         np.testing.assert_array_equal(kernels[1][shape], value)
@@ -162,7 +163,7 @@ def test_a_base_model_is_loaded_by_warm_start(tmp_path):
     values = []
     for run in (first, second):
         saved = SavedVariables(run.saved)
-        values.append(next(saved.value(v) for v in saved.model_variables() if v.name.endswith("hidden/kernel")))
+        values.append(next(saved.value(v) for v in model_variables(saved) if v.name.endswith("hidden/kernel")))
     np.testing.assert_array_equal(*values)
 
 

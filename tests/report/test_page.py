@@ -9,6 +9,7 @@ from helpers.page_text import PageText
 from tfx_pruning.engine.history.histogram import Histogram
 from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
 from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
+from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report import figures
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.page import page
@@ -30,7 +31,7 @@ def shown(text):
 def kernels(trained):
     """The kernels of the SavedModel, by their paths."""
     saved = SavedVariables(trained.saved)
-    return {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("kernel")}
+    return {v.name: saved.value(v) for v in model_variables(saved) if v.name.endswith("kernel")}
 
 
 def test_sparsity_by_layer_is_that_of_the_saved_model(trained, shown):

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from helpers.page_text import PageText
+from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report.files import HTML_NAME, write_report
 from tfx_pruning.saved_model.variables import SavedVariables
 
@@ -61,7 +62,7 @@ def screenshot(browse, tmp_path_factory):
 def test_the_figures_in_the_browser_are_those_of_the_saved_model(trained, browse):
     shown = PageText(browse("--dump-dom"))
     saved = SavedVariables(trained.saved)
-    kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("kernel")}
+    kernels = {v.name: saved.value(v) for v in model_variables(saved) if v.name.endswith("kernel")}
     assert {row[0]: (row[2], row[3]) for row in shown.tables["layers"][1:]} == {
         path: (str(kernel.size), str(np.count_nonzero(kernel))) for path, kernel in kernels.items()
     }

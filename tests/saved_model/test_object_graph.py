@@ -69,15 +69,9 @@ def test_object_graph_names_variables_as_their_checkpoint_does():
     ]
 
 
-def test_object_graph_knows_pruning_variables_by_place_or_name():
-    assert [node for node in range(12) if _graph(_TRAINED).is_pruning_variable(node)] == [11]
-    named = _graph(_node(state=1) + _variable("dense/kernel/pruning/threshold:0"))
-    assert named.is_pruning_variable(1)
-
-
 def test_object_graph_keeps_what_signatures_reach_and_places_it_around_optimizers():
     graph = _graph(_TRAINED)
-    kept = graph.kept()
+    kept = graph.kept
     assert kept == {9, 6}
     assert graph.places(kept) == {6: ("net", "layer", "kernel")}
 
@@ -95,7 +89,7 @@ def test_object_graph_places_a_weight_in_its_optimizer_if_it_stands_nowhere_else
         ]
     )
     graph = _graph(text)
-    assert graph.places(graph.kept()) == {5: ("optimizer", "weight")}
+    assert graph.places(graph.kept) == {5: ("optimizer", "weight")}
 
 
 def test_object_graph_follows_the_functions_of_a_table_to_its_asset():
@@ -115,8 +109,8 @@ def test_object_graph_follows_the_functions_of_a_table_to_its_asset():
     )
     graph = _graph(text)
     assert graph.reached([5]) == {5, 1, 3, 4, 7}
-    assert graph.kept() == {5, 1, 3, 4, 7, 6}
-    assert graph.places(graph.kept()) == {1: ("table",), 6: ("labels",)}
+    assert graph.kept == {5, 1, 3, 4, 7, 6}
+    assert graph.places(graph.kept) == {1: ("table",), 6: ("labels",)}
 
 
 def test_object_graph_escapes_names_as_checkpoints_do():
@@ -136,4 +130,4 @@ def test_object_graph_refuses_a_variable_that_only_a_function_holds():
     )
     graph = _graph(text)
     with pytest.raises(ValueError, match=r"use \['signatures/serve/capture_0'\], which no object of the model holds"):
-        graph.places(graph.kept())
+        graph.places(graph.kept)

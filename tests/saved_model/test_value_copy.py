@@ -12,7 +12,7 @@ from tfx_pruning import strip_saved_model
 from tfx_pruning.saved_model import tensor_bundle, value_copy
 from tfx_pruning.saved_model.value_copy import ValueCopy
 from tfx_pruning.stripper.check import verify
-from tfx_pruning.stripper.tf2 import object_model
+from tfx_pruning.stripper.tf2 import writer
 
 _X = [tf.TensorSpec([None, 3], tf.float32, name="x")]
 
@@ -149,14 +149,14 @@ def test_a_table_that_training_filled_keeps_what_it_holds(copies, tmp_path):
 
 def test_a_function_that_was_written_otherwise_is_found(copies, tmp_path, monkeypatch):
     _save(tmp_path / "in", {"weight": tf.fill([3], 3.0)}, lambda x, values: x * values["weight"])
-    tidy = object_model._tidy
+    tidy = writer._tidy
 
     def tidy_and_change(meta_graph, folder):
         tidy(meta_graph, folder)
         file = pathlib.Path(folder, "saved_model.pb")
         file.write_bytes(file.read_bytes().replace(b"\x03Mul", b"\x03Sub"))
 
-    monkeypatch.setattr(object_model, "_tidy", tidy_and_change)
+    monkeypatch.setattr(writer, "_tidy", tidy_and_change)
     with pytest.raises(verify.VerificationError, match=r"'serving_default' of the stripped model differs"):
         strip_saved_model(tmp_path / "in", tmp_path / "out")
     assert copies != [None]

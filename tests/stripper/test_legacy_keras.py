@@ -87,7 +87,7 @@ def test_strip_tfmot_model_answers_in_a_session(models, tmp_path):
 
 
 def test_strip_refuses_a_tfmot_signature_that_trains(models, tmp_path):
-    message = r"Signature 'training' of .* the pruning variable 'layer_with_weights-0/pruning_step' otherwise than"
+    message = r"Signature 'training' of .* the pruning variable 'layer_with_weights-0/pruning_step' other than"
     with pytest.raises(ValueError, match=message):
         strip_saved_model(models / "tfmot_training", tmp_path / "out")
     assert os.listdir(tmp_path) == []

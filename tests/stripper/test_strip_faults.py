@@ -31,7 +31,9 @@ def test_strip_refuses_values_that_are_damaged(model, tmp_path):
     content = bytearray((model / _VALUES).read_bytes())
     content[100] ^= 0xFF
     (model / _VALUES).write_bytes(content)
-    with pytest.raises(ValueError, match=r"(?s)in' cannot be loaded: .*[Cc]hecksum.*damaged, save the model again"):
+    with pytest.raises(
+        ValueError, match=r"(?s)in' cannot be (loaded|read): .*[Cc]hecksum.*damaged, save the model again"
+    ):
         strip_saved_model(model, tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
 
@@ -39,7 +41,7 @@ def test_strip_refuses_values_that_are_damaged(model, tmp_path):
 @pytest.mark.parametrize("lost", [_VALUES, "variables/variables.index"])
 def test_strip_refuses_values_that_are_lost(lost, model, tmp_path):
     (model / lost).unlink()
-    with pytest.raises(ValueError, match=r"(?s)in' cannot be loaded: .*save the model again"):
+    with pytest.raises(ValueError, match=r"(?s)in' cannot be (loaded|read): .*save the model again"):
         strip_saved_model(model, tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
 

@@ -48,7 +48,8 @@ for number in range(50):
 
 _STRIP = """
 import json, sys, time
-from tfx_pruning.stripper import strip, verify
+from tfx_pruning.stripper import strip
+from tfx_pruning.stripper.check import verify
 
 print(json.dumps(sorted(sys.modules)), flush=True)
 

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfx_pruning import strip_saved_model
 from tfx_pruning.saved_model.value_copy import ValueCopy
 from tfx_pruning.stripper.check import verify
-from tfx_pruning.stripper.tf2.object_model import ObjectModel
+from tfx_pruning.stripper.tf2.writer import Writer
 
 
 def test_strip_refuses_a_random_signature(tmp_path):
@@ -46,15 +46,15 @@ def test_strip_refuses_a_signature_that_takes_no_input_it_can_draw(tmp_path):
 
 
 def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tmp_path, monkeypatch):
-    save = ObjectModel._save
+    save = Writer.save
 
-    def save_off_by_one_bit(self, model, objects, folder):
+    def save_off_by_one_bit(self, model, objects):
         objects[("weight",)].assign(np.nextafter(np.float32([1.0, 0.0, -2.0]), np.float32(9)))
-        save(self, model, objects, folder)
+        save(self, model, objects)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
     monkeypatch.setattr(ValueCopy, "of", lambda *_: None)
-    monkeypatch.setattr(ObjectModel, "_save", save_off_by_one_bit)
+    monkeypatch.setattr(Writer, "save", save_off_by_one_bit)
     with pytest.raises(verify.VerificationError, match=r"Signature 'double' of the stripped model differs.*'y"):
         strip_saved_model(small_model, tmp_path / "out")
     assert os.listdir(tmp_path) == ["source"]
@@ -62,15 +62,15 @@ def test_strip_publishes_nothing_if_an_answer_changes_by_one_bit(small_model, tm
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-9])
 def test_strip_publishes_what_differs_within_the_tolerance_only(tolerance, small_model, tmp_path, monkeypatch):
-    save = ObjectModel._save
+    save = Writer.save
 
-    def save_a_little_more(self, model, objects, folder):
+    def save_a_little_more(self, model, objects):
         objects[("weight",)].assign(np.float32([1.0, 1e-6, -2.0]))
-        save(self, model, objects, folder)
+        save(self, model, objects)
         objects[("weight",)].assign([1.0, 0.0, -2.0])
 
     monkeypatch.setattr(ValueCopy, "of", lambda *_: None)
-    monkeypatch.setattr(ObjectModel, "_save", save_a_little_more)
+    monkeypatch.setattr(Writer, "save", save_a_little_more)
     with pytest.raises(verify.VerificationError, match="'y' differs, by up to"):
         strip_saved_model(small_model, tmp_path / "out", tolerance=tolerance)
     strip_saved_model(small_model, tmp_path / "out", tolerance=1e-4)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from helpers.training_keys import adam_keys, state_keys
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.check import verify
-from tfx_pruning.stripper.tf2.object_model import ObjectModel
+from tfx_pruning.stripper.tf2.writer import Writer
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,14 @@ def test_strip_taxi_answers_in_a_session_as_tensorflow_serving_runs_it(taxi_mode
 
 @pytest.mark.slow
 def test_strip_publishes_nothing_if_a_vocabulary_is_lost(taxi_model, tmp_path, monkeypatch):
-    save = ObjectModel._save
+    save = Writer.save
 
-    def save_with_other_words(self, model, objects, folder, *values):
-        save(self, model, objects, folder, *values)
-        with open(os.path.join(folder, "assets", "company"), "w") as stream:
+    def save_with_other_words(self, model, objects, *values):
+        save(self, model, objects, *values)
+        with open(os.path.join(self.folder, "assets", "company"), "w") as stream:
             stream.write("Blue Ribbon\nFlash Cab\n")
 
-    monkeypatch.setattr(ObjectModel, "_save", save_with_other_words)
+    monkeypatch.setattr(Writer, "save", save_with_other_words)
     with pytest.raises(verify.VerificationError, match="differs from the source"):
         strip_saved_model(taxi_model.path, tmp_path / "out")
     assert os.listdir(tmp_path) == []

@@ -19,7 +19,7 @@ from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import read_report
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.executor import Executor
-from tfx_pruning.stripper.proof.result import ProofReport
+from tfx_pruning.stripper.proof.result import ProofResult
 from tfx_pruning.stripper.strip import StripReport
 
 _DEFAULTS = {
@@ -109,7 +109,7 @@ def given(monkeypatch):
 
     def prove(proof, stripped, make_pipeline):
         seen["files"].append([f"{file.split}/{os.path.basename(file.path)}" for file in proof.files])
-        return ProofReport(examples=1)
+        return ProofResult(examples=1)
 
     monkeypatch.setattr("tfx_pruning.stripper.executor.strip_and_export", strip)
     monkeypatch.setattr("tfx_pruning.stripper.executor.DataProof.prove", prove)
@@ -432,7 +432,7 @@ def test_do_refuses_an_empty_split(model, output, examples, tmp_path):
 
 def test_do_refuses_a_file_of_something_else(model, output, examples, tmp_path):
     (tmp_path / "examples" / "Split-eval" / "data-00000.gz").write_bytes(b"not TFRecords")
-    with pytest.raises(ValueError, match=r"data-00000.gz' cannot be read"):
+    with pytest.raises(ValueError, match=r"data-00000.gz' of the examples cannot be read"):
         _do(model, output, [examples])
 
 

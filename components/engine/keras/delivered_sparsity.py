@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ...saved_model.variables import SavedVariable, SavedVariables
 from ..history.training_history import TrainingHistory
+from ..model_variables import model_variables
 from ..pruning import Pruning
 from ..weight_state import WeightState
 from .scope import PruningScope
@@ -106,14 +107,14 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
     if not delivered:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
-            f"holds {', '.join(sorted({v.name for v in saved.model_variables()})) or 'no variables'}. Save the model "
+            f"holds {', '.join(sorted({v.name for v in model_variables(saved)})) or 'no variables'}. Save the model "
             "that fit trained."
         )
     return max(delivered, key=lambda each: each.total_parameters)
 
 
 def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, SavedVariable]:
-    variables = saved.model_variables()
+    variables = model_variables(saved)
     found = {}
     for state in pruning.states:
         shape = tuple(state.weight.shape)

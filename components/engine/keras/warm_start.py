@@ -12,6 +12,7 @@ import tf_keras
 from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
 from .. import naming
 from ..hparams import PruningHParams
+from ..model_variables import model_variables
 from ..pruning import variables_of
 from ..weight_choice import prunable_weights
 from ..weight_state import Trackable, Weight, WeightState, path_of
@@ -75,7 +76,7 @@ def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     if missing:
         raise ValueError(
             f"The base model in {saved.path} has no weights for {', '.join(missing)}. It must be a model of the same "
-            f"architecture; it holds {', '.join(sorted({v.name for v in saved.model_variables()})) or 'none'}."
+            f"architecture; it holds {', '.join(sorted({v.name for v in model_variables(saved)})) or 'none'}."
         )
     for weight in model.weights:
         variable = found[id(weight)]
@@ -89,7 +90,7 @@ def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 
 def _by_path(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """Matches by paths, if these are unique and the same in both models."""
-    variables = {variable.name: variable for variable in saved.model_variables()}
+    variables = {variable.name: variable for variable in model_variables(saved)}
     paths = [path_of(weight) for weight in model.weights]
     if sorted(paths) != sorted(variables):
         return {}
@@ -141,7 +142,7 @@ def _by_order(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 
 def _by_name(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     saved_by_kind: dict[str, dict[str, SavedVariable]] = defaultdict(dict)
-    for variable in saved.model_variables():
+    for variable in model_variables(saved):
         # An exported model holds each variable twice, with the same name.
         saved_by_kind[_kind(variable.name)].setdefault(variable.name, variable)
     live_by_kind: dict[str, list[Weight]] = defaultdict(list)

@@ -1,1 +1,1 @@
-"""What shows that two models answer alike, on inputs that are drawn or given."""
+"""Checks that two models answer alike, on inputs that are drawn or given."""

@@ -1,18 +1,19 @@
-"""What a stripped model has to pass before it is published."""
+"""Acceptance: what a stripped model has to pass before it is published."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Checks:
+class Acceptance:
     """How a stripped model is compared with its source.
 
     Attributes:
-        records: Serialized records for signatures that parse such, besides drawn inputs; None for drawn inputs only.
-        tolerance: By how much floating-point numbers of the answers may differ; 0.0 for not in a bit.
-        further: What is called with the stripped model's folder when all signatures answered as before; it raises an
-            error if the model does not pass, a VerificationError if its answers are why.
+        records: Serialized records for signatures that parse such records, in addition to drawn inputs; None for drawn
+            inputs only.
+        tolerance: The largest difference of two floating-point numbers of the answers; 0.0 requires bitwise equality.
+        further: A further check, called with the stripped model's folder once all signatures have answered as before.
+            It raises an error if the model does not pass: a VerificationError if that is due to its answers.
     """
 
     records: Sequence[bytes] | None = None

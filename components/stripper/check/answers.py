@@ -1,4 +1,4 @@
-"""Answers: what a signature gives for its inputs, and in what two answers differ."""
+"""Answers: what a signature returns for its inputs, and how two answers differ."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ Answer = Mapping[str, Any]
 
 _DENSE = (tf.Tensor, np.ndarray)
 _NODE = re.compile(r"\{\{.*?\}\}")
-# What an operation, or the tracing of a shape, raises on an input that the model does not take.
+# What operations, and the tracing of a function for a shape, raise on an input that the model does not take.
 REFUSALS = (tf.errors.OpError, ValueError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """That a model does not take an input.
+    """An answer of a model that does not take an input.
 
     Attributes:
         reason: The line of the error that says why.
@@ -33,13 +33,13 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """In what two answers to one batch of examples differ.
+    """How two answers to one batch of examples differ.
 
     Attributes:
         differing: Whether an example's answers differ in any bit; bool [examples].
-        exceeding: Whether they differ by more than is tolerated; bool [examples].
+        exceeding: Whether they differ by more than the tolerance; bool [examples].
         distance: The largest absolute difference of an example's numbers; float64 [examples]. Infinite where a number
-            became NaN or the shapes differ. NaNs, zeros and strings that differ have none, and stay at 0.
+            became NaN or the shapes differ; 0 where NaNs, zeros or strings differ.
     """
 
     differing: np.ndarray
@@ -55,16 +55,16 @@ class Difference:
 
     @classmethod
     def none(cls, examples: int) -> "Difference":
-        """That of equal answers."""
+        """The difference of equal answers."""
         return cls(np.zeros(examples, bool), np.zeros(examples, bool), np.zeros(examples))
 
     @classmethod
     def total(cls, examples: int) -> "Difference":
-        """That of answers which cannot be compared."""
+        """The difference of answers that cannot be compared."""
         return cls(np.ones(examples, bool), np.ones(examples, bool), np.full(examples, np.inf))
 
     def of_every(self, examples: int) -> "Difference":
-        """Of a difference of a whole answer, that of each of its examples."""
+        """The difference of each example, if this is that of the whole answer."""
         return Difference(*(np.repeat(each, examples) for each in (self.differing, self.exceeding, self.distance)))
 
 
@@ -72,7 +72,7 @@ def checked_tolerance(value: float) -> float:
     """A tolerance as a float.
 
     Args:
-        value: By how much floating-point numbers may differ.
+        value: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
 
     Raises:
         TypeError: It is not a number.
@@ -109,18 +109,18 @@ def output_differences(
 ) -> dict[str, Difference]:
     """Compares two answers output by output.
 
-    Bits are compared, so that NaN equals itself and 0.0 differs from -0.0. An output whose first dimension is not that
-    of the examples is compared as a whole: a difference in it is one of every example.
+    Bits are compared, so NaN equals itself and 0.0 differs from -0.0. If the first dimension of an output is not that
+    of the examples, the output is compared as a whole, and a difference in it counts for every example.
 
     Args:
         before: Outputs by name.
         after: Outputs of the same names and dtypes.
-        examples: How many examples the answers are to; None to compare every output as a whole, as if it were one.
-        tolerance: By how much a floating-point number may differ. Above 0.0, a NaN may become any other NaN, and a zero
-            change its sign. Integers, booleans and strings may not differ.
+        examples: The number of examples in the batch; None to compare every output as a whole, as one example.
+        tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality. Above 0.0, a NaN
+            may become any other NaN, and a zero may change its sign. Integers, booleans and strings must be equal.
 
     Returns:
-        The differences by output, of outputs that differ in any bit.
+        The differences of the outputs that differ in any bit, by output.
     """
     found = {}
     for name in sorted(before):
@@ -131,12 +131,12 @@ def output_differences(
 
 
 def in_words(before: Any, after: Any, example: int | None = None) -> str:
-    """Says what an output became, values cut short.
+    """An output of two answers in words, with values cut short.
 
     Args:
         before: An output.
-        after: The same of another answer.
-        example: Which of its examples; None for a word on the whole.
+        after: The same output of another answer.
+        example: Index of the example to show; None for the whole output.
     """
     before, after = _tensor_like(before), _tensor_like(after)
     if example is not None and _has_examples(before, example + 1) and _has_examples(after, example + 1):

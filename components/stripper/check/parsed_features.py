@@ -7,20 +7,17 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.function_library import called_functions
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.function_body import CALL_OPS, data_inputs, first_argument
+from ...saved_model.function_library import FunctionLibrary, called_functions
+from ...saved_model.saved_objects import SavedObjects
 
 Layout = Literal["dense", "sparse", "ragged"]
 
 _EXAMPLE_OPS = ("ParseExample", "ParseExampleV2")
 _RECORD_OPS = (*_EXAMPLE_OPS, "ParseSingleExample", "ParseSequenceExample", "ParseSequenceExampleV2", "DecodeProtoV2")
-_CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
-_WHILE_OPS = ("While", "StatelessWhile")
-_BRANCH_OPS = ("If", "StatelessIf", "Case", "StatelessCase")
 _MAX_CONSTANT_BYTES = 1 << 20
-_MAX_CALLS = 10_000  # a bound on the walk: bodies are walked once for each call and set of constant arguments
+_MAX_CALLS = 10_000  # a bound on the walk, which enters a function once for each set of constant arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,31 +52,28 @@ class ParsedFeatures:
     reads_records: bool
 
 
-def parsed_features(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, function: int) -> ParsedFeatures:
+def parsed_features(model: SavedObjects, function: int) -> ParsedFeatures:
     """Finds what `function` parses, by a walk of the function library.
 
-    Feature names are constants of the graph, possibly captured or handed down as arguments; names that are not
-    constants are left out.
+    Feature names are constants of the graph, possibly captured or passed as arguments. Names that are not constants
+    are left out.
 
     Args:
-        meta_graph: Of the SavedModel.
-        graph: Its object graph.
+        model: The SavedModel.
         function: The object of a function in it.
 
     Returns:
         What the function parses.
     """
-    walk = _Walk(meta_graph)
+    graph, walk = model.graph, _Walk(model.library)
     for name in graph.concrete_functions(function):
         walk.enter_from_outside(name, [graph.constant_operation(node) for node in graph.bound_inputs(function)])
     return walk.found()
 
 
-def parsed_features_of(
-    meta_graph: meta_graph_pb2.MetaGraphDef, nodes: Iterable[node_def_pb2.NodeDef]
-) -> ParsedFeatures:
-    """Finds what nodes of the main graph parse, and the functions that they call, as `parsed_features` does."""
-    walk = _Walk(meta_graph)
+def parsed_features_of(library: FunctionLibrary, nodes: Iterable[node_def_pb2.NodeDef]) -> ParsedFeatures:
+    """Finds what nodes of the main graph, and the functions that they call, parse, as `parsed_features` does."""
+    walk = _Walk(library)
     walk.enter_nodes(nodes)
     return walk.found()
 
@@ -88,9 +82,9 @@ _Constant = np.ndarray | None  # None: known only when the function runs
 
 
 class _Walk:
-    def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
-        self._functions = {each.signature.name: each for each in meta_graph.graph_def.library.function}
-        self._main = {node.name: node for node in meta_graph.graph_def.node}
+    def __init__(self, library: FunctionLibrary) -> None:
+        self._functions = library.functions
+        self._main = library.main
         self._calls: set[tuple[str, tuple[bytes | None, ...]]] = set()
         self.features: dict[str, Feature] = {}
         self.reads_records = False
@@ -171,16 +165,12 @@ def _value(node: node_def_pb2.NodeDef) -> _Constant:
 
 def _callees(node: node_def_pb2.NodeDef) -> list[tuple[str, list[str]]]:
     """The functions that a node calls, each with the inputs that become its first arguments."""
-    inputs = [each for each in node.input if not each.startswith("^")]
-    if node.op in _BRANCH_OPS:
-        inputs = inputs[1:]
-    elif node.op not in (*_CALL_OPS, *_WHILE_OPS):
-        inputs = []
+    inputs = data_inputs(node)[first_argument(node) :] if node.op in CALL_OPS else []
     return [(name, inputs) for name in called_functions(node)]
 
 
 def _features(node: node_def_pb2.NodeDef, body: _Body) -> list[Feature]:
-    inputs = [each for each in node.input if not each.startswith("^")]
+    inputs = data_inputs(node)
     dense_types = list(node.attr["Tdense"].list.type)
     sparse_types = list(node.attr["sparse_types"].list.type)
     ragged_types = list(node.attr["ragged_value_types"].list.type)

@@ -1,4 +1,4 @@
-"""Inputs on which a signature is checked: real records, and others drawn from what the model's graph says of them."""
+"""Inputs on which a signature is checked: real records, and inputs drawn as the model's graph describes them."""
 
 import dataclasses
 import itertools
@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
 from .parsed_features import Feature, ParsedFeatures
 
 Spec = tf.TensorSpec | tf.SparseTensorSpec
@@ -19,8 +18,8 @@ Vocabulary = tuple[tuple[bytes, ...], ...]
 
 _SEED = 20210621
 _BATCH_SIZES = (1, 2, 61)
-_RECORDS_PER_BATCH = 64
-# These are tried in their order, until the model takes the input.
+RECORDS_PER_BATCH = 64
+# Tried in this order until the model takes the input.
 _SIZES = (8, 32, 1)
 _INTEGER_BOUNDS = (1000, 100, 10, 2)
 _MAX_VOCABULARY = 4096
@@ -35,10 +34,10 @@ class _Recipe:
     """How one input is drawn.
 
     Attributes:
-        batch_size: Of the first dimension, where it is unknown.
-        size: Of every other unknown dimension; the most values of a feature of varying length.
+        batch_size: The size of the first dimension, where it is unknown.
+        size: The size of every other unknown dimension, and the most values of a feature of varying length.
         integer_bound: Integers are drawn from [0, integer_bound).
-        text: What strings are: 'example', 'word', 'number' or 'image'.
+        text: What strings hold: 'example', 'word', 'number' or 'image'.
     """
 
     batch_size: int
@@ -66,17 +65,17 @@ def record_batches(name: str, spec: tf.TensorSpec, records: Sequence[bytes]) -> 
     """Yields inputs made of real records: a batch of one, then all of them in larger batches.
 
     Args:
-        name: Of the signature's input.
-        spec: Of that input, a string of rank 1.
+        name: Name of the signature's input.
+        spec: Its spec, strings of rank 1.
         records: Serialized records, at least one.
 
     Yields:
-        Inputs. Where the batch size is fixed, records are repeated to fill the last batch.
+        Inputs. If the batch size is fixed, records are repeated to fill the last batch.
     """
     fixed = spec.shape[0]
     if fixed is None:
         yield {name: tf.constant([records[0]])}
-    step = fixed or _RECORDS_PER_BATCH
+    step = fixed or RECORDS_PER_BATCH
     for start in range(0, len(records), step):
         batch = list(records[start : start + step])
         if fixed is not None:
@@ -89,8 +88,8 @@ def synthetic_batches(
 ) -> Iterator[Iterator[Inputs]]:
     """Yields, for each of several batch sizes, inputs to be tried in turn until the model takes one.
 
-    The draws are the same in every run. Floats are normal, integers uniform from zero, with a bound that falls from
-    try to try (an embedding refuses ids out of range); strings are tf.Examples with the parsed features if there are
+    The inputs are the same in every run. Floats are normal. Integers are uniform from zero to a bound that falls from
+    try to try, as an embedding refuses ids out of range. Strings are tf.Examples with the parsed features if there are
     any, then words from `vocabulary` and others, then decimal numbers, then PNG images.
 
     Args:
@@ -99,7 +98,7 @@ def synthetic_batches(
         vocabulary: Words that the model may know, in parts that are drawn from equally often.
 
     Yields:
-        An iterator over inputs, for each batch size; for a single one if no input has an unknown first dimension.
+        For each batch size an iterator over inputs; only one if no input has an unknown first dimension.
     """
     open_batch = any(spec.shape.rank is None or (spec.shape.rank and spec.shape[0] is None) for spec in specs.values())
     for batch_size in _BATCH_SIZES if open_batch else _BATCH_SIZES[:1]:
@@ -112,24 +111,20 @@ def synthetic_batches(
         yield (_draw(specs, parsed, vocabulary, recipe) for recipe in recipes)
 
 
-def vocabulary_of(meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph, path: str) -> Vocabulary:
-    """Words that a model may know, which reach more of it than random ones.
-
-    Args:
-        meta_graph: Of the SavedModel.
-        graph: Its object graph.
-        path: The SavedModel's folder.
+def vocabulary_of(model: SavedObjects) -> Vocabulary:
+    """Words that a model may know. They reach more of it than random ones.
 
     Returns:
-        The lines of its assets, and the string constants of its functions, of those that fill its tables too: at most
+        The lines of its assets, and the string constants of its functions, those that fill its tables included: at most
         4096 words of each, without repeats, in an order that does not change.
     """
-    captured = {graph.constant_operation(node) for node in graph.kept()}
-    nodes = [node for node in meta_graph.graph_def.node if node.name in captured]
-    for function in meta_graph.graph_def.library.function:
+    captured = {model.graph.constant_operation(node) for node in model.graph.kept}
+    nodes = [node for name, node in model.library.main.items() if name in captured]
+    for function in model.library.functions.values():
         if not any(node.op in _CHECKPOINT_OPS for node in function.node_def):
             nodes.extend(function.node_def)
-    return vocabulary_in([os.path.join(path, "assets", asset.filename) for asset in meta_graph.asset_file_def], nodes)
+    files = [os.path.join(model.folder, "assets", asset.filename) for asset in model.meta_graph.asset_file_def]
+    return vocabulary_in(files, nodes)
 
 
 def vocabulary_in(files: Iterable[str], nodes: Iterable[node_def_pb2.NodeDef]) -> Vocabulary:
@@ -226,7 +221,7 @@ def _strings(
 
 
 def _words(count: int, vocabulary: Vocabulary, random: np.random.Generator) -> list[bytes]:
-    """Words of each part of the vocabulary, and as many that are hardly in it."""
+    """Words from each part of the vocabulary, and as many that are most likely not in it."""
     parts = random.integers(0, len(vocabulary) + 1, count)
     numbers = random.integers(0, 1 << 30, count)
     return [
@@ -238,7 +233,7 @@ def _words(count: int, vocabulary: Vocabulary, random: np.random.Generator) -> l
 def _example(
     features: Sequence[Feature], vocabulary: Vocabulary, recipe: _Recipe, random: np.random.Generator
 ) -> bytes:
-    """A serialized tf.Example with `features`; those of varying length have one length, as sparse columns need."""
+    """A serialized tf.Example. All features of varying length get the same length, as sparse columns need."""
     example = tf.train.Example()
     length = 0 if random.random() < _NO_VALUE else int(random.integers(1, recipe.size + 1))
     for feature in features:

@@ -7,7 +7,7 @@ from typing import Any
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
 from .answers import Answer, Refusal, Signature, ask, output_differences
 from .parsed_features import ParsedFeatures, parsed_features
 from .signature_inputs import (
@@ -21,11 +21,11 @@ from .signature_inputs import (
     vocabulary_of,
 )
 
-_REPEATS = 8  # a source that differs from itself shows it in as many calls
+_REPEATS = 8  # how often the source is asked again, to see whether it differs from itself
 
 
 class VerificationError(RuntimeError):
-    """A stripped model does not answer as its source, or that could not be checked."""
+    """A stripped model or an export does not answer as the model before it, or that could not be checked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +41,15 @@ class SourceAnswers:
     answers: Sequence[tuple[Inputs, Answer | Refusal]]
 
     def compare(self, after: Signature, again: Callable[[], Signature], tolerance: float = 0.0) -> None:
-        """Sees that a stripped model's signature answers likewise.
+        """Checks that a stripped model's signature answers as the source's.
 
         Args:
-            after: The stripped model's.
-            again: Loads the source's once more, should an answer differ.
-            tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+            after: The stripped model's signature.
+            again: Loads the source's signature once more, if an answer differs.
+            tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
 
         Raises:
-            VerificationError: It does not, or the source's answers differ from call to call.
+            VerificationError: It does not, or the source's own answers differ from call to call.
         """
         for inputs, expected in self.answers:
             if difference := _difference(expected, ask(after, inputs), tolerance):
@@ -75,17 +75,17 @@ def source_answers(
     vocabulary: Vocabulary,
     examples: Sequence[bytes] | None = None,
 ) -> SourceAnswers:
-    """Calls a signature of the source on real records where given, and on drawn inputs.
+    """Calls a signature of the source on real records, if there are any, and on drawn inputs.
 
     Args:
-        name: Of the signature.
-        signature: The source's, none of whose functions has been called since it was loaded.
-        parsed: What it parses.
+        name: Name of the signature.
+        signature: The signature of the source, which has not been called since it was loaded.
+        parsed: What the signature parses.
         vocabulary: Words that the model may know.
-        examples: Serialized records for a signature that parses such; at least one, if given.
+        examples: Serialized records for a signature that parses such records; at least one, if given.
 
     Raises:
-        VerificationError: It takes none of the inputs that are tried.
+        VerificationError: The signature takes none of the inputs that are tried.
     """
     specs: Mapping[str, Spec] = signature.structured_input_signature[1]
     asked: list[tuple[Inputs, Answer | Refusal]] = []
@@ -112,30 +112,26 @@ def source_answers(
         raise VerificationError(
             f"Signature {name!r} cannot be checked: it refuses every input that was tried for "
             f"{specs_in_words(specs)}; the last refusal was: {last_refusal}. If it parses serialized records, give "
-            "some that it takes, in `examples`; otherwise leave it out when the model is saved."
+            "some that it takes as `examples`; otherwise save the model without it."
         )
     return SourceAnswers(name, asked)
 
 
-def answers_of(
-    source: str, model: Any, meta_graph: meta_graph_pb2.MetaGraphDef, examples: Sequence[bytes] | None = None
-) -> list[SourceAnswers]:
+def answers_of(source: SavedObjects, model: Any, examples: Sequence[bytes] | None = None) -> list[SourceAnswers]:
     """The answers of every signature of a SavedModel of TensorFlow 2.
 
     Args:
-        source: Its folder.
+        source: The SavedModel.
         model: What was loaded from it, none of whose functions has been called since.
-        meta_graph: Its MetaGraph.
         examples: As `source_answers` takes them.
 
     Raises:
         VerificationError: As `source_answers`.
     """
-    graph = ObjectGraph(meta_graph)
-    vocabulary = vocabulary_of(meta_graph, graph, source)
+    vocabulary = vocabulary_of(source)
     return [
-        source_answers(name, model.signatures[name], parsed_features(meta_graph, graph, function), vocabulary, examples)
-        for name, function in graph.signatures.items()
+        source_answers(name, model.signatures[name], parsed_features(source, function), vocabulary, examples)
+        for name, function in source.graph.signatures.items()
     ]
 
 
@@ -147,15 +143,15 @@ def verify(
     again: Callable[[], Any],
     tolerance: float = 0.0,
 ) -> tuple[str, ...]:
-    """Sees that a stripped model answers every signature as its source did. Both need not be in memory at once.
+    """Checks that a stripped model answers every signature as its source did. Both need not be in memory at once.
 
     Args:
-        answers: The source's, as `answers_of` gives them.
+        answers: The answers of the source, as `answers_of` gives them.
         source_meta_graph: The source's MetaGraph.
         stripped_model: The stripped model, as `tf.saved_model.load` gives it.
         stripped_meta_graph: The stripped model's MetaGraph.
-        again: Loads the source once more, should an answer differ.
-        tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+        again: Loads the source once more, if an answer differs.
+        tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
 
     Returns:
         The signatures' names, all of them checked.
@@ -163,7 +159,7 @@ def verify(
     Raises:
         VerificationError: A signature's declaration or answer differs, or its answer differs from call to call.
     """
-    compare_declarations(source_meta_graph, stripped_meta_graph)
+    check_declarations(source_meta_graph, stripped_meta_graph)
     for each in answers:
         name = each.signature
         each.compare(stripped_model.signatures[name], lambda name=name: again().signatures[name], tolerance)
@@ -171,7 +167,7 @@ def verify(
 
 
 def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance: float) -> str:
-    """Says in what two answers differ by more than `tolerance`; '' if in nothing."""
+    """How two answers differ by more than `tolerance`, in words; '' if they do not."""
     if isinstance(expected, Refusal) or isinstance(actual, Refusal):
         if isinstance(expected, Refusal) and isinstance(actual, Refusal):
             return ""
@@ -184,19 +180,19 @@ def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance:
     return ""
 
 
-def compare_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
-    """Raises a VerificationError if two MetaGraphs declare other signatures, or inputs and outputs of them."""
+def check_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:
+    """Raises a VerificationError unless two MetaGraphs declare the same signatures, inputs and outputs."""
     before, after = _declarations(source), _declarations(stripped)
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             raise VerificationError(
-                f"Signature {name!r} is declared otherwise by the stripped model: {before.get(name)} became "
+                f"The stripped model declares signature {name!r} in another way: {before.get(name)} became "
                 f"{after.get(name)}. Nothing was published; please report this model."
             )
 
 
 def _declarations(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """The signature defs, without the names of the tensors that stand for inputs and outputs in the graph."""
+    """The signature defs, without the names of the graph's tensors for inputs and outputs."""
     found = {}
     for name, signature in meta_graph.signature_def.items():
         found[name] = meta_graph_pb2.SignatureDef()

@@ -1,4 +1,4 @@
-"""How far an export's answers are from the model's."""
+"""AnswerDifference: how far an export's answers are from the model's."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,9 @@ class AnswerDifference:
     """The difference over all batches of inputs added.
 
     Attributes:
-        mismatch: In which way answers cannot be compared; '' if they can.
+        mismatch: Why answers cannot be compared; '' if they can.
         bitwise_equal: Whether each bit of each answer agrees.
-        max_abs: The largest absolute difference of two numbers; infinite if one is not finite and the other is another.
+        max_abs: The largest absolute difference of two numbers; infinite if they differ and one is not finite.
     """
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class AnswerDifference:
     def relative(self) -> float:
         """The largest difference of any output.
 
-        Of floats that is the largest difference over the largest finite absolute value expected, over 1 if all are
-        zero; of others the fraction that differ.
+        For floats this is the largest difference over the largest finite absolute value expected, or over 1 if all are
+        zero; for others it is the fraction of values that differ.
         """
         return max((output.relative for output in self._outputs.values()), default=0.0)
 
@@ -55,7 +55,7 @@ class AnswerDifference:
         return self.beyond(-1.0)
 
     def beyond(self, tolerance: float) -> str:
-        """The same of those outputs whose difference is more than `tolerance`."""
+        """The same, for the outputs whose difference is more than `tolerance`."""
         found = sorted(self._outputs.items(), key=lambda item: item[1].relative, reverse=True)
         return "; ".join(output.in_words(name) for name, output in found if output.relative > tolerance) or "nothing"
 

@@ -1,17 +1,44 @@
-"""A signature as a GraphDef whose variables are constants."""
+"""The format frozen_graph: a signature as a GraphDef whose variables are constants."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import convert_to_constants
 
-Answers = dict[str, np.ndarray]
+from ..check.signature_inputs import Inputs
+from .answer_difference import Answers
+from .exported_signature import ExportedSignature, arrays
+from .exporter import TWO_GIBIBYTES, AnsweringExporter, ExportCheck
 
 _OUTPUT_SUFFIX = "_output"
+
+
+class FrozenGraphExporter(AnsweringExporter):
+    """Writes a GraphDef with constants for variables, which must answer bit for bit as the model."""
+
+    file = "frozen_graph.pb"
+    limit_bytes = TWO_GIBIBYTES
+
+    def content(self, model: ExportedSignature) -> bytes:
+        """Freezes the signature."""
+        return freeze(model.function, model.signature_name).SerializeToString(deterministic=True)
+
+    def runner(self, content: bytes, model: ExportedSignature) -> Callable[[Inputs], Answers]:
+        """Imports the graph."""
+        function = model.function
+        inputs = list(function.structured_input_signature[1])
+        return FrozenGraph(graph_pb2.GraphDef.FromString(content), inputs, list(function.structured_outputs))
+
+    def check(self, content: bytes, model: ExportedSignature) -> ExportCheck:
+        """Compares the graph's answers with the model's; both run as they are written."""
+        with graph_as_written():
+            return super().check(content, model)
+
+
+FROZEN_GRAPH = FrozenGraphExporter()
 
 
 def freeze(signature: Any, name: str) -> graph_pb2.GraphDef:
@@ -22,8 +49,8 @@ def freeze(signature: Any, name: str) -> graph_pb2.GraphDef:
         name: Its name, for errors.
 
     Returns:
-        A GraphDef. Its placeholders are named as the signature's inputs, and the nodes that give the outputs as these;
-        with '_output' behind the name where another node is called so.
+        A GraphDef. Its placeholders have the names of the signature's inputs, and the nodes that give the outputs have
+        the names of the outputs, followed by '_output' where an input has that name.
 
     Raises:
         ValueError: The signature reads a lookup table or another resource that no GraphDef holds.
@@ -47,7 +74,7 @@ def freeze(signature: Any, name: str) -> graph_pb2.GraphDef:
 
 
 def output_node(output: str, inputs: Mapping[str, Any]) -> str:
-    """Name of the node of a frozen graph that gives an output of a signature with such inputs."""
+    """Name of the node that gives an output, in the frozen graph of a signature with these inputs."""
     return f"{output}{_OUTPUT_SUFFIX}" if output in inputs else output
 
 
@@ -70,23 +97,18 @@ class FrozenGraph:
             [f"{output_node(name, dict.fromkeys(inputs))}:0" for name in self._outputs],
         )
 
-    def __call__(self, inputs: Mapping[str, tf.Tensor]) -> Answers:
+    def __call__(self, inputs: Inputs) -> Answers:
         """The outputs by name."""
         answers = self._function(*(inputs[name] for name in self._inputs))
-        return {name: as_array(answer) for name, answer in zip(self._outputs, answers, strict=True)}
-
-
-def as_array(tensor: tf.Tensor) -> np.ndarray:
-    """A tensor's value; a string of rank 0 keeps its trailing zeros."""
-    return np.asarray(tensor.numpy(), dtype=object if tensor.dtype == tf.string else None)
+        return arrays(dict(zip(self._outputs, answers, strict=True)))
 
 
 @contextlib.contextmanager
 def graph_as_written() -> Iterator[None]:
-    """Has functions run as they are written.
+    """Makes TensorFlow run functions as they are written.
 
-    Otherwise TensorFlow folds constants first, such as a scale that follows a convolution into its kernel. It can do so
-    with a graph's constants, not with a SavedModel's variables, and the last bits of answers differ.
+    Otherwise it folds constants first, for example a scale that follows a convolution into its kernel. It can do so
+    with the constants of a graph but not with the variables of a SavedModel, and the last bits of answers differ.
     """
     option = "disable_meta_optimizer"
     before = tf.config.optimizer.get_experimental_options().get(option, False)

@@ -9,39 +9,45 @@ import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
+from ..check.answers import REFUSALS
 from ..check.parsed_features import ParsedFeatures, parsed_features
-from ..check.signature_inputs import Inputs, record_batches, synthetic_batches, takes_records, vocabulary_of
+from ..check.signature_inputs import (
+    RECORDS_PER_BATCH,
+    Inputs,
+    record_batches,
+    synthetic_batches,
+    takes_records,
+    vocabulary_of,
+)
 
 Specs = dict[str, tf.TensorSpec]
 
 _DEFAULT_SIGNATURE = "serving_default"
-_RECORDS_PER_BATCH = 64
-_REFUSALS = (tf.errors.OpError, ValueError, TypeError)
 
 
-def chosen_signature(path: str, meta_graph: meta_graph_pb2.MetaGraphDef, requested: str | None) -> str:
+def chosen_signature(saved: SavedObjects, requested: str | None) -> str:
     """The signature that is exported.
 
     Args:
-        path: Folder of the SavedModel, for errors.
-        meta_graph: Its MetaGraph.
-        requested: A signature's name. None for 'serving_default' if all its inputs are numbers; else the first, by
-            name, of which that is so; else 'serving_default', or the first by name.
+        saved: The SavedModel.
+        requested: A signature's name. None for 'serving_default' if all its inputs are numbers; else the first by name
+            whose inputs all are; else 'serving_default', or the first by name.
 
     Raises:
         ValueError: There is no such signature, or none at all.
     """
-    names = sorted(meta_graph.signature_def, key=lambda name: (name != _DEFAULT_SIGNATURE, name))
+    declared = saved.meta_graph.signature_def
+    names = sorted(declared, key=lambda name: (name != _DEFAULT_SIGNATURE, name))
     names = [name for name in names if not name.startswith("__")]
     if requested is not None and requested in names:
         return requested
     if requested is not None or not names:
         raise ValueError(
-            f"The SavedModel at {path!r} has no signature {requested or _DEFAULT_SIGNATURE!r} to export, its "
+            f"The SavedModel at {saved.folder!r} has no signature {requested or _DEFAULT_SIGNATURE!r} to export, its "
             f"signatures are: {', '.join(names) or 'none'}. Name one of them with export_signature."
         )
-    return next((name for name in names if _is_numeric(meta_graph.signature_def[name])), names[0])
+    return next((name for name in names if _is_numeric(declared[name])), names[0])
 
 
 def _is_numeric(signature: meta_graph_pb2.SignatureDef) -> bool:
@@ -55,30 +61,23 @@ class ExportInputs:
 
     Attributes:
         batches: At least one, each of which the signature takes.
-        real: Whether they were made of examples; else they are drawn.
+        real: Whether they were made from examples; otherwise they were drawn.
     """
 
     batches: tuple[Inputs, ...]
     real: bool
 
 
-def inputs_of(
-    path: str,
-    model: Any,
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    name: str,
-    examples: Sequence[bytes] | None,
-) -> ExportInputs:
-    """Makes inputs for a signature, of serialized examples where that can be.
+def inputs_of(saved: SavedObjects, model: Any, name: str, examples: Sequence[bytes] | None) -> ExportInputs:
+    """Makes inputs for a signature, from serialized examples if possible.
 
-    A signature that parses records gets the examples as they are. One with several or numeric inputs gets what another
-    signature that parses records answers, if its outputs have the inputs' names, as the `transform_features` of TFX's
-    examples does; if there is none, the features of these names in the examples. Otherwise inputs are drawn.
+    A signature that parses records gets the examples as they are. Any other gets the outputs of a second signature that
+    parses records, if these have the names of its inputs, as with the `transform_features` of TFX's examples; if there
+    is none, it gets the features of these names in the examples. Otherwise inputs are drawn.
 
     Args:
-        path: Folder of the SavedModel.
-        model: As `tf.saved_model.load` gives it.
-        meta_graph: Its MetaGraph.
+        saved: The SavedModel.
+        model: The same, loaded.
         name: The signature's name.
         examples: Serialized records; at least one, if given.
 
@@ -88,30 +87,27 @@ def inputs_of(
     Raises:
         ValueError: The signature takes none of the inputs that were tried.
     """
-    graph = ObjectGraph(meta_graph)
     specs = dict(model.signatures[name].structured_input_signature[1])
-    parsed = parsed_features(meta_graph, graph, graph.signatures[name])
+    parsed = parsed_features(saved, saved.graph.signatures[name])
     if examples:
-        for made in _from_examples(model, meta_graph, graph, name, specs, parsed, examples):
+        for made in _from_examples(saved, model, specs, parsed, examples):
             if batches := _taken(model.signatures[name], made):
                 return ExportInputs(batches, real=True)
-        logging.warning("The examples are none that signature %r of %s takes; its inputs are drawn.", name, path)
+        logging.warning("Signature %r of %s takes none of the examples; its inputs are drawn.", name, saved.folder)
     batches = []
-    for tries in synthetic_batches(specs, parsed, vocabulary_of(meta_graph, graph, path)):
+    for tries in synthetic_batches(specs, parsed, vocabulary_of(saved)):
         batches.extend(next(([each] for each in tries if _takes(model.signatures[name], each)), []))
     if not batches:
         raise ValueError(
-            f"Signature {name!r} of {path!r} takes none of the inputs that were drawn, so that no export of it can be "
-            "checked; give examples that it takes."
+            f"Signature {name!r} of {saved.folder!r} takes none of the inputs that were drawn, so no export of it can "
+            "be checked; give examples that it takes."
         )
     return ExportInputs(tuple(batches), real=False)
 
 
 def _from_examples(
+    saved: SavedObjects,
     model: Any,
-    meta_graph: meta_graph_pb2.MetaGraphDef,
-    graph: ObjectGraph,
-    name: str,
     specs: Specs,
     parsed: ParsedFeatures,
     examples: Sequence[bytes],
@@ -120,10 +116,10 @@ def _from_examples(
         (key,) = specs
         yield list(record_batches(key, specs[key], examples))
         return
-    for other, function in graph.signatures.items():
+    for other, function in saved.graph.signatures.items():
         signature = model.signatures[other]
         given = signature.structured_input_signature[1]
-        if takes_records(given, parsed_features(meta_graph, graph, function)) and (
+        if takes_records(given, parsed_features(saved, function)) and (
             specs.keys() <= signature.structured_outputs.keys()
         ):
             yield _answers(signature, given, specs, examples)
@@ -131,7 +127,7 @@ def _from_examples(
 
 
 def _answers(signature: Any, given: Specs, specs: Specs, examples: Sequence[bytes]) -> list[Inputs]:
-    """What a signature that parses records makes of them."""
+    """Inputs made from the outputs of a signature that parses records."""
     (key,) = given
     found = []
     for batch in record_batches(key, given[key], examples):
@@ -139,13 +135,13 @@ def _answers(signature: Any, given: Specs, specs: Specs, examples: Sequence[byte
             outputs = signature(**batch)
             arrays = {name: tf.convert_to_tensor(outputs[name]).numpy() for name in specs}
             found.extend(_batches(specs, arrays))
-        except _REFUSALS:
+        except REFUSALS:
             continue
     return found
 
 
 def _features(specs: Specs, examples: Sequence[bytes]) -> list[Inputs]:
-    """The features of tf.Examples that are named as the inputs; none if one is missing, or of varying length."""
+    """Inputs made from the features of tf.Examples with their names; none if one is missing or varies in length."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in specs}
     for record in examples:
         try:
@@ -159,7 +155,7 @@ def _features(specs: Specs, examples: Sequence[bytes]) -> list[Inputs]:
             values.append(np.asarray(getattr(features[name], kind).value, object if kind == "bytes_list" else None))
     try:
         return list(_batches(specs, {name: np.stack(values) for name, values in columns.items()}))
-    except _REFUSALS:
+    except REFUSALS:
         return []
 
 
@@ -168,12 +164,14 @@ def _batches(specs: Specs, arrays: dict[str, np.ndarray]) -> Iterator[Inputs]:
     shaped = {}
     for name, spec in specs.items():
         if not spec.shape.rank or (spec.dtype == tf.string) != (arrays[name].dtype == object):
-            raise ValueError(f"Input {name!r} is no batch of the examples' kind.")
+            raise ValueError(
+                f"The values for input {name!r} are {arrays[name].dtype}, expected a batch of {spec.dtype.name}."
+            )
         inner = [-1 if size is None else size for size in spec.shape.as_list()[1:]]
         shaped[name] = arrays[name].reshape([len(arrays[name]), *inner])
     count = len(next(iter(shaped.values())))
     fixed = next((spec.shape[0] for spec in specs.values() if spec.shape[0] is not None), None)
-    size = fixed or _RECORDS_PER_BATCH
+    size = fixed or RECORDS_PER_BATCH
     places = [] if fixed else [range(1)]
     for start in range(0, count, size):
         # With a fixed batch size, examples are repeated to fill the last one.
@@ -195,6 +193,6 @@ def _taken(signature: Any, batches: Sequence[Inputs]) -> tuple[Inputs, ...]:
 def _takes(signature: Any, inputs: Inputs) -> bool:
     try:
         signature(**inputs)
-    except _REFUSALS:
+    except REFUSALS:
         return False
     return True

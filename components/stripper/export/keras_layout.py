@@ -1,22 +1,22 @@
-"""The layers of a Keras model, and the order of their weights, as its SavedModel tells them."""
+"""KerasLayout: the layers of a Keras model and the order of their weights, found in its SavedModel."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
 
-from ..masks import pruning_names
+from ..masks.pruning_names import is_pruning_name
 
 _ROOT = 0
 _KERAS_2 = "_tf_keras_"
-# What every layer of Keras 3 carries, and no optimizer, metric or seed generator.
+# Every layer of Keras 3 has these; no optimizer, metric or seed generator does.
 _KERAS_3_LAYER = {"_inbound_nodes", "_outbound_nodes"}
 _CONTAINERS = ("trackable_list_wrapper", "trackable_dict_wrapper", "trackable_tuple_wrapper")
 _SEED_STATE = "seed_generator_state"
 
 
 class KerasLayoutError(ValueError):
-    """A SavedModel does not tell the layers of a Keras model and the order of their weights."""
+    """The layers of a Keras model and the order of their weights cannot be found in its SavedModel."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,8 @@ class KerasLayer:
     """The weights of one layer.
 
     Attributes:
-        name: The layer's name as far as it is known; no two of a model are alike.
-        weights: The objects of its weights, those of its sublayers too: first the trainable ones, then the others, in
-            the layer's order.
+        name: The layer's name, as far as it is known; unique in the model.
+        weights: The objects of its weights and those of its sublayers: the trainable ones first, in the layer's order.
     """
 
     name: str
@@ -39,7 +38,7 @@ class KerasLayout:
 
     Attributes:
         layers: The layers that have weights, in the order of `model.layers`.
-        own: Weights of the model itself that are no layer's, trainable ones first.
+        own: Weights that belong to the model but to no layer, the trainable ones first.
     """
 
     layers: tuple[KerasLayer, ...]
@@ -47,7 +46,7 @@ class KerasLayout:
 
     @property
     def weights(self) -> tuple[int, ...]:
-        """All weights; one that layers share is there once for each of them."""
+        """All weights. A weight that layers share is there once for each of them."""
         return (*(weight for layer in self.layers for weight in layer.weights), *self.own)
 
 
@@ -65,7 +64,7 @@ def keras_layout(path: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> KerasLay
         The layout.
 
     Raises:
-        KerasLayoutError: The SavedModel is of no such kind, or does not tell the order of layers or weights.
+        KerasLayoutError: The SavedModel is of another kind, or the order of layers or weights cannot be found.
     """
     objects = _Objects(meta_graph)
     root = objects.children(_ROOT)
@@ -119,7 +118,7 @@ class _Objects:
 
     def is_weight(self, node: int) -> bool:
         variable = self.variable(node)
-        if variable is None or pruning_names.is_pruning_variable(variable.name):
+        if variable is None or is_pruning_name(variable.name):
             return False
         return not variable.name.endswith(_SEED_STATE)
 
@@ -127,7 +126,7 @@ class _Objects:
         return self.children(node).keys() >= _KERAS_3_LAYER and not self.identifier(node).startswith(_KERAS_2)
 
     def trainable_first(self, weights: Iterable[int]) -> tuple[int, ...]:
-        """As `layer.trainable_weights + layer.non_trainable_weights` has them."""
+        """In the order of `layer.trainable_weights + layer.non_trainable_weights`."""
         once = list(dict.fromkeys(weights))
         return tuple(sorted(once, key=lambda weight: not self._nodes[weight].variable.trainable))
 
@@ -175,8 +174,8 @@ class _Keras3Walk:
     """Walks layers of Keras 3 in the order in which they are listed or were made attributes.
 
     Attributes:
-        certain: Whether that is their order in `layer.weights` for sure: attributes that are lists or dicts of layers
-            are listed after those that are layers, whichever was made first.
+        certain: Whether this is surely their order in `layer.weights`. It may not be if some attributes are layers and
+            others are lists or dicts of layers: the latter come last here, even if they were made first.
     """
 
     def __init__(self, objects: _Objects) -> None:
@@ -201,7 +200,7 @@ class _Keras3Walk:
         return list(dict.fromkeys([*direct, *contained]))
 
     def own(self, layer: int) -> list[int]:
-        """The weights that a layer has besides those of its sublayers."""
+        """The weights of a layer, without those of its sublayers."""
         children = self._objects.children(layer).values()
         held = [each for each in (*children, *self._contained(children)) if self._objects.is_weight(each)]
         return list(self._objects.trainable_first(held))
@@ -217,7 +216,7 @@ class _Keras3Walk:
         return [each for each in self._contained([container]) if self._objects.is_keras_3_layer(each)]
 
     def _contained(self, children: Iterable[int]) -> Iterator[int]:
-        """What lists, tuples and dicts hold."""
+        """The contents of lists, tuples and dicts."""
         for child in children:
             if self._objects.is_container(child):
                 items = self._objects.items(child) or list(self._objects.children(child).values())
@@ -226,7 +225,7 @@ class _Keras3Walk:
 
 
 def _exported(path: str, objects: _Objects) -> KerasLayout:
-    """What `model.export` writes: the list of the model's variables, whose names begin with those of the layers."""
+    """The layout of what `model.export` writes: a list of variables whose names begin with those of the layers."""
     weights = [each for each in objects.items(objects.child(_ROOT, "variables")) if objects.is_weight(each)]
     names = [objects.name(weight) for weight in weights]
     if len(set(names)) < len(names) or not all("/" in name for name in names):
@@ -242,7 +241,7 @@ def _exported(path: str, objects: _Objects) -> KerasLayout:
 
 
 def _named(objects: _Objects, layers: Sequence[Sequence[int]]) -> tuple[KerasLayer, ...]:
-    """Layers under the names that their weights' names begin with, past what all of them have in common."""
+    """Layers, named by the first part of their weights' names in which they differ."""
     layers = [layer for layer in layers if layer]
     parts = [objects.name(layer[0]).split("/") for layer in layers]
     while len(parts) > 1 and all(len(each) > 2 for each in parts) and len({each[0] for each in parts}) == 1:

@@ -1,4 +1,4 @@
-"""The weights of a stripped Keras model, as a file that `load_weights` takes."""
+"""The format keras_weights: the weights of a stripped Keras model, as a file that `load_weights` reads."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -6,29 +6,51 @@ from collections.abc import Iterator, Sequence
 import h5py
 import keras
 import numpy as np
-from tensorflow.core.protobuf import meta_graph_pb2
 
-from ...saved_model import loading
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.saved_objects import SavedObjects
+from ..check.verify import VerificationError
+from .exported_signature import ExportedSignature
+from .exporter import ExportCheck, Exporter
 from .keras_layout import keras_layout
 
 # HDF5 keeps an attribute in its object's header, which holds 64 kB; Keras reads longer lists from numbered attributes.
 _MAX_ATTRIBUTE_BYTES = 60_000
 
 
-def keras_weights(
-    model: str, meta_graph: meta_graph_pb2.MetaGraphDef, source: str, source_meta_graph: meta_graph_pb2.MetaGraphDef
-) -> bytes:
+class KerasWeightsExporter(Exporter):
+    """Writes the weights of the whole model, whichever signature is exported."""
+
+    # Not '.weights.h5', a name by which Keras 3 knows files laid out by the classes of layers.
+    file = "keras_weights.h5"
+
+    def content(self, model: ExportedSignature) -> bytes:
+        """Writes the weights in the order of the source's layers."""
+        return keras_weights(model.model, model.source)
+
+    def check(self, content: bytes, model: ExportedSignature) -> ExportCheck:
+        """Checks that each weight has the bits of a variable of the model."""
+        graph, checkpoint = model.model.graph, model.model.checkpoint
+        stored = {checkpoint.variable(graph.key(node)).tobytes() for node in graph.variables}
+        if not all(value.tobytes() in stored for value in values_in(content)):
+            raise VerificationError(
+                f"The export {self.name!r} of {model.model.folder!r} has other values than the model's variables. "
+                "Nothing was published; please report this model."
+            )
+        return ExportCheck(0.0, "variables")
+
+
+KERAS_WEIGHTS = KerasWeightsExporter()
+
+
+def keras_weights(model: SavedObjects, source: SavedObjects) -> bytes:
     """Writes the weights of a stripped Keras model in Keras' HDF5 format of layers in their order.
 
-    `load_weights` of Keras 3 and of tf_keras takes it, for a model of the same layers, by their order or by name. A
-    SavedModel does not tell the classes of layers, which Keras 3's own `.weights.h5` names its groups after.
+    `load_weights` of Keras 3 and of tf_keras reads it into a model of the same layers, by their order or by name. Keras
+    3's own `.weights.h5` names its groups after the classes of layers, which are in no SavedModel.
 
     Args:
-        model: Folder of the stripped SavedModel.
-        meta_graph: Its MetaGraph.
-        source: Folder of the SavedModel that it was stripped from, as Keras wrote it.
-        source_meta_graph: That one's MetaGraph.
+        model: The stripped SavedModel.
+        source: The SavedModel that it was stripped from, as Keras wrote it.
 
     Returns:
         The file's content.
@@ -37,8 +59,8 @@ def keras_weights(
         KerasLayoutError: The source does not tell its layers and the order of their weights.
         ValueError: A weight is none of the stripped model's, or has a dtype that HDF5 does not know.
     """
-    layout = keras_layout(source, source_meta_graph)
-    values = _Values(model, ObjectGraph(meta_graph), source, ObjectGraph(source_meta_graph))
+    layout = keras_layout(source.folder, source.meta_graph)
+    values = _Values(model, source)
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         file.attrs["backend"] = b"tensorflow"
@@ -59,32 +81,32 @@ def values_in(content: bytes) -> Iterator[np.ndarray]:
 
 
 class _Values:
-    """Values of the weights, as the stripped model has them; asked for by the source's objects."""
+    """The values of the weights in the stripped model, by the source's objects."""
 
-    def __init__(self, model: str, graph: ObjectGraph, source: str, source_graph: ObjectGraph) -> None:
-        self._model = model
+    def __init__(self, model: SavedObjects, source: SavedObjects) -> None:
+        self._checkpoint = model.checkpoint
         self._source = source
-        self._source_graph = source_graph
+        graph = model.graph
         self._keys: dict[int, str] = {}
         names: dict[str, list[str]] = {}
         for variable in graph.variables:
-            node = source_graph.at(graph.path(variable))
+            node = source.graph.at(graph.path(variable))
             if node is not None:
                 self._keys[node] = graph.key(variable)
             names.setdefault(graph.variable(variable).name, []).append(graph.key(variable))
-        # What `model.export` writes holds each weight in two variables of one name, and functions use either.
+        # `model.export` writes each weight as two variables of one name, and functions use either.
         self._named = {name: keys[0] for name, keys in names.items() if len(keys) == 1}
 
     def name(self, weight: int) -> str:
-        return self._source_graph.variable(weight).name
+        return self._source.graph.variable(weight).name
 
     def __getitem__(self, weight: int) -> np.ndarray:
         key = self._keys.get(weight) or self._named.get(self.name(weight))
-        value = None if key is None else loading.saved_value(self._model, key)
+        value = None if key is None else self._checkpoint.variable(key)
         if value is None:
             raise ValueError(
-                f"The Keras weight {self.name(weight)!r} of the SavedModel at {self._source!r} is none of the stripped "
-                "model's: no signature uses it. Add a signature that does, or do without 'keras_weights'."
+                f"The Keras weight {self.name(weight)!r} of the SavedModel at {self._source.folder!r} is none of the "
+                "stripped model's: no signature uses it. Add a signature that does, or do without 'keras_weights'."
             )
         return value
 

@@ -1,24 +1,92 @@
-"""A signature as a TFLite file."""
+"""The formats of TFLite: a signature as a TFLite file."""
 
 import contextlib
+import dataclasses
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from ..check.signature_inputs import Inputs
-from .formats import TFLiteOptions
+from .answer_difference import Answers
+from .exported_signature import ExportedSignature
+from .exporter import TWO_GIBIBYTES, AnsweringExporter
 
 _UNSUPPORTED = re.compile(r"^(?:TF Select|Flex|Custom) ops: (.+)$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteOptions:
+    """How a TFLite file holds its weights.
+
+    Attributes:
+        weights: 'float32', 'float16', 'dynamic_int8' (weights int8, activations float32) or 'int8' (both int8, but
+            inputs and outputs keep the signature's dtypes).
+        sparse: Whether weights with many zeros are stored sparsely.
+        default_kernels: Whether TensorFlow's interpreter runs the file as it is set up by default, with XNNPACK. If
+            not, it needs the resolver BUILTIN_WITHOUT_DEFAULT_DELEGATES.
+    """
+
+    weights: Literal["float32", "float16", "dynamic_int8", "int8"] = "float32"
+    sparse: bool = False
+    default_kernels: bool = True
+
+
+class TFLiteExporter(AnsweringExporter):
+    """Writes a TFLite file with the signature under its name."""
+
+    limit_bytes = TWO_GIBIBYTES
+
+    def __init__(self, file: str, tolerance: float, options: TFLiteOptions) -> None:
+        """Makes the exporter.
+
+        Args:
+            file: Name of the file.
+            tolerance: The largest difference from the model's answers.
+            options: How the file holds its weights.
+        """
+        self.file = file
+        self.tolerance = tolerance
+        self.needs_examples = options.weights == "int8"
+        self._options = options
+
+    def content(self, model: ExportedSignature) -> bytes:
+        """Converts the signature; examples set the ranges of int8 activations."""
+        inputs = model.inputs
+        if self.needs_examples and not inputs.real:
+            raise ValueError(
+                f"The format {self.name!r} needs examples, which set the range of its activations, and the signature "
+                f"{model.signature_name!r} takes none of those given. They must be what a signature of the model "
+                "parses whose outputs have the names of its inputs, or hold features of these names: "
+                f"{', '.join(model.function.structured_input_signature[1])}."
+            )
+        return convert(model.model.folder, model.signature_name, self._options, inputs.batches)
+
+    def runner(self, content: bytes, model: ExportedSignature) -> Callable[[Inputs], Answers]:
+        """Sets up an interpreter."""
+        return TFLiteModel(content, model.signature_name, self._options)
+
+
+FLOAT32 = TFLiteExporter("model.tflite", 1e-3, TFLiteOptions())
+SPARSE = TFLiteExporter("model_sparse.tflite", 1e-3, TFLiteOptions(sparse=True))
+FLOAT16 = TFLiteExporter("model_float16.tflite", 2e-2, TFLiteOptions("float16"))
+SPARSE_FLOAT16 = TFLiteExporter("model_sparse_float16.tflite", 2e-2, TFLiteOptions("float16", sparse=True))
+DYNAMIC_INT8 = TFLiteExporter("model_dynamic_int8.tflite", 0.25, TFLiteOptions("dynamic_int8"))
+SPARSE_DYNAMIC_INT8 = TFLiteExporter(
+    "model_sparse_dynamic_int8.tflite", 0.25, TFLiteOptions("dynamic_int8", sparse=True, default_kernels=False)
+)
+INT8 = TFLiteExporter("model_int8.tflite", 0.25, TFLiteOptions("int8"))
+SPARSE_INT8 = TFLiteExporter("model_sparse_int8.tflite", 0.25, TFLiteOptions("int8", sparse=True))
 
 
 def convert(model: str, signature: str, options: TFLiteOptions, examples: Sequence[Inputs] = ()) -> bytes:
     """Converts one signature of a SavedModel.
 
     Args:
-        model: Folder of the SavedModel, which must be one that is restored by its graph: a stripped one is.
+        model: Folder of a SavedModel whose graph restores its variables, as that of a stripped one does.
         signature: Name of the signature.
         options: How the file holds its weights.
         examples: Inputs that set the ranges of activations, for weights 'int8'.
@@ -74,7 +142,7 @@ def _explanation(signature: str, message: str) -> str:
 
 @contextlib.contextmanager
 def _no_deprecation_warning() -> Iterator[None]:
-    """Silences the warning that the interpreter moves to another package; this one comes with TensorFlow."""
+    """Silences the warning that the interpreter moves to another package. The one here comes with TensorFlow."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
         yield
@@ -87,7 +155,7 @@ class TFLiteModel:
         """Sets up an interpreter with the kernels that the file needs.
 
         Raises:
-            RuntimeError: The interpreter does not take the file.
+            RuntimeError: The interpreter cannot run the file.
         """
         types = tf.lite.experimental.OpResolverType
         kernels = types.AUTO if options.default_kernels else types.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -95,7 +163,7 @@ class TFLiteModel:
             interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=kernels)
         self._runner = interpreter.get_signature_runner(signature)
 
-    def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    def __call__(self, inputs: Inputs) -> Answers:
         """The outputs by name.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Takes the multiplication by masks, and all else of pruning, out of the functions of a SavedModel."""
+"""Removes multiplications by masks, and everything else of pruning, from the functions of a SavedModel."""
 
 import collections
 import dataclasses
@@ -17,17 +17,19 @@ from ...saved_model.function_body import (
 )
 from ...saved_model.function_library import called_functions
 from ...saved_model.object_graph import FUNCTIONS, ObjectGraph
-from .origins import Context, Origin, Provenance
+from ...saved_model.saved_objects import SavedObjects
+from .origins import Context, Origin, Origins
 from .pruning_names import without_wrapper
+from .pruning_objects import PruningObjects
 
 _GRADIENT = "_gradient_op_type"
-# Operations that take a variable and leave it as it is.
+# Operations that take a variable and do not change it.
 _READING_OPS = ("ReadVariableOp", "VariableShape", "VarIsInitializedOp", "ResourceGather", "ResourceGatherNd")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One product of a weight and its mask, which the weight's value takes in.
+    """One product of a weight and its mask, which becomes the weight's value.
 
     Attributes:
         weight: The weight's object.
@@ -62,46 +64,47 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """What the weights of rewritten functions must take in.
+    """What must be folded into the weights of rewritten functions.
 
     Attributes:
         folds: The products.
-        bare_uses: By weight: where it is used without its mask, or changed. Functions that set a weight to its product
-            first, as those of tfmot's wrappers do, use it without its mask only after that, and such uses do not count.
+        bare_uses: By weight, where it is used without its mask, or changed. If a function first assigns the product to
+            the weight, as those of tfmot's wrappers do, its later uses do not count.
     """
 
     folds: frozenset[Fold]
     bare_uses: dict[int, tuple[Use, ...]]
 
 
-def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> Rewrite:
+def fold_masks(source: SavedObjects, pruning: PruningObjects, meta_graph: meta_graph_pb2.MetaGraphDef) -> Rewrite:
     """Rewrites the functions that a stripped model keeps so that they use no pruning variable.
 
     Variables are followed from the captures of the functions through calls, branches and loops to where they are read.
-    Each product of a weight and its mask gives way to the weight; an assignment of that product to the weight goes.
-    With them go the mask's reads, and its captures and arguments in every function on the way. A function that its
-    callers hand different variables is copied, if that makes a difference. Functions that are not kept are removed
-    from the library, and so are gradients.
+    Each product of a weight and its mask is replaced by the weight, and an assignment of that product to the weight is
+    removed. The reads of the mask are removed too, and its captures and arguments in every function on the way. If
+    callers pass different variables to a function, and that makes a difference, the function is copied. Functions that
+    are not kept are removed from the library, and so are gradients.
 
     Args:
-        source: Folder of the SavedModel, for messages.
-        meta_graph: Of the SavedModel. Its function library and the concrete functions of its object graph are changed
-            in place; its main graph is not, so that it can only be loaded as objects.
-        graph: Its object graph, read before the change.
+        source: The SavedModel.
+        pruning: Its variables of pruning.
+        meta_graph: A copy of its MetaGraph. The function library and the concrete functions of the object graph are
+            changed in place. The main graph is not, so that the copy can be loaded as objects only.
 
     Returns:
-        What the weights must take in for the functions to answer as before.
+        What must be folded into the weights for the functions to answer as before.
 
     Raises:
-        ValueError: A pruning variable is changed, or used in another way than to multiply its weight by a mask of the
-            same shape. The message names the signature, the variable and the use.
+        ValueError: A pruning variable is changed, or used other than to multiply its weight by a mask of the same
+            shape. The message names the signature, the variable and the use.
     """
-    functions = [node for node in sorted(graph.kept()) if graph.kind(node) in FUNCTIONS]
+    graph = source.graph
+    functions = [node for node in sorted(graph.kept) if graph.kind(node) in FUNCTIONS]
     kept = dict.fromkeys(name for node in functions for name in graph.concrete_functions(node))
-    rewriter = _Rewriter(meta_graph, graph)
-    # Those that others call come first, so that each keeps its name.
+    rewriter = _Rewriter(source, pruning)
+    # Functions that others call come first, so that each keeps its name.
     for name in sorted(kept, key=rewriter.functions_below):
-        rewriter.enter(name, f"{_in_words(name, graph)} of {source!r}")
+        rewriter.enter(name, f"{_in_words(name, graph)} of {source.folder!r}")
     library = meta_graph.graph_def.library
     library.Clear()
     library.function.extend(rewriter.rewritten())
@@ -110,7 +113,7 @@ def fold_masks(source: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Obje
         del concrete_functions[name]
     for name in kept:
         bound = concrete_functions[name].bound_inputs
-        bound[:] = [node for node in bound if not graph.is_pruning_variable(node)]
+        bound[:] = [node for node in bound if node not in pruning.variables]
     return rewriter.rewrite()
 
 
@@ -124,20 +127,21 @@ def _in_words(concrete_function: str, graph: ObjectGraph) -> str:
 class _Rewriter:
     """The functions of a library, rewritten from the concrete functions down."""
 
-    def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef, graph: ObjectGraph) -> None:
-        self.graph = graph
+    def __init__(self, source: SavedObjects, pruning: PruningObjects) -> None:
+        self.graph = source.graph
+        self.pruning = pruning
         self.folds: set[Fold] = set()
         self.assigned: set[int] = set()
         self._uses: dict[int, list[Use]] = collections.defaultdict(list)
         self._caller = ""
-        self._concrete_functions = meta_graph.object_graph_def.concrete_functions
-        self._library = {each.signature.name: each for each in meta_graph.graph_def.library.function}
+        self._concrete_functions = source.meta_graph.object_graph_def.concrete_functions
+        self._library = source.library.functions
         self._versions: dict[str, list[function_pb2.FunctionDef]] = collections.defaultdict(list)
         self._names: dict[tuple[str, Context, bool], str] = {}
         self._taken = set(self._library)
 
     def enter(self, concrete_function: str, caller: str) -> None:
-        """Rewrites a concrete function, whose last arguments are what it captures, and all below it."""
+        """Rewrites a concrete function, whose last arguments are its captures, and the functions below it."""
         self._caller = caller
         captures = self._concrete_functions[concrete_function].bound_inputs
         origins = [Origin(node) if self.graph.kind(node) == "variable" else None for node in captures]
@@ -145,11 +149,11 @@ class _Rewriter:
         self.specialized(concrete_function, (*unknown[: len(unknown) - len(origins)], *origins), keep_name=True)
 
     def rewritten(self) -> list[function_pb2.FunctionDef]:
-        """The functions, in the order in which they were met."""
+        """The rewritten functions, in the order in which they were reached."""
         return [version for versions in self._versions.values() for version in versions]
 
     def rewrite(self) -> Rewrite:
-        """What the weights must take in."""
+        """What must be folded into the weights."""
         uses = {
             weight: tuple(use for use in self._uses[weight] if use.changes or weight not in self.assigned)
             for weight in {fold.weight for fold in self.folds}
@@ -157,7 +161,7 @@ class _Rewriter:
         return Rewrite(frozenset(self.folds), uses)
 
     def functions_below(self, name: str) -> int:
-        """How many functions a function calls, directly or through others."""
+        """The number of functions that a function calls, directly or through others."""
         found: set[str] = set()
         queue = [name]
         while queue:
@@ -168,24 +172,24 @@ class _Rewriter:
         return len(found)
 
     def function(self, name: str) -> FunctionBody:
-        """A copy of a function as it was."""
+        """A copy of a function, before it was rewritten."""
         return FunctionBody(self._library[name])
 
     def unknown(self, name: str) -> Context:
-        """The arguments of a function when nothing is known of them."""
+        """The context of a function if nothing is known of its arguments."""
         return (None,) * len(self._library[name].signature.input_arg)
 
     def is_pruning(self, origin: Origin | None) -> bool:
-        """Whether something is a pruning variable or the value of one."""
-        return origin is not None and self.graph.is_pruning_variable(origin.variable)
+        """Whether an origin is a pruning variable or the value of one."""
+        return origin is not None and origin.variable in self.pruning.variables
 
     def specialized(self, name: str, context: Context, *, loop_body: bool = False, keep_name: bool = False) -> str:
         """Rewrites a function for arguments of known origins.
 
         Args:
-            name: Of the function.
+            name: Name of the function.
             context: The origins of its arguments.
-            loop_body: Whether an output goes with the argument of the same index.
+            loop_body: Whether the output of the same index is removed with an argument.
             keep_name: Whether the rewritten function must have its name.
 
         Returns:
@@ -198,17 +202,17 @@ class _Rewriter:
         return self._names[key]
 
     def note(self, origin: Origin, use: Use) -> None:
-        """Notes the use of a weight without its mask, and refuses that of a pruning variable."""
+        """Notes the use of a weight without its mask; raises a ValueError if a pruning variable is used."""
         if self.is_pruning(origin):
             raise ValueError(
                 f"{self._caller} {'changes' if use.changes else 'reads'} the pruning variable "
-                f"{self.graph.key(origin.variable)!r} otherwise than to multiply its weight by a mask, as apply_mask "
+                f"{self.graph.key(origin.variable)!r} other than to multiply its weight by a mask, as apply_mask "
                 f"does: {use}. Save the model with signatures that neither prune nor report on pruning."
             )
         self._uses[origin.variable].append(use)
 
     def _published(self, name: str, function: function_pb2.FunctionDef, keep_name: bool) -> str:
-        """Takes a rewritten function into the library, unless its like is there; returns its name."""
+        """Adds a rewritten function to the library unless an equal one is there; returns its name."""
         for version in self._versions[name]:
             function.signature.name = version.signature.name
             if function == version:
@@ -235,11 +239,11 @@ class _FunctionRewriting:
         self._name = name
         self._context = context
         self._body = rewriter.function(name)
-        self._provenance = Provenance(rewriter.graph, self._body, context, rewriter.function)
+        self._origins = Origins(rewriter.graph, rewriter.pruning, self._body, context, rewriter.function)
 
     def run(self, loop_body: bool) -> function_pb2.FunctionDef:
-        """Rewrites the function, and those that it calls; the pruning variables among its arguments go."""
-        body, provenance = self._body, self._provenance
+        """Rewrites the function and those that it calls; pruning variables among its arguments are removed."""
+        body, origins = self._body, self._origins
         dropped = [index for index, origin in enumerate(self._context) if self._rewriter.is_pruning(origin)]
         removed: set[str] = set()
         substitutes: dict[str, Reference] = {}
@@ -247,16 +251,16 @@ class _FunctionRewriting:
         for node in body.nodes:
             if called_functions(node):
                 calls.append((node, self._call(node)))
-            elif self._rewriter.is_pruning(provenance.of_output(node)):
+            elif self._rewriter.is_pruning(origins.of_output(node)):
                 removed.add(node.name)
-            elif masking := provenance.masking(node):
+            elif masking := origins.masking(node):
                 self._rewriter.folds.add(Fold(masking.weight.variable, masking.mask, masking.weight.casts))
                 removed.add(node.name)
                 substitutes[node.name] = masking.factor
-            elif (weight := provenance.assigned_product(node)) is not None:
+            elif (weight := origins.assigned_product(node)) is not None:
                 self._rewriter.assigned.add(weight)
                 removed.add(node.name)
-            elif provenance.of_output(node) is None:
+            elif origins.of_output(node) is None:
                 self._note_inputs(node)
         self._note_returned(loop_body)
         reads = self._weight_reads_for(removed)
@@ -275,12 +279,12 @@ class _FunctionRewriting:
         return body.proto
 
     def _call(self, node: node_def_pb2.NodeDef) -> list[int]:
-        """Rewrites what a node calls, for the arguments that it hands on; returns those that go."""
+        """Rewrites the functions that a node calls, for the arguments it passes; returns the arguments to remove."""
         arguments: list[Origin | None] = []
         if node.op in CALL_OPS:
             for index, reference in enumerate(data_inputs(node)[first_argument(node) :]):
-                origin = self._provenance.of(reference)
-                if origin is not None and node.op in WHILE_OPS and not self._provenance.is_invariant(node, index):
+                origin = self._origins.of(reference)
+                if origin is not None and node.op in WHILE_OPS and not self._origins.is_invariant(node, index):
                     self._note(origin, node, changes=not origin.read)
                     origin = None
                 arguments.append(None if origin is not None and origin.mask is not None else origin)
@@ -296,14 +300,14 @@ class _FunctionRewriting:
         return [index for index, origin in enumerate(arguments) if self._rewriter.is_pruning(origin)]
 
     def _weight_reads_for(self, removed: Collection[str]) -> list[str]:
-        """The nodes that read a weight for nodes that are removed, perhaps among others."""
+        """The nodes that read a weight for nodes that are removed, and perhaps for others."""
         found: list[str] = []
         queue = [node for node in self._body.nodes if node.name in removed]
         while queue:
             for reference in data_inputs(queue.pop()):
                 node = self._body.node(reference)
                 if node is not None and node.name not in removed and node.name not in found:
-                    origin = self._provenance.of(reference)
+                    origin = self._origins.of(reference)
                     if origin is not None and origin.read and not called_functions(node):
                         found.append(node.name)
                         queue.append(node)
@@ -311,15 +315,15 @@ class _FunctionRewriting:
 
     def _note_inputs(self, node: node_def_pb2.NodeDef) -> None:
         for reference in data_inputs(node):
-            origin = self._provenance.of(reference)
+            origin = self._origins.of(reference)
             if origin is not None:
                 self._note(origin, node, changes=not origin.read and node.op not in _READING_OPS)
 
     def _note_returned(self, loop_body: bool) -> None:
         for index, output in enumerate(self._body.proto.signature.output_arg):
-            origin = self._provenance.of(self._body.returned()[index])
-            handed_round = loop_body and self._body.returned_argument(index) == index
-            if origin is not None and origin.mask is None and not handed_round:
+            origin = self._origins.of(self._body.returned()[index])
+            passed_on = loop_body and self._body.returned_argument(index) == index
+            if origin is not None and origin.mask is None and not passed_on:
                 self._rewriter.note(origin, Use(self._name, output.name, "return", changes=not origin.read))
 
     def _note(self, origin: Origin, node: node_def_pb2.NodeDef, changes: bool) -> None:

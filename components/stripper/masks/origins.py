@@ -1,4 +1,4 @@
-"""Provenance: which variables a function's arguments and node outputs are, or are the values of."""
+"""Origins: which variables a function's arguments and node outputs are, or are the values of."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from tensorflow.core.framework import node_def_pb2
 
 from ...saved_model.function_body import IDENTITY_OPS, WHILE_OPS, FunctionBody, Reference, data_inputs
 from ...saved_model.object_graph import ObjectGraph
+from .pruning_objects import PruningObjects
 
 _READ_OP = "ReadVariableOp"
 _ASSIGN_OP = "AssignVariableOp"
@@ -16,13 +17,13 @@ _CAST_OP = "Cast"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The variable that a tensor is, or is the value of.
+    """The variable that a tensor is, or whose value it is.
 
     Attributes:
         variable: The variable's object.
         read: Whether it is the variable's value.
-        casts: The dtypes that the value was cast to, one after the other.
-        mask: The object of the mask that the value was multiplied by, if it was.
+        casts: The dtypes that the value was cast to, in order.
+        mask: The object of the mask that the value was multiplied by, if any.
     """
 
     variable: int
@@ -36,8 +37,8 @@ class Masking:
     """A multiplication of a weight by its mask.
 
     Attributes:
-        factor: What the node reads as the weight.
-        weight: Where that comes from.
+        factor: The input that is the weight.
+        weight: The origin of that input.
         mask: The mask's object.
     """
 
@@ -49,28 +50,31 @@ class Masking:
 Context = tuple[Origin | None, ...]
 
 
-class Provenance:
-    """The origins of what a function reads."""
+class Origins:
+    """The origins of the arguments and node outputs of one function."""
 
     def __init__(
         self,
         graph: ObjectGraph,
+        pruning: PruningObjects,
         body: FunctionBody,
         context: Context,
         function: Callable[[str], FunctionBody],
     ) -> None:
-        """Nothing is looked at yet.
+        """Looks at nothing yet.
 
         Args:
             graph: The model's object graph.
+            pruning: Its variables of pruning.
             body: The function, before it is changed.
-            context: The origin of each of its arguments, None where there is none or it is not known.
+            context: The origin of each of its arguments; None if it has none or it is not known.
             function: Gives a function of the library by its name.
         """
         self._graph = graph
+        self._pruning = pruning
         self._body = body
         self._context = context
-        # By the loop's name, because what a loop calls gets other names while the function is rewritten.
+        # By the loops' names: the functions that they call are renamed while this one is rewritten.
         self._loop_bodies: Mapping[str, FunctionBody] = {
             node.name: function(node.attr["body"].func.name) for node in body.nodes if node.op in WHILE_OPS
         }
@@ -104,7 +108,7 @@ class Provenance:
         dtype = node.attr["DstT"].type
         if origin.mask is None:
             return dataclasses.replace(origin, casts=(*origin.casts, dtype))
-        # A product counts in the weight's dtype, which an assignment to the weight needs, or in the one it was made in.
+        # A product is a masked weight in the dtype that it was made in, or in the weight's, as an assignment needs it.
         return origin if dtype == self._graph.variable(origin.variable).dtype else None
 
     def masking(self, node: node_def_pb2.NodeDef) -> Masking | None:
@@ -114,9 +118,9 @@ class Provenance:
         first, second = data_inputs(node)
         for factor, other in ((first, second), (second, first)):
             weight, mask = self.of(factor), self.of(other)
-            if weight is None or mask is None or not weight.read or self._graph.is_pruning_variable(weight.variable):
+            if weight is None or mask is None or not weight.read or weight.variable in self._pruning.variables:
                 continue
-            if weight.mask not in (None, mask.variable) or not self._graph.is_mask(mask.variable):
+            if weight.mask not in (None, mask.variable) or mask.variable not in self._pruning.masks:
                 continue
             if self._graph.variable(weight.variable).shape == self._graph.variable(mask.variable).shape:
                 return Masking(factor, weight, mask.variable)
@@ -132,5 +136,5 @@ class Provenance:
         return weight.variable
 
     def is_invariant(self, loop: node_def_pb2.NodeDef, index: int) -> bool:
-        """Whether a loop hands its argument of that index on from pass to pass, unchanged."""
+        """Whether a loop hands the argument `index` on unchanged from pass to pass."""
         return self._loop_bodies[loop.name].returned_argument(index) == index

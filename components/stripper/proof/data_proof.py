@@ -1,4 +1,4 @@
-"""The proof on data: both models answer every example of an Examples artifact, on Beam, and the answers are compared.
+"""DataProof: on Beam, two models answer every example of an Examples artifact, and the answers are compared.
 
 Beam's workers import this module, so it imports no TFX.
 """
@@ -18,21 +18,21 @@ from apache_beam.utils import shared
 from ..check.answers import reason
 from ..check.verify import VerificationError
 from .example_feed import ExampleFeed
+from .example_files import ExampleFile, ExampleKey, RecordBatch, read_batches
 from .model_pair import ModelPair
-from .records import ExampleFile, ExampleKey, RecordBatch, read_batches
-from .result import Finding, ProofReport
+from .result import Finding, ProofResult
 
 
 @dataclasses.dataclass(frozen=True)
 class DataProof:
-    """A proof to be made: what a stripped model is compared with, and on what.
+    """What a stripped model is compared with, and on which examples.
 
     Attributes:
         source: Folder of the source SavedModel. Beam's workers must be able to read it, the stripped model and the
             examples.
         feed: The signature that is compared, and how it is given examples.
         files: The examples.
-        tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+        tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
     """
 
     source: str
@@ -40,70 +40,71 @@ class DataProof:
     files: tuple[ExampleFile, ...]
     tolerance: float = 0.0
 
-    def prove(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofReport:
-        """Sees that a stripped model answers every example as its source does.
+    def prove(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofResult:
+        """Checks that a stripped model answers every example as its source does.
 
         Args:
-            stripped: As for `compare`.
-            make_pipeline: As for `compare`.
+            stripped: Folder of the stripped SavedModel, as for `compare`.
+            make_pipeline: Makes the pipeline to run on.
 
         Returns:
-            The report.
+            The result.
 
         Raises:
             VerificationError: An answer differs by more than the tolerance.
-            ValueError: The models do not take an example, or an example cannot be read.
+            ValueError: Both models refuse an example, or an example cannot be read.
         """
-        report = self.compare(stripped, make_pipeline)
+        result = self.compare(stripped, make_pipeline)
         signature = self.feed.signature
-        if report.first is not None:
+        if result.first is not None:
             tolerated = f" by more than the tolerance {self.tolerance:g}" if self.tolerance else ""
             raise VerificationError(
                 f"Signature {signature!r} of the stripped model differs from the source{tolerated} on "
-                f"{report.exceeding} of {report.examples} examples, by up to {report.max_absolute_difference:g}. The "
-                f"first is {report.first.key}: {report.first.what}. Nothing was published; please report this model."
+                f"{result.exceeding} of {result.examples} examples, by up to {result.max_absolute_difference:g}. The "
+                f"first is {result.first.key}: {result.first.what}. Nothing was published; please report this model."
             )
-        if report.refused is not None:
+        if result.refused is not None:
             raise ValueError(
-                f"Signature {signature!r} of the model at {self.source!r} cannot be proven on the examples, for it "
-                f"does not take {report.refused.key}: {report.refused.what}. Give Stripper examples that it takes, or "
+                f"Signature {signature!r} of the model at {self.source!r} cannot be proven on the examples: it does "
+                f"not take {result.refused.key}: {result.refused.what}. Give Stripper examples that it takes, or "
                 "another signature_name, or leave `examples` out."
             )
         logging.info(
             "Signature %r proven on %d examples, of which %d differ within the tolerance, by up to %g.",
             signature,
-            report.examples,
-            report.differing,
-            report.max_absolute_difference,
+            result.examples,
+            result.differing,
+            result.max_absolute_difference,
         )
-        return report
+        return result
 
-    def compare(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofReport:
+    def compare(self, stripped: str, make_pipeline: Callable[[], beam.Pipeline]) -> ProofResult:
         """Compares a stripped model with its source on every example.
 
         Args:
-            stripped: Folder of the stripped SavedModel. The report is handed over in one beside it, which is deleted.
+            stripped: Folder of the stripped SavedModel. The workers leave the result in a folder beside it, which is
+                deleted.
             make_pipeline: Makes the pipeline to run on.
 
         Returns:
-            The report, which is the same for every runner and number of workers.
+            The result. It is the same for every runner and number of workers.
         """
         folder = f"{stripped.rstrip('/')}.proof"
-        file = os.path.join(folder, "report.json")
+        file = os.path.join(folder, "result.json")
         tf.io.gfile.makedirs(folder)
         try:
             with make_pipeline() as pipeline:
                 _ = pipeline | "Compare" >> CompareOnExamples(self, stripped) | "HandOver" >> beam.Map(_write, file)
             with tf.io.gfile.GFile(file) as stream:
-                return ProofReport.from_json(stream.read())
+                return ProofResult.from_json(stream.read())
         finally:
             tf.io.gfile.rmtree(folder)
-            # In memory the workers are this process, where Beam keeps the last shared object: both models.
+            # If the workers are threads of this process, Beam keeps the last shared object, both models, alive.
             shared.Shared().acquire(_Nothing)
 
 
 class CompareOnExamples(beam.PTransform):
-    """From a pipeline's start to a PCollection of one ProofReport."""
+    """From a pipeline's start to a PCollection of one ProofResult."""
 
     def __init__(self, proof: DataProof, stripped: str) -> None:
         """Makes the transform.
@@ -117,7 +118,7 @@ class CompareOnExamples(beam.PTransform):
         self._stripped = stripped
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        """Reads the files in batches, spreads these over the workers and adds up the reports on them."""
+        """Reads the files in batches, spreads the batches over the workers, and adds up their results."""
         proof = self._proof
         load = functools.partial(ModelPair, proof.source, self._stripped, proof.feed, proof.tolerance)
         return (
@@ -127,7 +128,7 @@ class CompareOnExamples(beam.PTransform):
             | "Read" >> beam.FlatMap(_read, proof.feed.batch_size)
             | "SpreadBatches" >> beam.Reshuffle()
             | "CompareBatch" >> beam.ParDo(_CompareBatch(load))
-            # There is a batch at least, so no default is needed, for which Dask's runner lacks the side input.
+            # There is at least one batch, so no default is needed. Dask's runner cannot make one.
             | "Sum" >> beam.CombineGlobally(_sum).without_defaults()
         )
 
@@ -142,8 +143,8 @@ class _CompareBatch(beam.DoFn):
     def setup(self) -> None:
         self._pair = self._handle.acquire(self._load)
 
-    def process(self, batch: RecordBatch | Finding) -> Iterator[ProofReport]:
-        yield ProofReport(refused=batch) if isinstance(batch, Finding) else self._pair.compare(batch)
+    def process(self, batch: RecordBatch | Finding) -> Iterator[ProofResult]:
+        yield ProofResult(refused=batch) if isinstance(batch, Finding) else self._pair.compare(batch)
 
 
 def _read(file: ExampleFile, batch_size: int | None) -> Iterator[RecordBatch | Finding]:
@@ -156,15 +157,15 @@ def _read(file: ExampleFile, batch_size: int | None) -> Iterator[RecordBatch | F
         yield Finding(ExampleKey(file, read), f"it or one of those after it cannot be read: {reason(error)}")
 
 
-def _sum(reports: Iterable[ProofReport]) -> ProofReport:
-    return functools.reduce(operator.add, reports, ProofReport())
+def _sum(results: Iterable[ProofResult]) -> ProofResult:
+    return functools.reduce(operator.add, results, ProofResult())
 
 
-def _write(report: ProofReport, file: str) -> None:
-    # A runner may do this twice, at the same time; the content is the same.
+def _write(result: ProofResult, file: str) -> None:
+    # A runner may do this twice at the same time; the content is the same.
     written = f"{file}.{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(written, "w") as stream:
-        stream.write(report.to_json())
+        stream.write(result.to_json())
     tf.io.gfile.rename(written, file, overwrite=True)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow as tf
 
-from ..check.served_model import ServedModel
 from ..check.signature_inputs import Inputs, Spec, specs_in_words, takes_records
+from .served_model import ServedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,8 @@ class ExampleFeed:
     Attributes:
         signature: The signature's name.
         specs: Name and spec of each of its inputs.
-        whole: Whether its one input takes the records as they are. Else they are tf.Examples, and each input takes the
-            feature of its name.
+        whole: Whether its one input takes the records as they are. Otherwise they are tf.Examples, and each input
+            takes the feature of its name.
     """
 
     signature: str
@@ -27,7 +27,7 @@ class ExampleFeed:
 
     @classmethod
     def choose(cls, model: ServedModel, signature: str, features: Collection[str] | None) -> "ExampleFeed":
-        """Decides what a signature gets.
+        """Decides how a signature is fed.
 
         A signature whose only input is a batch of strings gets whole records, unless it parses none and the examples
         have a feature of that input's name. Every other signature gets the features that have its inputs' names.
@@ -38,7 +38,7 @@ class ExampleFeed:
             features: Names of the features that the examples have; None if the records are no tf.Examples.
 
         Raises:
-            ValueError: There is no such signature, or it takes what the examples do not hold.
+            ValueError: There is no such signature, or the examples do not have its inputs.
         """
         if signature not in model.signatures:
             raise ValueError(
@@ -64,11 +64,11 @@ class ExampleFeed:
 
     @property
     def batch_size(self) -> int | None:
-        """How many examples each batch must have; None if any number will do."""
+        """The number of examples that each batch must have; None for any number."""
         return next(iter(self.specs.values())).shape[0]
 
     def inputs(self, records: Sequence[bytes]) -> Inputs:
-        """Makes the inputs of one batch; records are repeated to fill it, where its size is fixed.
+        """Makes the inputs of one batch; if its size is fixed, records are repeated to fill it.
 
         Args:
             records: Serialized records, at least one and at most `batch_size`.
@@ -94,7 +94,7 @@ def _is_batch_of_strings(specs: Mapping[str, Spec]) -> bool:
 
 
 def _can_be_parsed(spec: Spec) -> bool:
-    """Whether a feature of flat values tells the shape: it may leave open how many examples and steps there are."""
+    """Whether a feature can be parsed into a shape: at most the first two dimensions (examples, steps) are open."""
     if not spec.shape.rank or spec.dtype.is_complex:
         return False
     if isinstance(spec, tf.SparseTensorSpec):

@@ -1,4 +1,4 @@
-"""ModelPair: a source model and the stripped one, loaded, which answer the same batches of examples."""
+"""ModelPair: a source model and the stripped one, loaded, to compare their answers."""
 
 import functools
 import operator
@@ -15,10 +15,10 @@ from ..check.answers import (
     output_differences,
     reason,
 )
-from ..check.served_model import ServedModel
 from .example_feed import ExampleFeed
-from .records import RecordBatch
-from .result import Finding, ProofReport
+from .example_files import RecordBatch
+from .result import Finding, ProofResult
+from .served_model import ServedModel
 
 
 class ModelPair:
@@ -31,7 +31,7 @@ class ModelPair:
             source: Folder of the source SavedModel.
             stripped: Folder of the stripped one.
             feed: The signature that is compared, and how it is given examples.
-            tolerance: By how much floating-point numbers may differ; 0.0 for not in a bit.
+            tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
 
         Raises:
             FileNotFoundError: There is no SavedModel in one of the folders.
@@ -41,23 +41,23 @@ class ModelPair:
         self._tolerance = tolerance
         self._source = ServedModel.read(source).load()
         self._stripped = ServedModel.read(stripped).load()
-        # A signature may count its calls: both models must see them in one order.
+        # A signature may count its calls, so both models must see the batches in the same order.
         self._lock = threading.Lock()
 
-    def compare(self, batch: RecordBatch) -> ProofReport:
+    def compare(self, batch: RecordBatch) -> ProofResult:
         """Compares the answers to the examples of one batch.
 
-        A batch that a model refuses is asked again record by record, to tell which one is refused.
+        If a model refuses a batch, each record is tried alone, to find the one that is refused.
 
         Args:
-            batch: Records, not more than the feed's batch size.
+            batch: At most as many records as the feed's batch size.
 
         Returns:
-            The report on these records. What both models refuse is not compared.
+            The result for these records. Those that both models refuse are not compared.
         """
         before, after = self._ask(batch.records)
         if isinstance(before, Refusal) and isinstance(after, Refusal):
-            return ProofReport(refused=self._refused(batch, before))
+            return ProofResult(refused=self._refused(batch, before))
         if isinstance(before, Refusal):
             return self._refused_by_one(batch, f"the source refuses it, the stripped model does not: {before.reason}")
         if isinstance(after, Refusal):
@@ -72,7 +72,7 @@ class ModelPair:
             position = int(exceeding.argmax())
             name = next(name for name, each in found.items() if each.exceeding[position])
             first = Finding(batch.key(position), f"output {name!r}, {in_words(before[name], after[name], position)}")
-        return ProofReport(
+        return ProofResult(
             examples=count,
             differing=int(total.differing[:count].sum()),
             exceeding=int(exceeding.sum()),
@@ -90,7 +90,7 @@ class ModelPair:
             return ask(self._source.signatures[signature], inputs), ask(self._stripped.signatures[signature], inputs)
 
     def _refused(self, batch: RecordBatch, refusal: Refusal) -> Finding:
-        """The first record that both refuse, or all in a batch, if none is refused alone."""
+        """The first record that is refused alone, or the first of the batch if none is."""
         if self._feed.batch_size is None:
             for position, record in enumerate(batch.records):
                 alone, _ = self._ask([record])
@@ -98,11 +98,11 @@ class ModelPair:
                     return Finding(batch.key(position), alone.reason)
         return Finding(batch.key(0), f"in a batch of {len(batch.records)}: {refusal.reason}")
 
-    def _refused_by_one(self, batch: RecordBatch, what: str) -> ProofReport:
+    def _refused_by_one(self, batch: RecordBatch, what: str) -> ProofResult:
         count = len(batch.records)
         if self._feed.batch_size is None and count > 1:
             singles = (RecordBatch(batch.key(i), (record,)) for i, record in enumerate(batch.records))
-            report = functools.reduce(operator.add, map(self.compare, singles))
-            if report.exceeding:
-                return report
-        return ProofReport(count, count, count, float("inf"), Finding(batch.key(0), what))
+            result = functools.reduce(operator.add, map(self.compare, singles))
+            if result.exceeding:
+                return result
+        return ProofResult(count, count, count, float("inf"), Finding(batch.key(0), what))

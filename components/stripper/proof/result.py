@@ -1,9 +1,9 @@
-"""ProofReport: what the comparison of two models on examples came to."""
+"""ProofResult: the result of comparing two models on examples."""
 
 import dataclasses
 import json
 
-from .records import ExampleFile, ExampleKey
+from .example_files import ExampleFile, ExampleKey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +20,17 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProofReport:
-    """What the comparison of two models on examples came to. Reports of parts add up to that of the whole.
+class ProofResult:
+    """The result of comparing two models on examples. Results of parts add up to that of the whole.
 
     Attributes:
         examples: How many examples were compared.
-        differing: How many answers differ in any bit.
-        exceeding: How many differ by more than is tolerated.
+        differing: How many have an answer that differs in any bit.
+        exceeding: How many have an answer that differs by more than the tolerance.
         max_absolute_difference: Over all numbers of all outputs; infinite where a number became NaN, shapes differ, or
             one model refuses what the other takes. Strings that differ, zeros and NaNs count 0.
-        first: The first example, by key, whose answers differ by more than is tolerated.
-        refused: The first example that the models do not take, or that cannot be read, if there is one.
+        first: The first example, by key, whose answers differ by more than the tolerance; None if there is none.
+        refused: The first example that both models refuse or that cannot be read; None if there is none.
     """
 
     examples: int = 0
@@ -40,8 +40,8 @@ class ProofReport:
     first: Finding | None = None
     refused: Finding | None = None
 
-    def __add__(self, other: "ProofReport") -> "ProofReport":
-        return ProofReport(
+    def __add__(self, other: "ProofResult") -> "ProofResult":
+        return ProofResult(
             examples=self.examples + other.examples,
             differing=self.differing + other.differing,
             exceeding=self.exceeding + other.exceeding,
@@ -51,11 +51,11 @@ class ProofReport:
         )
 
     def to_json(self) -> str:
-        """The report as JSON."""
+        """The result as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "ProofReport":
+    def from_json(cls, text: str) -> "ProofResult":
         """Reads what `to_json` wrote."""
         fields = json.loads(text)
         for name in ("first", "refused"):

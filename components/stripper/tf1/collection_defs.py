@@ -1,4 +1,4 @@
-"""The collections of a TensorFlow 1 MetaGraph: lists of nodes, variables and other protos beside the graph."""
+"""The collections of a TensorFlow 1 MetaGraph: lists of nodes, variables and other protos stored with the graph."""
 
 import re
 from collections.abc import Callable, Iterator, MutableSequence
@@ -20,7 +20,7 @@ _INIT_OPS = ("saved_model_main_op", "legacy_init_op")
 _ASSETS = "saved_model_assets"
 _TRAIN_OP = "saved_model_train_op"
 _SAVERS = "savers"
-# A group's collections have its name behind theirs.
+# The collections of a group end in its name.
 _PRUNING_STATES = re.compile(r"(masks|thresholds|gradient_weights|old_weights|old_old_weights)(_.+)?", re.DOTALL)
 _PRUNED = re.compile(r"(masked_weights|kernel)(_.+)?", re.DOTALL)
 
@@ -48,7 +48,7 @@ def pruning_states(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
 
 
 def variables_of(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, list[variable_pb2.VariableDef]]:
-    """What the collections say of each variable, by its node."""
+    """The entries of each variable in the collections, by its node."""
     found: dict[str, list[variable_pb2.VariableDef]] = {}
     for key, collection in meta_graph.collection_def.items():
         if _proto_type(key) is variable_pb2.VariableDef:
@@ -70,7 +70,7 @@ def assets_of(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[meta_graph_pb2.As
 
 
 def forget_removed(meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph) -> None:
-    """Removes from the collections what names nodes that the graph lacks, and the collections of pruning.
+    """Removes the entries that name nodes which the graph lacks, and the collections of pruning.
 
     Args:
         meta_graph: Changed in place.
@@ -102,7 +102,7 @@ def _keep(values: MutableSequence, is_kept: Callable[[Any], bool]) -> None:
 
 
 def _proto_type(key: str) -> type[Message] | None:
-    """What a collection's bytes are; None for bytes of a user's own."""
+    """The proto that a collection's bytes hold; None for a user's own bytes."""
     return ops.get_collection_proto_type(key)
 
 
@@ -129,7 +129,7 @@ def tensor_nodes(info: meta_graph_pb2.TensorInfo) -> list[str]:
 
 
 def _names(proto: Message) -> Iterator[str]:
-    """The nodes without which a collection's entry cannot be read."""
+    """The nodes that an entry of a collection needs to be read."""
     if isinstance(proto, variable_pb2.VariableDef):
         yield node_name(proto.variable_name)
     elif isinstance(proto, queue_runner_pb2.QueueRunnerDef):

@@ -1,4 +1,4 @@
-"""A TensorFlow 1 checkpoint with a meta graph, frozen: a graph of constants that take in their masks."""
+"""freeze_checkpoint: a TensorFlow 1 checkpoint as a graph of constants that take in their masks."""
 
 import dataclasses
 import difflib
@@ -23,7 +23,7 @@ class FrozenGraph:
 
     Attributes:
         graph_def: The graph, cut back to its outputs.
-        checkpoint: The path of the checkpoint that it was made of.
+        checkpoint: The path of the checkpoint that it was made from.
         sparsities: The fraction of zeros in each masked weight, by the name of its node; empty if the graph has none.
     """
 
@@ -33,7 +33,7 @@ class FrozenGraph:
 
 
 def freeze_checkpoint(checkpoint_dir: str | os.PathLike[str], output_node_names: Sequence[str]) -> FrozenGraph:
-    """Makes a graph of constants of the latest checkpoint in a folder, without masks and all else of pruning.
+    """Makes a graph of constants from the latest checkpoint in a folder, without masks and other state of pruning.
 
     Variables become constants. Each node that google-research's `model_pruning` made to multiply a weight by its mask,
     with 'masked_weight' in its name, becomes a constant of the same name, the product. Inside a loop or a branch, the
@@ -92,7 +92,7 @@ def _frozen(checkpoint: str, outputs: Sequence[str]) -> graph_pb2.GraphDef:
                 "operations of another library, import that library first."
             ) from error
         graph_def = graph.as_graph_def()
-        _refuse_unknown(outputs, graph_def, checkpoint)
+        _check_outputs(outputs, graph_def, checkpoint)
         if saver is None:
             raise ValueError(f"The meta graph {checkpoint + _META_GRAPH!r} has no saver, so no variables to restore.")
         try:
@@ -107,7 +107,7 @@ def _reason(error: Exception) -> str:
     return (message.strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _refuse_unknown(outputs: Sequence[str], graph_def: graph_pb2.GraphDef, checkpoint: str) -> None:
+def _check_outputs(outputs: Sequence[str], graph_def: graph_pb2.GraphDef, checkpoint: str) -> None:
     names = [node.name for node in graph_def.node]
     for output in outputs:
         if output in names:

@@ -1,4 +1,4 @@
-"""The graph of a TensorFlow 1 model, opened for editing."""
+"""Graph: the graph of a TensorFlow 1 model, opened for editing."""
 
 import itertools
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -7,12 +7,12 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 from ...saved_model.function_library import called_functions
 
-# How a node spells what it reads: 'node', 'node:1', or '^node' for a control dependency.
+# How a node spells its input: 'node', 'node:1', or '^node' for a control dependency.
 Reference = str
 
 VARIABLE_OPS = ("VariableV2", "Variable", "VarHandleOp", "TemporaryVariable")
 READ_OP = "ReadVariableOp"
-# What hands its first input on, into a loop or a branch, too.
+# Operations that pass their first input on, also into a loop or a branch.
 _ENTER_OPS = ("Enter", "RefEnter")
 _SWITCH_OPS = ("Switch", "RefSwitch")
 IDENTITY_OPS = ("Identity", "RefIdentity", "StopGradient", "PreventGradient", "Snapshot")
@@ -25,7 +25,7 @@ _OUTPUT_SHAPES = "_output_shapes"
 
 
 class Graph:
-    """A copy of a graph, and the edits that keep it whole.
+    """A copy of a graph, and the edits that keep it valid.
 
     Attributes:
         proto: The graph.
@@ -53,7 +53,7 @@ class Graph:
         return self._nodes.get(node_name(reference))
 
     def reached(self, roots: Iterable[str], barriers: Container[str] = ()) -> set[str]:
-        """The nodes that some nodes need in order to run, themselves included, for data or as control dependencies.
+        """The nodes that some nodes need in order to run, for data or as control dependencies, themselves included.
 
         Args:
             roots: Names of nodes; those that the graph lacks are left out.
@@ -83,19 +83,19 @@ class Graph:
         return found
 
     def source(self, reference: Reference) -> node_def_pb2.NodeDef | None:
-        """The node that what `reference` names comes from, unchanged: through identities, reads, loops and branches."""
+        """The node that a value comes from unchanged, through identities, reads, loops and branches."""
         node = self.maker(reference)
         while node is not None and node.op in (*_PASSING_OPS, READ_OP):
             node = self.maker(node.input[0])
         return node
 
     def variable(self, reference: Reference) -> str | None:
-        """The name of the variable that `reference` names, or the value of which it names; None for anything else."""
+        """The variable that `reference` is, or is the value of; None if it is something else."""
         node = self.source(reference)
         return node.name if node is not None and node.op in VARIABLE_OPS else None
 
     def control_flow(self, reference: Reference) -> list[Reference]:
-        """What leads into the loops and branches on the way from its source to `reference`, the outermost first."""
+        """The values by which `reference` enters loops and branches on the way from its source, the outermost first."""
         found: list[Reference] = []
         node = self.maker(reference)
         while node is not None and node.op in (*_PASSING_OPS, READ_OP):
@@ -106,9 +106,9 @@ class Graph:
         return found
 
     def redirect(self, name: str, reference: Reference) -> None:
-        """Lets the readers of a node's only output read something else in its place; the node stays.
+        """Makes the readers of a node's only output read something else; the node stays.
 
-        What runs after the node runs after all that the node itself ran after.
+        What ran after the node will run after everything that the node itself ran after.
         """
         controls = [each for each in self[name].input if each.startswith("^")]
         for node in self.proto.node:
@@ -138,7 +138,7 @@ class Graph:
                     del node.attr[_COLOCATION]
 
     def rename(self, new_names: Mapping[str, str]) -> None:
-        """Gives nodes new names, which no other node has."""
+        """Gives nodes new names. No other node may have them."""
         for node in self.proto.node:
             node.name = new_names.get(node.name, node.name)
             node.input[:] = [renamed(each, new_names) for each in node.input]
@@ -150,19 +150,19 @@ class Graph:
         self._nodes = {node.name: node for node in self.proto.node}
 
     def add(self, node: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
-        """Adds a copy of a node, whose name no other node has, and returns it."""
+        """Adds a copy of a node and returns it. No other node may have its name."""
         added = self.proto.node.add()
         added.CopyFrom(node)
         self._nodes[added.name] = added
         return added
 
     def unused(self, name: str) -> str:
-        """A name that no node has: `name`, or that with a number."""
+        """A name that no node has: `name`, or `name` with a number."""
         candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
         return next(each for each in candidates if each not in self._nodes)
 
     def straightened(self) -> graph_pb2.GraphDef:
-        """A copy in which nodes read what leads into loops and branches directly, and wait for no other node."""
+        """A copy without loops, branches and control dependencies: nodes read directly what enters them."""
         copy = Graph(self.proto)
         for node in copy.proto.node:
             node.input[:] = map(copy.before_control_flow, data_inputs(node))
@@ -171,7 +171,7 @@ class Graph:
         return copy.proto
 
     def before_control_flow(self, reference: Reference) -> Reference:
-        """What leads into the loops and branches on the way to `reference`, if it is there that it comes from."""
+        """What `reference` is outside of the loops and branches that it entered; itself if it entered none."""
         while (node := self.maker(reference)) is not None and node.op in CONTROL_FLOW_OPS:
             reference = node.input[0]
         return reference
@@ -183,7 +183,7 @@ def node_name(reference: Reference) -> str:
 
 
 def data_inputs(node: node_def_pb2.NodeDef) -> list[Reference]:
-    """What a node reads, without its control dependencies."""
+    """The inputs of a node, without its control dependencies."""
     return [each for each in node.input if not each.startswith("^")]
 
 
@@ -194,7 +194,7 @@ def renamed(reference: Reference, new_names: Mapping[str, str]) -> Reference:
 
 
 def _tidy_controls(node: node_def_pb2.NodeDef) -> None:
-    """Removes control dependencies that are named twice."""
+    """Removes repeated control dependencies."""
     inputs = [*data_inputs(node), *dict.fromkeys(each for each in node.input if each.startswith("^"))]
     if len(inputs) != len(node.input):
         node.input[:] = inputs

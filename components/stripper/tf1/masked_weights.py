@@ -24,9 +24,9 @@ class MaskedWeight:
         product: The node.
         weight: What it reads as the weight.
         mask: What it reads as the mask.
-        variables: The variable that the weight is, or the partitions that it is put together of.
-        axis: Along which the partitions are.
-        masks: The variables that the mask is made of.
+        variables: The variable that is the weight, or those that are its partitions.
+        axis: The axis along which the partitions are joined.
+        masks: The variables of the mask.
     """
 
     product: str
@@ -43,7 +43,7 @@ def is_product(node: node_def_pb2.NodeDef) -> bool:
 
 
 def without_product(name: str) -> str:
-    """A node's name without the part that says that it belongs to a product.
+    """A node's name without the part that marks it as part of a product.
 
     Examples:
         >>> without_product('rnn/while/weights/masked_weight/Enter')
@@ -58,7 +58,7 @@ def masked_weights(graph: Graph, names: Iterable[str], masks: Collection[str]) -
     Args:
         graph: The graph.
         names: The nodes to look at.
-        masks: Variables that are masks, whatever their names; others are known by their names, '.../mask'.
+        masks: Variables that are masks, whatever their names. Others are recognized by their names, '.../mask'.
 
     Returns:
         The products, in the order of their names.
@@ -87,7 +87,7 @@ def _are_masks(variables: Collection[str], known: Collection[str]) -> bool:
 
 
 def _parts(graph: Graph, reference: Reference) -> tuple[tuple[str, ...], int]:
-    """The variables that a value is put together of, and along which axis; none if it is anything else."""
+    """The variables that a value consists of, and the axis along which they are joined; none if it is another value."""
     node = graph.source(reference)
     if node is None or node.op != _CONCAT_OP:
         variable = graph.variable(reference)

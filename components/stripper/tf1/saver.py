@@ -1,12 +1,14 @@
-"""The saver of a TensorFlow 1 graph: which entry of a checkpoint each variable is restored from."""
+"""Saver: from which entry of a checkpoint a TensorFlow 1 graph restores each variable."""
 
 import dataclasses
 from collections.abc import Collection, Iterable
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import saver_pb2
 
+from ...saved_model.checkpoint import Checkpoint
 from .graph import Graph, data_inputs, node_name
 
 ASSIGN_OPS = ("Assign", "AssignVariableOp")
@@ -25,11 +27,19 @@ class Entry:
 
     Attributes:
         key: The tensor's name.
-        slice_spec: What TensorFlow calls shape and slice, such as '6 4 0,3:-'; '' for the whole tensor.
+        slice_spec: The slice as TensorFlow spells it, such as '6 4 0,3:-'; '' for the whole tensor.
     """
 
     key: str
     slice_spec: str
+
+    def value(self, checkpoint: Checkpoint) -> np.ndarray:
+        """The value in a checkpoint.
+
+        Raises:
+            ValueError: There is no such tensor, or the files are damaged.
+        """
+        return checkpoint.value(self.key)[self.slices()]
 
     def slices(self) -> tuple[slice, ...]:
         """The part of the whole tensor, as an index of a numpy array."""
@@ -43,18 +53,18 @@ class Entry:
 
 
 class Saver:
-    """The saving and restoring part of a graph, and the edits that keep it whole.
+    """The part of a graph that saves and restores, and the edits that keep it valid.
 
     Attributes:
         entries: What each variable is restored from, by the variable's node.
-        other_keys: Keys of what else is restored, such as tables with content.
+        other_keys: Keys of everything else that is restored, such as the contents of tables.
     """
 
     def __init__(self, graph: Graph, saver_def: saver_pb2.SaverDef) -> None:
         """Finds the saver in `graph`.
 
         Raises:
-            ValueError: It is not one of the kind that TensorFlow 1.0 and later make.
+            ValueError: It is of a kind that TensorFlow 1.0 and later do not make.
         """
         self._graph = graph
         self._proto = saver_def
@@ -93,14 +103,14 @@ class Saver:
         return [*map(node_name, tensors), self._proto.restore_op_name]
 
     def barriers(self, kept: Collection[str]) -> set[str]:
-        """The nodes that restore variables other than some that are kept."""
+        """The nodes that restore variables other than those in `kept`."""
         restored = self._graph.reached([self._proto.restore_op_name] if self.exists else [])
         return assignments_to_others(self._graph, restored, kept)
 
     def forget(self, kept: Collection[str]) -> None:
-        """Neither saves nor restores variables other than those that are kept; without any, the saver goes.
+        """Stops saving and restoring variables that are not in `kept`; if none is left, the saver is removed.
 
-        The graph may hold nodes that are not reached any more.
+        The graph may have nodes afterwards that nothing needs.
         """
         if not self.exists:
             return
@@ -118,7 +128,7 @@ class Saver:
         return [self._graph[name] for name in sorted(self._graph.reached(self.roots)) if self._graph[name].op == op]
 
     def _restored_entry(self, reference: str) -> Entry | None:
-        """What a restored value is of the checkpoint."""
+        """The entry of the checkpoint that a restored value comes from."""
         node = self._graph.maker(reference)
         while node is not None and node.op in _PASSING_OPS:
             reference = node.input[0]
@@ -145,7 +155,7 @@ class Saver:
             node.input[:] = [*node.input[:_FIRST_TENSOR], *(tensors[index] for index in staying), *controls]
             node.attr["dtypes"].list.type[:] = [node.attr["dtypes"].list.type[index] for index in staying]
             return
-        # One file of several: its name goes from the list of those that are merged.
+        # One file of several: its name is removed from the list of those that are merged.
         for name in list(self._graph.names):
             stack = self._graph[name]
             if stack.op == _STACK_OP and node.input[0] in stack.input:
@@ -171,7 +181,7 @@ class Saver:
             reader.input[:] = [moved.get(each, each) for each in reader.input]
 
     def _list_again(self, node: node_def_pb2.NodeDef, entries: list[Entry]) -> None:
-        """Gives a node lists of its own, of these entries."""
+        """Gives a node lists of its own that name these entries."""
         lists = {_TENSOR_NAMES: [each.key for each in entries], _SLICES: [each.slice_spec for each in entries]}
         for index, strings in lists.items():
             constant = node_def_pb2.NodeDef()
@@ -184,7 +194,7 @@ class Saver:
 
 
 def assignments_to_others(graph: Graph, names: Iterable[str], kept: Collection[str]) -> set[str]:
-    """Those of some nodes that assign to a variable other than those that are kept."""
+    """Those of some nodes that assign to a variable that is not in `kept`."""
     assignments = {name: graph.variable(graph[name].input[0]) for name in names if graph[name].op in ASSIGN_OPS}
     return {name for name, variable in assignments.items() if variable is not None and variable not in kept}
 

@@ -1,4 +1,4 @@
-"""A TensorFlow 1 SavedModel that is loaded into a session, as TensorFlow Serving loads it."""
+"""SessionModel: a TensorFlow 1 SavedModel, loaded into a session as TensorFlow Serving loads it."""
 
 import os
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ _NOT_CHANGING = ("ScatterNd",)
 
 
 class SessionSignature:
-    """A signature, to be called with keyword tensors as those of `tf.saved_model.load` are.
+    """A signature that is called with keyword tensors, as those of `tf.saved_model.load` are.
 
-    Outputs that change variables, as updates of metrics do, are computed after all others and one after the other, so
-    that answers do not depend on which comes first.
+    Outputs that change variables, such as updates of metrics, are computed after all others, one by one, so that the
+    answers do not depend on their order.
 
     Attributes:
         structured_input_signature: No positional arguments, and the specs of the keyword arguments.
@@ -34,7 +34,7 @@ class SessionSignature:
         """Finds the tensors of `signature` in the graph of `session`, which was made of `graph`.
 
         Raises:
-            ValueError: An input is neither a tensor nor a sparse one.
+            ValueError: An input is neither a tensor nor a sparse tensor.
         """
         self._session = session
         specs = input_specs(signature, graph)
@@ -48,38 +48,38 @@ class SessionSignature:
         )
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
-        """Computes the outputs as numpy arrays; raises what the session raises on inputs that it does not take."""
+        """Computes the outputs as numpy arrays; raises what the session raises on inputs that it refuses."""
         feeds = {self._feeds[name]: _fed(value) for name, value in inputs.items()}
         found: dict[str, Any] = {}
         for names in self._steps:
             answered = self._session.run({name: self._outputs[name] for name in names}, feeds) if names else {}
-            # Copies, for an array may share its memory with a variable that later runs change.
+            # Copies: an array may share its memory with a variable that a later run changes.
             found |= {name: tf.nest.map_structure(_copied, value) for name, value in answered.items()}
         return found
 
 
 class SessionModel:
-    """One MetaGraph of a SavedModel in a session, which lasts until `close`, or as long as the object.
+    """One MetaGraph of a SavedModel in a session. The session ends with `close`, or with the object.
 
     Attributes:
-        signatures: Its signatures by name, those apart that TensorFlow keeps operations in.
+        signatures: Its signatures by name, without those in which TensorFlow keeps operations.
     """
 
-    def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+    def __init__(self, folder: str, meta_graph: meta_graph_pb2.MetaGraphDef, graph: Graph) -> None:
         """Loads the MetaGraph.
 
         Args:
-            folder: Of the SavedModel.
+            folder: Folder of the SavedModel.
             meta_graph: The MetaGraph.
+            graph: Its graph.
 
         Raises:
             ValueError: It cannot be loaded.
         """
         signatures = signature_defs(meta_graph)
         config = tf.compat.v1.ConfigProto()
-        graph = Graph(meta_graph.graph_def)
         if changes_variables(graph, [node for each in signatures.values() for node in output_nodes(each)]):
-            # The graph would be optimized anew for each of many outputs, which takes seconds each time.
+            # Otherwise TensorFlow optimizes the graph again for each of many outputs, which takes seconds.
             config.graph_options.rewrite_options.disable_meta_optimizer = True
         # TensorFlow closes a session that nobody holds.
         self._session = session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
@@ -111,7 +111,7 @@ def _element(graph: tf.Graph, info: meta_graph_pb2.TensorInfo) -> Any:
 
 
 def _known(spec: Spec, fed: tf.Tensor | tf.SparseTensor) -> Spec:
-    """A spec with the shape that the graph knows, where none is declared."""
+    """A spec with the shape in the graph, if none is declared."""
     if isinstance(spec, tf.TensorSpec) and spec.shape.rank is None:
         return tf.TensorSpec(fed.shape, spec.dtype)
     return spec

@@ -11,7 +11,7 @@ _VARYING_OPS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "Merge
 
 
 def constant(graph: Graph, names: Iterable[str]) -> list[str]:
-    """Those of some nodes whose values are the same whatever a model is given: of no placeholder or loop's state."""
+    """Those of some nodes whose values depend neither on placeholders nor on the state of a loop."""
     straightened = Graph(graph.straightened())
     return [
         name
@@ -23,12 +23,12 @@ def constant(graph: Graph, names: Iterable[str]) -> list[str]:
 def values(
     graph: Graph, references: Sequence[Reference], variables: Mapping[str, np.ndarray]
 ) -> dict[Reference, np.ndarray]:
-    """Computes what is constant, inside loops and branches, too.
+    """Computes constant values, also inside loops and branches.
 
     Args:
         graph: The graph.
-        references: What is computed.
-        variables: The value of every variable that is read for that, by its node.
+        references: The values to compute.
+        variables: The value of every variable that they depend on, by its node.
 
     Returns:
         The values, bit for bit as a session gives them.
@@ -56,7 +56,7 @@ def values(
 
 
 def _variable_read(graph: Graph, name: str) -> str | None:
-    """The variable whose value a node is or reads, not through other nodes."""
+    """The variable that a node is, or reads directly."""
     node = graph[name]
     if node.op == READ_OP:
         return graph.variable(name)

@@ -17,6 +17,7 @@ from helpers.page_text import PageText
 from helpers.pipeline_nodes import NODES
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.engine import naming
+from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.lineage import lineage
 from tfx_pruning.metadata.runs import list_runs
@@ -158,7 +159,7 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
 def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushed_model: pathlib.Path) -> None:
     page = PageText(first.report)
     saved = SavedVariables(pushed_model)
-    kernels = {v.name: saved.value(v) for v in saved.model_variables() if v.name.endswith("kernel")}
+    kernels = {v.name: saved.value(v) for v in model_variables(saved) if v.name.endswith("kernel")}
     pruned = {row[0]: (row[2], row[3]) for row in page.tables["layers"][1:] if row[-1] == "yes"}
     assert pruned == {name: (f"{k.size:,}", f"{np.count_nonzero(k):,}") for name, k in kernels.items()}
     metrics = {row[0]: row[1:3] for row in page.tables["evaluation"][1:]}

@@ -3,8 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.saved_model.meta_graph import read_meta_graph
-from tfx_pruning.saved_model.object_graph import ObjectGraph
+from tfx_pruning.saved_model.saved_objects import SavedObjects
 from tfx_pruning.stripper.check.parsed_features import Feature, ParsedFeatures, parsed_features
 
 _RECORDS = [tf.TensorSpec([None], tf.string, name="records")]
@@ -19,9 +18,8 @@ def find(tmp_path):
         for name, value in attributes.items():
             setattr(module, name, value)
         tf.saved_model.save(module, tmp_path / "model", signatures=tf.function(function, input_signature=signature))
-        meta_graph = read_meta_graph(str(tmp_path / "model"))
-        graph = ObjectGraph(meta_graph)
-        return parsed_features(meta_graph, graph, graph.signatures["serving_default"])
+        model = SavedObjects.read(str(tmp_path / "model"))
+        return parsed_features(model, model.graph.signatures["serving_default"])
 
     return found
 
@@ -143,10 +141,9 @@ def test_parsed_features_of_a_plain_function_are_none(find):
 
 
 def test_parsed_features_of_a_transform_layer(taxi_model):
-    meta_graph = read_meta_graph(str(taxi_model.path))
-    graph = ObjectGraph(meta_graph)
+    model = SavedObjects.read(str(taxi_model.path))
     for signature in ("serving_default", "transform_features"):
-        assert parsed_features(meta_graph, graph, graph.signatures[signature]).features == (
+        assert parsed_features(model, model.graph.signatures[signature]).features == (
             Feature("company", "sparse", tf.string),
             Feature("fare", "dense", tf.float32, (), required=True),
             Feature("hour", "sparse", tf.int64),

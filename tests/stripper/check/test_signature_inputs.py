@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.saved_model.meta_graph import read_meta_graph
-from tfx_pruning.saved_model.object_graph import ObjectGraph
+from tfx_pruning.saved_model.saved_objects import SavedObjects
 from tfx_pruning.stripper.check.parsed_features import Feature, ParsedFeatures
 from tfx_pruning.stripper.check.signature_inputs import record_batches, synthetic_batches, takes_records, vocabulary_of
 
@@ -168,7 +167,6 @@ def test_vocabulary_is_of_assets_and_of_constants_but_not_of_checkpoints(tmp_pat
         return {"word": module.words.lookup(word), "pair": module.pairs.lookup(word), "emu": is_emu * module.weight}
 
     tf.saved_model.save(module, tmp_path / "model", signatures=serve)
-    meta_graph = read_meta_graph(str(tmp_path / "model"))
-    lines, constants = vocabulary_of(meta_graph, ObjectGraph(meta_graph), str(tmp_path / "model"))
+    lines, constants = vocabulary_of(SavedObjects.read(str(tmp_path / "model")))
     assert lines == (b"ant", b"bee")
     assert sorted(constants) == [b"cat", b"dog", b"emu"]

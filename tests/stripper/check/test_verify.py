@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.saved_model.meta_graph import read_meta_graph
+from tfx_pruning.saved_model.saved_objects import SavedObjects
 from tfx_pruning.stripper.check.verify import VerificationError, answers_of, verify
 
 _X = [tf.TensorSpec([None, 2], tf.float32, name="x")]
@@ -19,10 +19,10 @@ def compare(tmp_path):
         for name, signatures in (("before", before), ("after", after)):
             path = str(tmp_path / name)
             tf.saved_model.save(tf.Module(), path, signatures=signatures)
-            models.append((tf.saved_model.load(path), read_meta_graph(path)))
-        (source, source_graph), (stripped, stripped_graph) = models
-        answers = answers_of(str(tmp_path / "before"), source, source_graph, examples)
-        return verify(answers, source_graph, stripped, stripped_graph, lambda: source)
+            models.append((tf.saved_model.load(path), SavedObjects.read(path)))
+        (source, saved_source), (stripped, saved_stripped) = models
+        answers = answers_of(saved_source, source, examples)
+        return verify(answers, saved_source.meta_graph, stripped, saved_stripped.meta_graph, lambda: source)
 
     return compared
 
@@ -121,7 +121,7 @@ def test_verify_is_content_with_one_batch_size(compare):
     ids=["output name", "signature name", "more signatures", "output dtype", "input name", "input shape"],
 )
 def test_verify_sees_another_declaration(after, compare):
-    with pytest.raises(VerificationError, match=r"Signature '[fg]' is declared otherwise"):
+    with pytest.raises(VerificationError, match=r"The stripped model declares signature '[fg]' in another way"):
         compare({"f": _signature(lambda x: {"y": x})}, after)
 
 
@@ -132,9 +132,15 @@ def test_verify_passes_a_model_that_counts_its_calls(tmp_path):
     for name in ("before", "after"):
         tf.saved_model.save(module, tmp_path / name, signatures={"f": counting})
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
-    graphs = read_meta_graph(before), read_meta_graph(after)
-    answers = answers_of(before, tf.saved_model.load(before), graphs[0])
-    checked = verify(answers, graphs[0], tf.saved_model.load(after), graphs[1], lambda: tf.saved_model.load(before))
+    saved = SavedObjects.read(before)
+    answers = answers_of(saved, tf.saved_model.load(before))
+    checked = verify(
+        answers,
+        saved.meta_graph,
+        tf.saved_model.load(after),
+        SavedObjects.read(after).meta_graph,
+        lambda: tf.saved_model.load(before),
+    )
     assert checked == ("f",)
 
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.check.verify import VerificationError
-from tfx_pruning.stripper.export import model_export, tflite
-from tfx_pruning.stripper.export.formats import FORMATS
+from tfx_pruning.stripper.export import frozen_graph, tflite
 from tfx_pruning.stripper.export.model_export import export_model
+from tfx_pruning.stripper.export.registry import exporters, format_names
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 _SIZE, _HIDDEN = 64, 256
-_ANSWERING = [name for name in FORMATS if name != "keras_weights"]
+_ANSWERING = [name for name in format_names() if name != "keras_weights"]
 
 
 def _example(**features):
@@ -98,12 +98,12 @@ def _interpreted(file, inputs, kernels="AUTO"):
 def test_export_reports_the_files_that_it_wrote(exported):
     assert list(exported) == _ANSWERING
     for name, file in exported.items():
-        assert os.path.basename(file.path) == FORMATS[name].file
+        assert os.path.basename(file.path) == exporters([name])[0].file
         assert file.bytes == os.path.getsize(file.path)
         assert 0 < file.gzipped_bytes < file.bytes
         assert file.checked_on == "examples"
     (folder,) = {os.path.dirname(file.path) for file in exported.values()}
-    assert sorted(os.listdir(folder)) == sorted(FORMATS[name].file for name in _ANSWERING)
+    assert sorted(os.listdir(folder)) == sorted(each.file for each in exporters(_ANSWERING))
     assert len(os.listdir(os.path.dirname(folder))) == 1
 
 
@@ -286,14 +286,16 @@ def test_a_quantised_file_beyond_the_tolerance_is_refused(module_path, examples,
 
 @pytest.mark.numerical
 def test_a_file_with_other_weights_is_refused(module_path, tmp_path, monkeypatch):
+    convert = tflite.convert
+
     def damaged(*arguments):
-        content = bytearray(tflite.convert(*arguments))
+        content = bytearray(convert(*arguments))
         values = np.frombuffer(content, np.float32, len(content) // 4)
         places = np.flatnonzero((np.abs(values) > 1e-3) & (np.abs(values) < 1))
         values[places[: len(places) // 2]] *= -1
         return bytes(content)
 
-    monkeypatch.setattr(model_export, "convert", damaged)
+    monkeypatch.setattr(tflite, "convert", damaged)
     with pytest.raises(VerificationError, match=r"in output 'scores', .* more than the tolerance of 0\.001"):
         export_model(module_path, tmp_path / "out", ["tflite"])
     assert os.listdir(tmp_path) == []
@@ -301,7 +303,7 @@ def test_a_file_with_other_weights_is_refused(module_path, tmp_path, monkeypatch
 
 @pytest.mark.numerical
 def test_a_frozen_graph_whose_weights_are_off_by_one_bit_is_refused(module_path, tmp_path, monkeypatch):
-    freeze = model_export.freeze
+    freeze = frozen_graph.freeze
 
     def damaged(signature, name):
         graph_def = freeze(signature, name)
@@ -310,18 +312,20 @@ def test_a_frozen_graph_whose_weights_are_off_by_one_bit_is_refused(module_path,
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.nextafter(value, 2 * value)))
         return graph_def
 
-    monkeypatch.setattr(model_export, "freeze", damaged)
-    with pytest.raises(VerificationError, match="The frozen graph of signature 'serving_default' differs"):
+    monkeypatch.setattr(frozen_graph, "freeze", damaged)
+    with pytest.raises(VerificationError, match="The export 'frozen_graph' of signature 'serving_default' differs"):
         export_model(module_path, tmp_path / "out", ["frozen_graph"])
     assert os.listdir(tmp_path) == []
 
 
 def test_models_beyond_the_limit_of_a_file_are_refused(module_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_export, "_MAX_BYTES", 4 * (_SIZE * _HIDDEN + _HIDDEN * 8))
+    kinds = frozen_graph.FrozenGraphExporter, tflite.TFLiteExporter
+    for kind in kinds:
+        monkeypatch.setattr(kind, "limit_bytes", 4 * (_SIZE * _HIDDEN + _HIDDEN * 8))
     for name in ("frozen_graph", "tflite"):
         with pytest.raises(ValueError, match=rf"take 73728 bytes, and a file of the format '{name}' holds less than"):
             export_model(module_path, tmp_path / "out", [name])
-    monkeypatch.setattr(model_export, "_MAX_BYTES", 4 * (_SIZE * _HIDDEN + _HIDDEN * 8) + 1)
+    monkeypatch.setattr(kinds[0], "limit_bytes", 4 * (_SIZE * _HIDDEN + _HIDDEN * 8) + 1)
     export_model(module_path, tmp_path / "out", ["frozen_graph"])
 
 

@@ -71,7 +71,7 @@ def test_strip_refuses_a_signature_that_updates_masks(tmp_path):
         return {"y": x @ apply_mask(module.weight)}
 
     _refused(
-        module, serve, tmp_path, r"Signature 'serve' .* the pruning variable 'pruning/last_mask_update_step' otherwise"
+        module, serve, tmp_path, r"Signature 'serve' .* the pruning variable 'pruning/last_mask_update_step' other than"
     )
 
 

@@ -28,8 +28,8 @@ _NONE = (
 
 @pytest.mark.parametrize("name", [*_MASKS, *_OTHERS, *_NONE])
 def test_pruning_variables_are_told_by_their_names(name):
-    assert pruning_names.is_pruning_variable(name) == (name not in _NONE)
-    assert pruning_names.is_mask(name) == (name in _MASKS)
+    assert pruning_names.is_pruning_name(name) == (name not in _NONE)
+    assert pruning_names.is_mask_name(name) == (name in _MASKS)
 
 
 @pytest.mark.parametrize(

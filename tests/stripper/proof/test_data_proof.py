@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example, write_records
-from tfx_pruning.stripper.check.served_model import ServedModel
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.proof.data_proof import DataProof
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
-from tfx_pruning.stripper.proof.records import ExampleFile, ExampleKey
-from tfx_pruning.stripper.proof.result import Finding, ProofReport
+from tfx_pruning.stripper.proof.example_files import ExampleFile, ExampleKey
+from tfx_pruning.stripper.proof.result import Finding, ProofResult
+from tfx_pruning.stripper.proof.served_model import ServedModel
 
 _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 _X = {"x": tf.io.FixedLenFeature([4], tf.float32)}
@@ -115,7 +115,7 @@ def test_one_weight_that_differs_on_one_example_is_found_on_every_runner(runner,
     with _RUNNERS[runner]() as arguments:
         report = _proof(models / "source", files).compare(str(models / "other"), lambda: beam.Pipeline(argv=arguments))
     key = ExampleKey(files[1], 131)
-    assert report == ProofReport(
+    assert report == ProofResult(
         examples=500,
         differing=1,
         exceeding=1,
@@ -136,13 +136,13 @@ def test_prove_raises_with_count_difference_output_and_key(models, files):
 
 def test_prove_is_content_with_equal_models_and_leaves_them_alone(models, files):
     before = sorted(os.listdir(models))
-    assert _proof(models / "source", files).prove(str(models / "equal"), _in_memory) == ProofReport(examples=500)
+    assert _proof(models / "source", files).prove(str(models / "equal"), _in_memory) == ProofResult(examples=500)
     assert sorted(os.listdir(models)) == before
 
 
 def test_prove_is_content_within_the_tolerance_and_says_what_differs(models, files):
     report = _proof(models / "source", files, tolerance=0.5).prove(str(models / "other"), _in_memory)
-    assert report == ProofReport(examples=500, differing=1, max_absolute_difference=0.5)
+    assert report == ProofResult(examples=500, differing=1, max_absolute_difference=0.5)
     with pytest.raises(VerificationError, match=r"by more than the tolerance 0.4 on 1 of 500 examples, by up to 0.5"):
         _proof(models / "source", files, tolerance=0.4).prove(str(models / "other"), _in_memory)
 
@@ -161,7 +161,7 @@ def test_source_is_loaded_with_the_masks_that_its_forward_pass_uses(tmp_path, fi
     signature = tf.function(serve, input_signature=[_EXAMPLES])
     tf.saved_model.save(module, str(source), signatures={"serving_default": signature})
     strip_saved_model(source, stripped)
-    assert _proof(source, files).prove(str(stripped), _in_memory) == ProofReport(examples=500)
+    assert _proof(source, files).prove(str(stripped), _in_memory) == ProofResult(examples=500)
 
 
 def test_strings_are_compared(pair, files):
@@ -225,7 +225,7 @@ def test_model_that_counts_its_calls_is_proven(tmp_path, files):
         tf.saved_model.save(module, str(tmp_path / name), signatures={"serving_default": signature})
     proof = _proof(tmp_path / "source", files)
     threads = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
-    assert proof.prove(str(tmp_path / "stripped"), lambda: beam.Pipeline(argv=threads)) == ProofReport(examples=500)
+    assert proof.prove(str(tmp_path / "stripped"), lambda: beam.Pipeline(argv=threads)) == ProofResult(examples=500)
 
 
 def _strict(limit):
@@ -302,9 +302,9 @@ def test_model_that_cannot_be_loaded_fails_and_leaves_nothing(models, files):
 
 def test_report_survives_json():
     finding = Finding(ExampleKey(ExampleFile("eval", "a.gz"), 3), "output 'y', 0.0 became nan")
-    report = ProofReport(5, 2, 1, float("inf"), finding, dataclasses.replace(finding, what="x"))
-    assert ProofReport.from_json(report.to_json()) == report
-    assert ProofReport.from_json(ProofReport().to_json()) == ProofReport()
+    report = ProofResult(5, 2, 1, float("inf"), finding, dataclasses.replace(finding, what="x"))
+    assert ProofResult.from_json(report.to_json()) == report
+    assert ProofResult.from_json(ProofResult().to_json()) == ProofResult()
 
 
 @pytest.mark.slow

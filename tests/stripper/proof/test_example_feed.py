@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example
-from tfx_pruning.stripper.check.served_model import ServedModel
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
+from tfx_pruning.stripper.proof.served_model import ServedModel
 
 _RECORDS = tf.TensorSpec([None], tf.string, name="examples")
 

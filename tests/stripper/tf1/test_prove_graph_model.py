@@ -8,12 +8,12 @@ import tensorflow as tf
 from helpers.graph_models import graph, layer, save, signature_def, tf1, trained
 from helpers.record_files import example, write_records
 from tfx_pruning import strip_saved_model
-from tfx_pruning.stripper.check.served_model import ServedModel
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.proof.data_proof import DataProof
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
-from tfx_pruning.stripper.proof.records import ExampleFile, ExampleKey
-from tfx_pruning.stripper.proof.result import Finding, ProofReport
+from tfx_pruning.stripper.proof.example_files import ExampleFile, ExampleKey
+from tfx_pruning.stripper.proof.result import Finding, ProofResult
+from tfx_pruning.stripper.proof.served_model import ServedModel
 
 _ODD = 231  # the one example whose fourth value is not zero
 _FEATURES = frozenset({"x", "words"})
@@ -82,7 +82,7 @@ def test_one_weight_that_differs_on_one_example_is_found(compare, file):
     report = compare(
         lambda parsed: {"score": _score(parsed["x"], 1.0)}, lambda parsed: {"score": _score(parsed["x"], 1.25)}
     )
-    assert report == ProofReport(
+    assert report == ProofResult(
         examples=300,
         differing=1,
         exceeding=1,
@@ -98,7 +98,7 @@ def test_string_that_differs_on_one_example_is_found(compare, file):
         }
 
     report = compare(place("odd\0"), place("odd"))
-    assert report == ProofReport(300, 1, 1, 0.0, _finding(file, r"output 'place', b'odd\x00' became b'odd'"))
+    assert report == ProofResult(300, 1, 1, 0.0, _finding(file, r"output 'place', b'odd\x00' became b'odd'"))
 
 
 def test_sparse_output_that_differs_on_one_example_is_found(compare, file):
@@ -109,7 +109,7 @@ def test_sparse_output_that_differs_on_one_example_is_found(compare, file):
         }
 
     report = compare(places(1.0), places(1.5))
-    assert report == ProofReport(
+    assert report == ProofResult(
         300, 1, 1, 1.0, _finding(file, "output 'x', [2.0] at [[0, 3]] became [3.0] at [[0, 3]]")
     )
 
@@ -139,7 +139,7 @@ def test_stripped_model_is_proven_and_keeps_the_sign_that_only_the_proof_sees(tm
     strip_saved_model(tmp_path / "in", tmp_path / "out", check=check)
     assert "on 1 of 300 examples, by up to 0" in reports[0]
     assert f"record {_ODD} (from 0)" in reports[0]
-    assert reports[1:] == [ProofReport(examples=300)]
+    assert reports[1:] == [ProofResult(examples=300)]
 
 
 def test_example_that_both_refuse_is_named_with_the_reason(tmp_path, file):
@@ -165,7 +165,7 @@ def test_features_are_given_by_name_to_dense_and_sparse_inputs(tmp_path, file):
     inputs = proof.feed.inputs([example(x=[0.0] * 4, words=[b"a", b"b"]), example(x=[1.0] * 4, words=[b"c"])])
     assert tf.sparse.to_dense(inputs["words"]).numpy().tolist() == [[b"a", b"b"], [b"c", b""]]
     report = proof.compare(str(tmp_path / "stripped"), _in_memory)
-    assert report == ProofReport(300, 1, 1, 0.5, _finding(file, "output 'score', 235.0 became 235.5"))
+    assert report == ProofResult(300, 1, 1, 0.5, _finding(file, "output 'score', 235.0 became 235.5"))
 
 
 def test_model_that_parses_gets_whole_records_even_if_a_feature_has_its_input_s_name(tmp_path):

@@ -1,4 +1,4 @@
-"""The files of an Examples input, and what is in them."""
+"""ExamplesInput: the splits of an Examples input, their files and their features."""
 
 import dataclasses
 import itertools
@@ -12,23 +12,23 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from ..check.answers import reason
-from .records import ExampleFile, feature_names
+from .example_files import ExampleFile, feature_names
 
 _PREFERRED_SPLIT = "eval"
 _TF_EXAMPLE = "FORMAT_TF_EXAMPLE"
 _PAYLOADS = (_TF_EXAMPLE, "FORMAT_TF_SEQUENCE_EXAMPLE", "FORMAT_PROTO")
-# ExampleGen's own word, and that of the enum.
+# What ExampleGen writes, and the name in the enum.
 _FILE_FORMATS = ("tfrecords_gzip", "FORMAT_TFRECORDS_GZIP")
 
 
 @dataclasses.dataclass(frozen=True)
 class ExamplesInput:
-    """Some splits of one or more Examples artifacts, none of them empty.
+    """Some splits of one or more Examples artifacts. None of them is empty.
 
     Attributes:
         splits: Their names, in the order in which they were asked for.
-        files: Their files, split by split, in the order of their paths.
-        features: Names of the features of the first record; None if the records are no tf.Examples.
+        files: Their files, split by split, sorted by path.
+        features: Names of the features of the first record; None if the records are not tf.Examples.
     """
 
     splits: tuple[str, ...]
@@ -41,10 +41,10 @@ class ExamplesInput:
 
         Args:
             artifacts: Examples artifacts, at least one.
-            splits: Names of splits; None for 'eval' if there is one, else all.
+            splits: Names of splits; None for 'eval' if there is one, otherwise for all.
 
         Raises:
-            ValueError: The artifacts hold something else than TFRecords, have no such split, or one without a record.
+            ValueError: The artifacts do not hold TFRecords, a split is missing, or a split has no records.
         """
         payloads = [_payload(artifact) for artifact in artifacts]
         chosen = _chosen_splits(artifacts, splits)
@@ -111,8 +111,8 @@ def _first_record(files: Sequence[ExampleFile], split: str) -> bytes:
                 return record
         except tf.errors.OpError as error:
             raise ValueError(
-                f"The examples' file {file.path!r} cannot be read: {reason(error)}; give other examples to Stripper, "
-                "or none."
+                f"The file {file.path!r} of the examples cannot be read: {reason(error)}; give other examples to "
+                "Stripper, or none."
             ) from error
     raise ValueError(
         f"The split {split!r} of the examples holds no records, in {[file.path for file in files]}; give other "

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example, write_records
-from tfx_pruning.stripper.proof import records
-from tfx_pruning.stripper.proof.records import ExampleFile, ExampleKey, feature_names, read_batches
+from tfx_pruning.stripper.proof import example_files
+from tfx_pruning.stripper.proof.example_files import ExampleFile, ExampleKey, feature_names, read_batches
 
 
 @pytest.mark.parametrize("name", ["data.gz", "data.tfrecord"])
@@ -27,7 +27,7 @@ def test_batches_have_the_size_that_is_asked_for(tmp_path):
 
 
 def test_batches_of_large_records_are_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_MAX_BYTES", 10)
+    monkeypatch.setattr(example_files, "_MAX_BYTES", 10)
     write_records(tmp_path / "data.gz", [b"abcdef", b"ghij", b"k" * 50, b"l"])
     batches = list(read_batches(ExampleFile("eval", str(tmp_path / "data.gz"))))
     assert [len(batch.records) for batch in batches] == [2, 1, 1]

@@ -1,4 +1,4 @@
-"""The records of Examples artifacts, each with the key by which it is found again."""
+"""The files of Examples artifacts, and their records with keys by which they are found again."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-# A batch is full at either; its records are in memory on a worker, several times over while it is compared.
+# A batch is full when it reaches either. A worker holds several copies of its records while it compares them.
 _MAX_RECORDS = 256
 _MAX_BYTES = 1 << 25
 
@@ -30,7 +30,7 @@ class ExampleFile:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class ExampleKey:
-    """Where an example stands: it has no key of its own. Keys are ordered by split, path and index.
+    """Where an example is: it has no key of its own. Keys are ordered by split, path and index.
 
     Attributes:
         file: The file that holds it.
@@ -62,17 +62,17 @@ class RecordBatch:
 
 
 def read_batches(file: ExampleFile, batch_size: int | None = None) -> Iterator[RecordBatch]:
-    """Reads a file in batches, which are the same whoever reads it.
+    """Reads a file in batches. Every reader gets the same batches.
 
     Args:
         file: The file.
-        batch_size: The most records of a batch; None for 256. A batch ends at 32 MiB too.
+        batch_size: The most records of a batch; None for 256. A batch also ends when it reaches 32 MiB.
 
     Yields:
         Batches, in the records' order.
 
     Raises:
-        tf.errors.OpError: As `ExampleFile.records`, after the batches before the damage.
+        tf.errors.OpError: As `ExampleFile.records`, after the batches that come before the damage.
     """
     limit = batch_size or _MAX_RECORDS
     batch: list[bytes] = []
@@ -92,7 +92,7 @@ def feature_names(record: bytes) -> frozenset[str]:
     """Names of the features of a serialized tf.Example.
 
     Raises:
-        ValueError: It is none.
+        ValueError: `record` is not a tf.Example.
     """
     try:
         return frozenset(tf.train.Example.FromString(record).features.feature)

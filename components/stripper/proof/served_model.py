@@ -1,4 +1,4 @@
-"""ServedModel: a SavedModel of TensorFlow 2 or 1 as a server sees it, who knows its signatures alone."""
+"""ServedModel: a SavedModel of TensorFlow 2 or 1 as a server sees it: by its signatures."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,19 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from ...saved_model import loading
-from ...saved_model.meta_graph import has_objects, read_meta_graph, read_saved_model, served_meta_graph
-from ...saved_model.object_graph import ObjectGraph
+from ...saved_model.function_library import FunctionLibrary
+from ...saved_model.meta_graph import has_objects, read_saved_model, served_meta_graph
+from ...saved_model.saved_objects import SavedObjects
+from ..check.answers import Signature
+from ..check.parsed_features import ParsedFeatures, parsed_features
+from ..check.signature_inputs import Spec
 from ..tf1.graph import Graph
 from ..tf1.session_model import SessionModel
 from ..tf1.signature_defs import input_specs, parsed_by, signature_defs
-from .answers import Signature
-from .parsed_features import ParsedFeatures, parsed_features
-from .signature_inputs import Spec
 
 
 class LoadedModel(Protocol):
-    """A model in memory. Its signatures answer as long as it is held; they do not keep its variables alive."""
+    """A model in memory. Hold it as long as its signatures are called: they do not keep its variables alive."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -46,14 +47,14 @@ class ServedModel(abc.ABC):
 
         Raises:
             FileNotFoundError: There is no SavedModel.
-            ValueError: It is none, or none of its MetaGraphs is the one to be served.
+            ValueError: It is not a SavedModel, or no single MetaGraph of it is to be served.
         """
         saved_model = read_saved_model(path)
         return _ServedObjects(path) if has_objects(saved_model) else _ServedGraph(path, saved_model)
 
     @abc.abstractmethod
     def specs(self, signature: str) -> Mapping[str, Spec]:
-        """The inputs that a signature is given, in the order of their names, with their specs.
+        """The specs of a signature's inputs, by name, sorted by name.
 
         Raises:
             ValueError: An input is neither a tensor nor a sparse one.
@@ -77,21 +78,20 @@ class _ServedObjects(ServedModel):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._meta_graph = read_meta_graph(path)
-        self._graph = ObjectGraph(self._meta_graph)
-        self.signatures = tuple(self._graph.signatures)
+        self._saved = SavedObjects.read(path)
+        self.signatures = tuple(self._saved.graph.signatures)
 
     def specs(self, signature: str) -> Mapping[str, Spec]:
         return {
             name: tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype), name)
-            for name, tensor in sorted(self._meta_graph.signature_def[signature].inputs.items())
+            for name, tensor in sorted(self._saved.meta_graph.signature_def[signature].inputs.items())
         }
 
     def parsed(self, signature: str) -> ParsedFeatures:
-        return parsed_features(self._meta_graph, self._graph, self._graph.signatures[signature])
+        return parsed_features(self._saved, self._saved.graph.signatures[signature])
 
     def load(self) -> LoadedModel:
-        return loading.load(self.path, self._graph)
+        return loading.load(self._saved)
 
 
 class _ServedGraph(ServedModel):
@@ -113,7 +113,7 @@ class _ServedGraph(ServedModel):
             ) from error
 
     def parsed(self, signature: str) -> ParsedFeatures:
-        return parsed_by(self._signatures[signature], self._meta_graph, self._graph)
+        return parsed_by(self._signatures[signature], FunctionLibrary(self._meta_graph), self._graph)
 
     def load(self) -> LoadedModel:
-        return SessionModel(self.path, self._meta_graph)
+        return SessionModel(self.path, self._meta_graph, self._graph)

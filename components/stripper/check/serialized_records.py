@@ -1,10 +1,10 @@
-"""Serialized records that a caller gives."""
+"""Serialized records, such as tf.Examples, as callers give them."""
 
 from collections.abc import Iterable
 
 
 def checked_records(examples: Iterable[bytes] | None) -> list[bytes] | None:
-    """The records as a list, or None for None.
+    """The records as a list; None for None.
 
     Raises:
         TypeError: `examples` is not an iterable of bytes.
