@@ -1,4 +1,4 @@
-"""One dialect of docstrings."""
+"""One dialect: the form of docstrings, and the verb of validators."""
 
 import ast
 import itertools
@@ -53,3 +53,19 @@ def test_sections_of_docstrings_are_indented_by_four(folder: str) -> None:
         for found in wrong_indents(text)
     ]
     assert wrong == []
+
+
+# Functions that raise an error on bad input are check_..., or checked_... if they return the value.
+OTHER_VERBS = ("refuse", "validate", "require", "ensure")
+
+
+def test_validators_have_one_verb() -> None:
+    defined = [
+        (file.relative_to(ROOT), node.name)
+        for file in FILES
+        if file.relative_to(ROOT).parts[0] in ("components", "pipelines")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert any(name.startswith("check_") for _, name in defined)
+    assert [pair for pair in defined if pair[1].lstrip("_").partition("_")[0] in OTHER_VERBS] == []

@@ -174,14 +174,9 @@ def test_gradient_estimator_chooses_among_the_criteria_of_a_name():
 
 def test_regrowth_needs_no_more_of_a_criterion():
     weight = tf.Variable(np.arange(1.0, 9.0, dtype="f"))
-    hparams = PruningHParams(
-        prune_option="root_mean_square",
-        regrow="gradient",
-        regrow_fraction=0.5,
-        target_sparsity=0.5,
-        pruning_frequency=1,
-        sparsity_function_end_step=2,
-        end_pruning_step=8,
+    hparams = PruningHParams.parse(
+        "prune_option=root_mean_square,regrow=gradient,regrow_fraction=0.5,target_sparsity=0.5,pruning_frequency=1,"
+        "sparsity_function_end_step=2,end_pruning_step=8"
     )
     pruning = Pruning(hparams, [weight])
     for step in range(1, 9):

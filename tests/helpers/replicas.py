@@ -20,14 +20,9 @@ EPOCHS = 2
 
 
 def hparams():
-    return PruningHParams(
-        prune_option="first_order_gradient",
-        target_sparsity=0.7,
-        begin_pruning_step=3,
-        sparsity_function_begin_step=3,
-        sparsity_function_end_step=9,
-        pruning_frequency=2,
-        gradient_decay_rate=0.5,
+    return PruningHParams.parse(
+        "prune_option=first_order_gradient,target_sparsity=0.7,begin_pruning_step=3,sparsity_function_begin_step=3,"
+        "sparsity_function_end_step=9,pruning_frequency=2,gradient_decay_rate=0.5"
     )
 
 

@@ -42,86 +42,41 @@ DATA = [
 ]
 
 
-def test_stripped_model_from_the_data_to_the_pushed_model(taxi: StoreBuilder) -> None:
-    assert _outline(_lineage(taxi, 7)) == [
-        *DATA,
-        "      Model 5",
-        "        Model 6",
-        "          Model 7 *",
-        "            ModelBlessing 8",
-        "              PushedModel 9",
-        "            Model 10 ...",
+def _made(first: int, count: int = 5, *, asked: int = 0, depth: int = 3) -> list[str]:
+    """The lines of what a run makes of its data, each from the one before, from the artifact `first` on."""
+    kinds = ("Model", "Model", "Model", "ModelBlessing", "PushedModel")[:count]
+    return [
+        "  " * (depth + at) + f"{kind} {first + at}" + (" *" if first + at == asked else "")
+        for at, kind in enumerate(kinds)
     ]
+
+
+def test_stripped_model_from_the_data_to_the_pushed_model(taxi: StoreBuilder) -> None:
+    assert _outline(_lineage(taxi, 7)) == [*DATA, *_made(5, asked=7), "            Model 10 ..."]
 
 
 def test_pushed_model_has_its_sources_only(taxi: StoreBuilder) -> None:
     found = _lineage(taxi, 9)
-    assert _outline(found) == [
-        *DATA,
-        "      Model 5",
-        "        Model 6",
-        "          Model 7",
-        "            ModelBlessing 8",
-        "              PushedModel 9 *",
-    ]
+    assert _outline(found) == [*DATA, *_made(5, asked=9)]
     assert [node.relation for node in found.nodes] == ["source"] * 8 + ["self"]
 
 
 def test_run_on_cached_data_that_starts_from_the_blessed_model(taxi: StoreBuilder) -> None:
-    assert _outline(_lineage(taxi, 10)) == [
-        *DATA,
-        "      Model 10 *",
-        "        Model 11",
-        "          Model 12",
-        "            ModelBlessing 13",
-        "              PushedModel 14",
-        "Model 7 ...",
-    ]
+    assert _outline(_lineage(taxi, 10)) == [*DATA, *_made(10, asked=10), "Model 7 ..."]
 
 
 def test_across_runs_the_blessed_model_has_its_own_sources(taxi: StoreBuilder) -> None:
-    assert _outline(_lineage(taxi, 14, across_runs=True)) == [
-        *DATA,
-        "      Model 5",
-        "        Model 6",
-        "          Model 7",
-        "      Model 10",
-        "        Model 11",
-        "          Model 12",
-        "            ModelBlessing 13",
-        "              PushedModel 14 *",
-    ]
+    assert _outline(_lineage(taxi, 14, across_runs=True)) == [*DATA, *_made(5, 3), *_made(10, asked=14)]
 
 
 def test_across_runs_the_blessed_model_has_its_later_results(taxi: StoreBuilder) -> None:
-    assert _outline(_lineage(taxi, 7, across_runs=True))[-8:] == [
-        "          Model 7 *",
-        "            ModelBlessing 8",
-        "              PushedModel 9",
-        "            Model 10",
-        "              Model 11",
-        "                Model 12",
-        "                  ModelBlessing 13",
-        "                    PushedModel 14",
-    ]
+    found = _outline(_lineage(taxi, 7, across_runs=True))
+    assert found[-8:] == [*_made(5, asked=7)[2:], *_made(10, depth=6)]
 
 
 def test_data_that_both_runs_used(taxi: StoreBuilder) -> None:
     found = _lineage(taxi, 1)
-    assert _outline(found) == [
-        "Examples 1 *",
-        *DATA[1:],
-        "      Model 5",
-        "        Model 6",
-        "          Model 7",
-        "            ModelBlessing 8",
-        "              PushedModel 9",
-        "      Model 10",
-        "        Model 11",
-        "          Model 12",
-        "            ModelBlessing 13",
-        "              PushedModel 14",
-    ]
+    assert _outline(found) == ["Examples 1 *", *DATA[1:], *_made(5), *_made(10)]
     assert {node.relation for node in found.nodes} == {"self", "result"}
 
 

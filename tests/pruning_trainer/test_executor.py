@@ -32,13 +32,9 @@ def run_fn(fn_args):
     tf.saved_model.save(model, fn_args.serving_model_dir)
 """
 
-HPARAMS = PruningHParams(
-    prune_option="second_order_gradient",
-    target_sparsity=0.85,
-    pruning_frequency=1,
-    begin_pruning_step=2,
-    sparsity_function_begin_step=2,
-    sparsity_function_end_step=8,
+HPARAMS = PruningHParams.parse(
+    "prune_option=second_order_gradient,target_sparsity=0.85,pruning_frequency=1,begin_pruning_step=2,"
+    "sparsity_function_begin_step=2,sparsity_function_end_step=8"
 )
 
 
