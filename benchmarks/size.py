@@ -29,8 +29,8 @@ from _table import publish
 
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.check.verify import VerificationError
+from tfx_pruning.stripper.export.formats import FORMATS
 from tfx_pruning.stripper.export.model_export import ExportedFile, export_model
-from tfx_pruning.stripper.export.registry import format_names
 
 _SPARSITIES = (0.5, 0.9, 0.99)
 _EXAMPLES = 32
@@ -131,7 +131,7 @@ def _exported(
     sizes: dict[str, tuple[int, int] | None] = {"SavedModel": (report.stripped_bytes, report.gzipped_bytes)}
     files = {}
     examples = _examples(shape)
-    for name in format_names():
+    for name in FORMATS.names():
         try:
             (files[name],) = export_model(
                 folder / "stripped", folder / name, [name], examples=examples, source=folder / "source"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
     from .stripper.component import Stripper
-    from .stripper.export.registry import register_exporter
+    from .stripper.export.formats import register_exporter
     from .stripper.strip import strip_saved_model
 
 _HOME = {
@@ -45,7 +45,7 @@ _HOME = {
     "pruning_scope": ".engine.keras.scope",
     "register_criterion": ".engine.ranking.criteria",
     "register_schedule": ".engine.ranking.schedule",
-    "register_exporter": ".stripper.export.registry",
+    "register_exporter": ".stripper.export.formats",
     "strip_saved_model": ".stripper.strip",
     "warm_start": ".engine.keras.warm_start",
 }

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx_pruning.engine.choices import CRITERIA, SCHEDULES
+from tfx_pruning.registry import Registry
 
 
 def import_for_names(module_path: str, module_file: str, fields: Mapping[str, Any]) -> None:
     """Imports a pipeline's module if hyperparameters name a criterion or a schedule that is not known yet.
 
-    A module that is not here, as one of an image or behind a URI, is left alone.
+    A module that is not here, as one of an image or behind a URI, is left alone. 'MODULE:NAME' names its own module.
 
     Args:
         module_path: Dotted path of the module; '' for the file.
@@ -26,7 +27,7 @@ def import_for_names(module_path: str, module_file: str, fields: Mapping[str, An
     unknown = [
         f"{registry.field}={fields[registry.field]!r}"
         for registry in (CRITERIA, SCHEDULES)
-        if registry.field in fields and fields[registry.field] not in registry.names()
+        if registry.field in fields and not _is_known(registry, str(fields[registry.field]))
     ]
     if not unknown:
         return
@@ -41,6 +42,10 @@ def import_for_names(module_path: str, module_file: str, fields: Mapping[str, An
             f"The module {module_path or module_file} was imported for {' and '.join(unknown)}, and failed: {error!r}. "
             "Mend the module, or use names that are built in."
         ) from error
+
+
+def _is_known(registry: Registry[Any], reference: str) -> bool:
+    return ":" in reference or reference in registry.names()
 
 
 def _is_installed(module_path: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..stripper.export.registry import exporters, format_names
+from ..stripper.export.formats import FORMATS, exporters
 from .console import Output, reporting, table
 
 
@@ -19,9 +19,9 @@ from .console import Output, reporting, table
     "formats",
     multiple=True,
     metavar="FORMAT",
-    help=f"Write this format, too; may be given several times. One of {', '.join(format_names())}; or MODULE:NAME for "
+    help=f"Write this format, too; may be given several times. One of {', '.join(FORMATS.names())}; or MODULE:NAME for "
     "one that a module of yours registers with tfx_pruning.register_exporter.",
-    shell_complete=lambda _context, _parameter, typed: [each for each in format_names() if each.startswith(typed)],
+    shell_complete=lambda _context, _parameter, typed: [each for each in FORMATS.names() if each.startswith(typed)],
 )
 @click.option("--export-dir", help="Folder that the exports go to.  [default: DEST_exports]")
 @click.option(

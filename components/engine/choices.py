@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .registry import Registry
+from ..registry import Registry
 
 # What the samples of a gradient state are made of.
 BACKPROP = "backprop"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..registry import plain_name
 from ..suggestion import suggestion
 from ..typed_value import checked_value
 from . import hparams_checks, hparams_string
@@ -62,7 +63,8 @@ class PruningHParams(HParamsFields):
         use_tpu: Has no effect. Accepted since the reference's strings hold it.
         gradient_decay_rate: Decay d of the moving average G <- d * G + (1 - d) * sample, in [0, 1).
         prune_option: Criterion, which scores the weights: 'weight' by |w|, 'first_order_gradient' by |w| * G,
-            'second_order_gradient' by w^2 * G; or one that `tfx_pruning.register_criterion` added.
+            'second_order_gradient' by w^2 * G; or one that `tfx_pruning.register_criterion` added; 'MODULE:NAME'
+            imports the module that adds it.
         intra_block_sparsity: N:M sparsity along the last axis: in every run of `block_width` weights
             floor(block_width * sparsity) are zero. `target_sparsity` must be a whole number of `block_width`-ths.
         add_summary: Whether TensorBoard summaries are written where a log directory is known.
@@ -82,7 +84,7 @@ class PruningHParams(HParamsFields):
         sparsity_function: Schedule. 'polynomial' and 'cosine' (half a period) rise from `initial_sparsity` to
             `target_sparsity` between `sparsity_function_begin_step` and `sparsity_function_end_step`. 'constant' jumps
             to the target at the first of these steps, 'one_shot' at the second. Or one that
-            `tfx_pruning.register_schedule` added.
+            `tfx_pruning.register_schedule` added; 'MODULE:NAME' imports the module that adds it.
         include: Regexes of variable paths (`re.search`). Weights that match one of them are pruned. Empty: the
             kernels (`kernel`, `recurrent_kernel`, `depthwise_kernel`, `pointwise_kernel`) of Dense, EinsumDense,
             convolution and recurrent layers.
@@ -198,14 +200,17 @@ class PruningHParams(HParamsFields):
     def has_the_criterion_of(self, string: str) -> bool:
         """Whether the hyperparameters that another training wrote name this criterion and this estimator.
 
-        The string is not checked: a criterion in it need not be registered here.
+        The string is not checked: a criterion in it need not be registered here, and no module that it names is
+        imported. 'MODULE:NAME' is the criterion NAME.
 
         Args:
             string: What `to_string` wrote.
         """
         fields = self.fields_of(string)
-        own = {"prune_option": self.prune_option, "gradient_estimator": self.gradient_estimator}
-        return own.items() <= fields.items()
+        return (
+            plain_name(fields.get("prune_option", "")) == plain_name(self.prune_option)
+            and fields.get("gradient_estimator") == self.gradient_estimator
+        )
 
     def to_string(self) -> str:
         """All fields in the form that `parse` reads."""

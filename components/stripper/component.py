@@ -11,8 +11,8 @@ from tfx.utils import json_utils
 from ..pruning_report import PruningReport
 from . import executor
 from .check.answers import checked_tolerance
+from .export.formats import exporters
 from .export.model_export import check_export_tolerance
-from .export.registry import exporters
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,

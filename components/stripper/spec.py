@@ -7,7 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from ..pruning_report import PruningReport
-from .export.registry import exporters, portable_name
+from .export.formats import FORMATS, exporters
 
 # A spec's inputs and outputs may not share a key, so the input is not called 'model' here.
 TRAINED_MODEL_KEY = "trained_model"
@@ -87,7 +87,7 @@ def encode_formats(names: Sequence[str]) -> str:
         ValueError: A name is unknown, or given twice.
     """
     exporters(names)
-    return json.dumps([portable_name(name) for name in names])
+    return json.dumps([FORMATS.portable(name) for name in names])
 
 
 def decode_formats(value: str) -> tuple[str, ...]:

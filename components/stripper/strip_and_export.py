@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
 from .check.serialized_records import checked_records
+from .export.formats import exporters
 from .export.model_export import ExportedFile, check_export_tolerance, export_model
-from .export.registry import exporters
 from .strip import StripReport, check_no_overlap, strip_saved_model
 
 

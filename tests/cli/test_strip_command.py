@@ -84,7 +84,7 @@ def test_strip_verifies_on_files_of_examples(compression, source, run, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "tflight"], "unknown format 'tflight', expected some of frozen_graph"),
+        (["--export", "tflight"], "Unknown export 'tflight'. Did you mean"),
         (["--export-dir", "x"], "--export-dir needs --export"),
         (["--export", "tflite_int8"], "--export tflite_int8 needs examples"),
         (["--export", "tflite", "--tolerance", "0"], "0.0 is not in the range x>0"),

@@ -34,33 +34,51 @@ def artifact(kind, folder):
     return made
 
 
-def test_the_executor_imports_the_module_before_it_reads_the_hyperparameters(tmp_path):
-    hparams = HPARAMS.format(criterion="root_mean_square_of_executor", schedule="stairs_of_executor")
-    with pytest.raises(ValueError, match=r"register_criterion\('root_mean_square_of_executor'"):
-        PruningHParams.parse(hparams)
-    examples = artifact(tfx.types.standard_artifacts.Examples, tmp_path / "examples")
+def trained(folder, module_file, hparams):
+    """Runs the executor; gives the model and the report."""
+    examples = artifact(tfx.types.standard_artifacts.Examples, folder / "examples")
     examples.split_names = '["train", "eval"]'
     model, report = (
-        artifact(kind, tmp_path / kind.__name__) for kind in (tfx.types.standard_artifacts.Model, PruningReport)
+        artifact(kind, folder / kind.__name__) for kind in (tfx.types.standard_artifacts.Model, PruningReport)
     )
     outputs = {
         "model": [model],
         "report": [report],
-        "model_run": [artifact(tfx.types.standard_artifacts.ModelRun, tmp_path / "model_run")],
+        "model_run": [artifact(tfx.types.standard_artifacts.ModelRun, folder / "model_run")],
     }
     given = {
-        "module_file": user_module(tmp_path, "_of_executor"),
+        "module_file": module_file,
         "train_args": '{"num_steps": 10}',
         "eval_args": "{}",
         "custom_config": "null",
         "hparams": hparams,
     }
     Executor().Do({"examples": [examples]}, outputs, given)
+    return model, report
+
+
+def test_the_executor_imports_the_module_before_it_reads_the_hyperparameters(tmp_path):
+    hparams = HPARAMS.format(criterion="root_mean_square_of_executor", schedule="stairs_of_executor")
+    with pytest.raises(ValueError, match=r"register_criterion\('root_mean_square_of_executor'"):
+        PruningHParams.parse(hparams)
+    model, report = trained(tmp_path, user_module(tmp_path, "_of_executor"), hparams)
     assert model.get_custom_property(properties.PRUNE_OPTION) == "root_mean_square_of_executor"
     assert model.get_custom_property(properties.NONZERO_PARAMETERS) == 40 + 4
     points = {point.step: point.reached for point in read_report(report.uri).training.sparsity}
     assert [points[step] for step in (1, 3, 5, 7, 9)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     assert "root_mean_square_of_executor" in (pathlib.Path(report.uri) / HTML_NAME).read_text()
+
+
+def test_the_executor_imports_the_module_that_the_hyperparameters_name(tmp_path, monkeypatch):
+    (tmp_path / "code").mkdir()
+    pathlib.Path(user_module(tmp_path / "code", "_of_code")).rename(tmp_path / "code" / "names_of_code.py")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    criterion = "names_of_code:root_mean_square_of_code"
+    hparams = HPARAMS.format(criterion=criterion, schedule="names_of_code:stairs_of_code")
+    model, report = trained(tmp_path, user_module(tmp_path, "_of_run_fn"), hparams)
+    assert model.get_custom_property(properties.PRUNE_OPTION) == criterion
+    assert model.get_custom_property(properties.NONZERO_PARAMETERS) == 40 + 4
+    assert criterion in (pathlib.Path(report.uri) / HTML_NAME).read_text()
 
 
 def component(module_file, hparams):

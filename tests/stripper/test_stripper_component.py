@@ -126,7 +126,7 @@ def test_stripper_takes_formats_as_a_runtime_parameter(model):
 @pytest.mark.parametrize(
     ("export", "error", "message"),
     [
-        (["tflight"], ValueError, "unknown format 'tflight', expected some of frozen_graph, keras_weights, tflite, "),
+        (["tflight"], ValueError, "Unknown export 'tflight'. Did you mean 'tflite'?"),
         (["tflite", "tflite"], ValueError, "the format 'tflite' twice"),
         ("tflite", TypeError, r"expected a sequence of format names, such as \['tflite'\]"),
         (["tflite_sparse_int8"], ValueError, "tflite_sparse_int8, which need examples"),

@@ -290,18 +290,20 @@ def register_criterion(name: str, *criteria: Criterion) -> None:
       in that module, or let that module import yours. So it works in any process and container.
     - Where the pipeline is made, import the module yourself; `tfx-pruning run` and `sweep` import the module that
       `--module-file` or `--module-path` names. Hyperparameters that name an unknown criterion are refused here.
+    - `prune_option='my_module:name'` imports `my_module` in every process that reads the hyperparameters.
     - An installed package needs no import: it has an entry point `name = "its.module"` in the group
       `tfx_pruning.criteria`, and `its.module` calls this function.
 
     Args:
-        name: Letters, digits, `_`, `.` and `-`.
+        name: Lower-case letters, digits and underscores, a letter first.
         *criteria: One criterion; or several that take different `gradient_estimator`s, which chooses among them. One
             without an average goes with `gradient_estimator='backprop'`, the default.
 
     Raises:
-        TypeError: One is not an instance of `Criterion`, or cannot be hashed.
+        TypeError: One is not an instance of `Criterion`, or cannot be hashed; or the name is not a string.
         ValueError: There is none; two take the same estimator; a criterion declares variables that do not exist, or no
-            average although it takes samples; or the name is built in, registered by another definition, or malformed.
+            average although it takes samples; or the name is of another form, built in, registered by another class,
+            or an entry point of another package.
     """
     if not criteria:
         raise ValueError(f"register_criterion({name!r}) needs a criterion: register_criterion({name!r}, Mine()).")

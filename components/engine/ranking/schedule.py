@@ -261,12 +261,13 @@ def register_schedule(name: str, schedule: type[Schedule]) -> None:
     installed package offers one (group `tfx_pruning.schedules`), is told by `tfx_pruning.register_criterion`.
 
     Args:
-        name: Letters, digits, `_`, `.` and `-`.
+        name: Lower-case letters, digits and underscores, a letter first.
         schedule: A class derived from `Schedule`. It is made of `Schedule`'s four attributes, in their order.
 
     Raises:
-        TypeError: It is no such class, or lacks `left`.
-        ValueError: The name is built in, registered by another definition, or malformed.
+        TypeError: It is no such class, or lacks `left`; or the name is not a string.
+        ValueError: The name is of another form, built in, registered by another class, or an entry point of another
+            package.
     """
     if not (isinstance(schedule, type) and issubclass(schedule, Schedule)):
         raise TypeError(

@@ -34,7 +34,7 @@ class Exporter(abc.ABC):
     Nothing is published if one raises an error.
 
     Attributes:
-        name: Name of the format; the registry sets it.
+        name: Name of the format; it is set when the format is looked up or registered.
         file: Name of the file that is written.
         needs_examples: Whether the format needs real examples, not drawn inputs.
         limit_bytes: The variables of the signature must take less; None for no limit.

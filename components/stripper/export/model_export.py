@@ -12,7 +12,7 @@ from ...saved_model import sizes
 from ..check.serialized_records import checked_records
 from .exported_signature import ExportedSignature
 from .exporter import Exporter
-from .registry import exporters
+from .formats import exporters
 
 
 @dataclasses.dataclass(frozen=True)

@@ -199,7 +199,7 @@ def test_a_weight_that_two_block_patterns_match_is_refused():
         ({"block_dims_map": ["a:0x2"]}, "block_dims_map items are 'regex:HxW'"),
         ({"block_dims_map": ["2x2"]}, "block_dims_map items are 'regex:HxW'"),
         ({"block_dims_map": ["*a:2x2"]}, "not a regular expression"),
-        ({"granularity": "layer"}, "granularity must be one of element, channel"),
+        ({"granularity": "layer"}, "Unknown granularity 'layer'. There are element, channel."),
         ({"granularity": "channel", "block_width": 2}, "exclude each other"),
         ({"granularity": "channel", "n_of_m": "2:4"}, "exclude each other"),
         ({"block_width": 2, "n_of_m": "2:4"}, "exclude each other"),

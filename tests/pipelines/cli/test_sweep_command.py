@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).parent
     [
         (["--tolerance", "-1"], "Error: max_metric_drop must not be negative, got -1.0."),
         (["--tolerance", "1", "--max-metric-drop", "1"], "--tolerance and --max-metric-drop are the same"),
-        (["--option", "wieght"], "prune_option must be one of weight, first_order_gradient, second_order_gradient"),
+        (["--option", "wieght"], "Unknown prune_option 'wieght'. Did you mean 'weight'?"),
         (["--option", "weight", "--option", "prune_option=weight"], "The option 'prune_option=weight' is given twice."),
         (["--option", "target_sparsity=0.5"], "sets target_sparsity, which is what a sweep looks for"),
         (["--hparams", "target_sparsity=0.5"], "--hparams sets target_sparsity, which is what a sweep looks for"),

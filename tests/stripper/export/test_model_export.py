@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.export import frozen_graph, tflite
+from tfx_pruning.stripper.export.formats import FORMATS, exporters
 from tfx_pruning.stripper.export.model_export import export_model
-from tfx_pruning.stripper.export.registry import exporters, format_names
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 _SIZE, _HIDDEN = 64, 256
-_ANSWERING = [name for name in format_names() if name != "keras_weights"]
+_ANSWERING = [name for name in FORMATS.names() if name != "keras_weights"]
 
 
 def _example(**features):
