@@ -43,7 +43,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "engine": ("saved_model", "suggestion", "typed_value"),
     "metadata": ("properties",),
     "report": ("engine", "saved_model", "staging", "sweep"),
-    "pruning_report": ("report",),
+    "pruning_report": ("engine", "properties", "report"),
     "executor_artifacts": ("properties",),
     "stripper.masks": ("engine", "saved_model"),
     "stripper.check": ("saved_model",),

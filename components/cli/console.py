@@ -14,6 +14,17 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ..engine.shown import escaped
+
+
+class _PlainConsole(Console):
+    """A console that shows strings as they are: no markup, and what would control the terminal escaped."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string to be printed, or a cell of a table."""
+        return Text("\n".join(map(escaped, text.split("\n"))), style=options.get("style", ""))
 
 
 class Output:
@@ -47,7 +58,7 @@ class Output:
             click.echo(json.dumps(found, indent=2))
             return
         # Lines must not break where the output is no terminal.
-        show(Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000))
+        show(_PlainConsole(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000))
 
 
 def reporting(function: Callable[..., None]) -> Callable[..., None]:
@@ -71,7 +82,7 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if debug:
                 raise
-            message = " ".join(str(error).split()) or type(error).__name__
+            message = escaped(" ".join(str(error).split())) or type(error).__name__
             raise click.ClickException(message) from error
 
     return command

@@ -17,26 +17,26 @@ _UNSHOWN = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-_WORDS = 3  # how often a failure is told, so that one at every step does not fill the log
+_MAX_WARNINGS = 3  # of one function, so that a failure at every step does not fill the log
 
 
 def escaped(text: str) -> str:
-    r"""A text that XML, UTF-8 and a terminal take: 'a\x1b' with its escape character as four characters."""
+    r"""Escapes what XML, UTF-8 or a terminal does not take: the escape character becomes the four of '\x1b'."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def only_shown(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result | None]:
-    """Makes a function that records or shows something: an error in it is logged, the first times, and ends nothing."""
-    words = 0
+    """Decorates a function that only records or shows something: an error in it is logged, three times at most."""
+    failures = 0
 
     @functools.wraps(function)
     def safe(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result | None:
-        nonlocal words
+        nonlocal failures
         try:
             return function(*args, **kwargs)
         except Exception:
-            words += 1
-            if words <= _WORDS:
+            failures += 1
+            if failures <= _MAX_WARNINGS:
                 logging.warning("%s failed; what it shows is missing.\n%s", function.__name__, traceback.format_exc())
             return None
 

@@ -18,8 +18,8 @@ from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..executor_artifacts import artifacts_and_versions
+from ..pruning_report import publish
 from ..report.document import ReportDocument
-from ..report.files import write_report
 from ..saved_model.sizes import directory_bytes
 from .spec import HPARAMS_KEY, REPORT_KEY
 
@@ -61,16 +61,18 @@ class Executor(trainer_executor.GenericExecutor):
                 run_fn(fn_args)
             delivered = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)
-            document = ReportDocument(
-                title="Pruned model",
-                weights=delivered.weights,
-                total_parameters=delivered.total_parameters,
-                sizes={"SavedModel as trained": size},
-                hparams=hparams.to_string(),
-                training=delivered.history,
-                lineage=artifacts_and_versions(input_dict, output_dict),
+            publish(
+                artifact_utils.get_single_instance(output_dict[REPORT_KEY]),
+                lambda: ReportDocument(
+                    title="Pruned model",
+                    weights=delivered.weights,
+                    total_parameters=delivered.total_parameters,
+                    sizes={"SavedModel as trained": size},
+                    hparams=hparams.to_string(),
+                    training=delivered.history,
+                    lineage=artifacts_and_versions(input_dict, output_dict),
+                ),
             )
-            write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
             # No model is left that was not checked.
             if tf.io.gfile.exists(fn_args.serving_model_dir):

@@ -188,6 +188,20 @@ def test_wrong_hyperparameters_fail_before_training(hyperparameters, words, tmp_
     fails(Run(tmp_path, module=module, hyperparameters=hyperparameters), ValueError, *words)
 
 
+def test_nothing_that_is_only_shown_ends_a_training(tmp_path, monkeypatch):
+    def fail(*_, **unused):
+        raise ArithmeticError("it cannot be shown")
+
+    for name in ("engine.history.recorder.Histogram.of", "engine.summaries.write_scalars", "report.files.page"):
+        monkeypatch.setattr(f"tfx_pruning.{name}", fail)
+    run = Run(tmp_path).do()
+    assert run.model.get_custom_property(properties.NONZERO_PARAMETERS) == 33
+    assert run.report.get_custom_property(properties.MISSING) == "ArithmeticError: it cannot be shown"
+    training = read_report(run.report.uri).training
+    assert training.weights == ()
+    assert training.last_step == 10
+
+
 def fails(run, kind, *words):
     original = keras.Model.fit
     with pytest.raises(kind) as caught:
