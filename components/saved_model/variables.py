@@ -97,7 +97,9 @@ class SavedVariables:
 
     def _object_graph(self) -> trackable_object_graph_pb2.TrackableObjectGraph:
         if self.has_objects:
-            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(self._checkpoint.value(_OBJECT_GRAPH_KEY))
+            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+                self._checkpoint.value(_OBJECT_GRAPH_KEY).item()
+            )
         # TensorFlow 1 saves no objects: each variable is one by itself.
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.nodes.add()
