@@ -77,7 +77,7 @@ def checked_model_path(path: str | os.PathLike[str]) -> str:
     if re.search(r"\[.*\]|\\", os.path.abspath(text) if is_local(text) else text, re.DOTALL):
         raise ValueError(
             f"TensorFlow cannot read variables from {text!r}, for it takes brackets and backslashes in a path for a "
-            "pattern; rename the folder, or give a symbolic link to it."
+            "pattern; rename the folder."
         )
     return text
 

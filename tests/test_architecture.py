@@ -55,14 +55,16 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.proof", "stripper.export"),
         *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model", "staging"),
     ),
-    "pruning_trainer": ("engine", "executor_artifacts", "properties", "pruning_report", "report", "saved_model"),
+    "pruning_trainer": (
+        *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model"),
+    ),
     "sparsity_selector": (
         *("executor_artifacts", "properties", "pruning_report", "report", "staging", "suggestion", "sweep"),
         "typed_value",
     ),
     "cli": (
         *("stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
-        *("engine", "metadata", "properties", "record_files", "report", "saved_model", "staging", "version"),
+        *("engine", "metadata", "places", "properties", "record_files", "report", "saved_model", "staging", "version"),
     ),
 }
 

@@ -18,6 +18,7 @@ from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..executor_artifacts import artifacts_and_versions
+from ..places import checked_model_path
 from ..pruning_report import publish
 from ..report.document import ReportDocument
 from ..saved_model.sizes import directory_bytes
@@ -42,7 +43,8 @@ class Executor(trainer_executor.GenericExecutor):
             exec_properties: As for tfx Trainer's executor, and `hparams`, the hyperparameters' string.
 
         Raises:
-            ValueError: The hyperparameters are wrong or fit no weight, or the base model is missing.
+            ValueError: The hyperparameters are wrong or fit no weight, the base model is missing, or TensorFlow cannot
+                read a SavedModel at the path of the output `model`.
             RuntimeError: run_fn fitted no Keras model or saved none.
             SparsityError: The saved model does not have the sparsity asked for.
         """
@@ -54,6 +56,7 @@ class Executor(trainer_executor.GenericExecutor):
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
+        checked_model_path(fn_args.serving_model_dir)
 
         logging.info("Training and pruning with %s", hparams)
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from ..places import checked_path
+from ..places import checked_model_path
 from .checkpoint import Checkpoint
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -55,7 +55,7 @@ class SavedVariables:
         Raises:
             ValueError: The directory holds no SavedModel, or one whose variables cannot be read.
         """
-        self.path = checked_path(saved_model)
+        self.path = checked_model_path(saved_model)
         if not tf.saved_model.contains_saved_model(self.path):
             raise ValueError(
                 f"{self.path} holds no SavedModel (no saved_model.pb). Save one there with "

@@ -275,6 +275,12 @@ def test_a_base_model_that_is_missing_or_empty_fails_before_training(tmp_path):
     fails(Run(tmp_path, module=module, base_model=empty), ValueError, "base_model", "no SavedModel")
 
 
+def test_an_output_that_tensorflow_cannot_read_fails_before_training(tmp_path):
+    module = "def run_fn(fn_args):\n    raise AssertionError('run_fn must not run')\n"
+    (tmp_path / "root[1]").mkdir()
+    fails(Run(tmp_path / "root[1]", module=module), ValueError, "root[1]", "takes brackets")
+
+
 def test_an_output_that_cannot_be_written_fails(tmp_path):
     run = Run(tmp_path)
     (tmp_path / "model").write_text("a file where the directory should be")
