@@ -36,6 +36,9 @@ METRIC_LIMIT = "metric_limit"  # str, a float: the worst value that was allowed
 # On SparsitySelector's report.
 CANDIDATES = "candidates"  # str, JSON: all of them, as `Sweep.to_dict` tells them
 
+# On a PruningReport that is incomplete.
+MISSING = "missing"  # str, why
+
 # What TFX writes on every artifact for its own use.
 BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
 

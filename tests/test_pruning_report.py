@@ -2,6 +2,7 @@
 
 import builtins
 import html
+import os
 import re
 
 import IPython.display
@@ -14,7 +15,7 @@ from tfx.utils import import_utils
 
 from helpers import regression_module
 from helpers.page_text import PageText
-from tfx_pruning import PruningReport, PruningTrainer, Stripper
+from tfx_pruning import PruningReport, PruningTrainer, Stripper, properties
 from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import HTML_NAME, write_report
@@ -71,6 +72,16 @@ def test_interactive_context_shows_the_page_in_a_frame(artifact, framed):
     with open(f"{artifact.uri}/{HTML_NAME}", encoding="utf-8") as page:
         assert frame == page.read()
     assert " sandbox " in around
+
+
+def test_interactive_context_says_why_there_is_no_page(artifact, context, monkeypatch):
+    os.remove(f"{artifact.uri}/{HTML_NAME}")
+    artifact.set_string_custom_property(properties.MISSING, "OSError: <disk> full")
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    context.show(types.Channel(type=PruningReport).set_artifacts([artifact]))
+    (output,) = shown
+    assert "The page is missing: OSError: &lt;disk&gt; full" in output.data
 
 
 @pytest.mark.slow

@@ -2,11 +2,14 @@
 
 import os
 import pathlib
+import random
+import signal
+import time
 
 import pytest
 import tensorflow as tf
 
-from tfx_pruning.staging import empty_folder, staged, write_file
+from tfx_pruning.staging import check_apart, checked_destination, empty_folder, staged, write_file
 
 
 def test_staged_folder_appears_when_the_block_ends(tmp_path):
@@ -138,3 +141,106 @@ def test_emptied_folder_stays_and_has_nothing_in_it(tmp_path):
     assert os.listdir(tmp_path / "folder") == []
     empty_folder(str(tmp_path / "missing"))
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_staged_folder_goes_to_where_a_link_points(occupied, tmp_path):
+    os.symlink("out", tmp_path / "link")
+    with pytest.raises(FileExistsError, match="link' is not empty, it holds old"), staged(tmp_path / "link"):
+        pass
+    with staged(tmp_path / "link", overwrite=True) as folder:
+        (pathlib.Path(folder) / "new").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(occupied) == ["new"]
+    assert sorted(os.listdir(tmp_path)) == ["link", "out"]
+
+
+def test_file_goes_to_where_a_link_points(tmp_path):
+    os.symlink("file", tmp_path / "link")
+    write_file(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+@pytest.mark.parametrize("write", [lambda place: staged(place).__enter__(), lambda place: write_file(place, b"")])
+def test_a_scheme_that_tensorflow_does_not_know_is_refused(write):
+    with pytest.raises(ValueError, match="file system that TensorFlow does not know"):
+        write("foo://bucket/out")
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [
+        ("file://{}", "is the source"),
+        ("{}/", "is the source"),
+        ("{}/../link", "is the source"),
+        ("file://{}//inner", "lies within the source"),
+        ("file://{}/..", "holds the source"),
+    ],
+)
+def test_places_one_within_the_other_are_refused_by_name(destination, message, tmp_path):
+    (tmp_path / "in").mkdir()
+    os.symlink("in", tmp_path / "link")
+    given = destination.format(tmp_path / "in")
+    with pytest.raises(ValueError, match=message) as refused:
+        check_apart(tmp_path / "in", given)
+    assert repr(given) in str(refused.value)
+    check_apart(tmp_path / "in", f"file://{tmp_path}/in2")
+
+
+def _forked(function):
+    pid = os.fork()
+    if not pid:
+        try:
+            function()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def _overwrite_for_ever(destination, turns=None):
+    """Overwrites a folder of two equal files again and again; returns the errors."""
+    errors, turn = [], 0
+    while turn != turns:
+        turn += 1
+        try:
+            with staged(destination, overwrite=True) as folder:
+                for name in ("one", "other"):
+                    (pathlib.Path(folder) / name).write_text(f"{os.getpid()} {turn}")
+        except BaseException as error:
+            errors.append(type(error).__name__)
+    return errors
+
+
+def _assert_whole(folder):
+    assert sorted(os.listdir(folder)) == ["one", "other"]
+    assert (folder / "one").read_text() == (folder / "other").read_text() != ""
+
+
+def test_of_writers_at_once_one_wins_and_the_others_say_so(tmp_path):
+    def write(number):
+        errors = _overwrite_for_ever(tmp_path / "out", 100)
+        (tmp_path / f"errors{number}").write_text(" ".join(errors))
+
+    for pid in [_forked(lambda number=number: write(number)) for number in range(3)]:
+        os.waitpid(pid, 0)
+    errors = [(tmp_path / f"errors{number}").read_text().split() for number in range(3)]
+    assert {error for each in errors for error in each} <= {"FileExistsError"}
+    assert min(map(len, errors)) < 100
+    _assert_whole(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == ["errors0", "errors1", "errors2", "out"]
+
+
+def test_writers_killed_at_random_moments_leave_a_whole_folder_and_the_next_clears_up(tmp_path):
+    with staged(tmp_path / "out") as folder:
+        for name in ("one", "other"):
+            (pathlib.Path(folder) / name).write_text("first")
+    moments = random.Random(7)
+    for _ in range(50):
+        pid = _forked(lambda: _overwrite_for_ever(tmp_path / "out"))
+        time.sleep(moments.uniform(0.0, 0.03))
+        os.kill(pid, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        checked_destination(tmp_path / "out", overwrite=True)
+        assert os.listdir(tmp_path) == ["out"]
+        _assert_whole(tmp_path / "out")

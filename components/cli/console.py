@@ -4,14 +4,27 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ..engine.shown import escaped
+
+
+class _PlainConsole(Console):
+    """A console that shows strings as they are: no markup, and what would control the terminal escaped."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string to be printed, or a cell of a table."""
+        return Text("\n".join(map(escaped, text.split("\n"))), style=options.get("style", ""))
 
 
 class Output:
@@ -45,13 +58,14 @@ class Output:
             click.echo(json.dumps(found, indent=2))
             return
         # Lines must not break where the output is no terminal.
-        show(Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000))
+        show(_PlainConsole(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 1000))
 
 
 def reporting(function: Callable[..., None]) -> Callable[..., None]:
     """Adds the options `--json` and `--debug` to a command's function, which gets an `output` in their place.
 
-    An error becomes one line and exit status 1; with `--debug` it is raised.
+    An error becomes one line and exit status 1; with `--debug` it is raised. SIGTERM ends the command as Ctrl-C does,
+    so that it leaves nothing half done, with exit status 143.
     """
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -61,16 +75,36 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
         # Read when TensorFlow is imported, which happens in `function`.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         try:
-            function(output=Output(as_json, debug), **arguments)
+            with _ended_by_sigterm():
+                function(output=Output(as_json, debug), **arguments)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if debug:
                 raise
-            message = " ".join(str(error).split()) or type(error).__name__
+            message = escaped(" ".join(str(error).split())) or type(error).__name__
             raise click.ClickException(message) from error
 
     return command
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Raises SystemExit where the command is when SIGTERM comes, unless somebody else handles that."""
+
+    def end(*_: object) -> None:
+        # A second one would cut short what the first had cleaned up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def table(*columns: str) -> Table:

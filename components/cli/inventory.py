@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..engine.model_variables import model_variables
+from ..places import checked_model_path
 from ..saved_model import sizes
 from ..saved_model.checkpoint import VALUE_SUFFIX, prefix
 from ..saved_model.meta_graph import read_saved_model
@@ -99,8 +100,9 @@ def inventory(path: str) -> Inventory:
 
     Raises:
         FileNotFoundError: There is no SavedModel at `path`.
-        ValueError: Its files are damaged.
+        ValueError: Its files are damaged, or TensorFlow cannot read a SavedModel there.
     """
+    path = checked_model_path(path)
     read_saved_model(path)
     variables: list[tuple[str, str, np.ndarray, Kind]] = []
     if tf.io.gfile.exists(f"{prefix(path)}.index"):

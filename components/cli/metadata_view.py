@@ -10,6 +10,7 @@ from rich.tree import Tree
 from .. import properties
 from ..engine import hparams_string
 from ..engine.hparams import PruningHParams
+from ..engine.shown import escaped
 from .console import table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def show_runs(console: Console, runs: Sequence["Run"]) -> None:
         rows = table("node", "execution", "state ", "seconds")
         for each in run.executions:
             seconds = "" if each.seconds is None else f"{each.seconds:,.1f}"
-            rows.add_row(Text(each.node), str(each.id), _state(each.state), seconds)
+            rows.add_row(each.node, str(each.id), _state(each.state), seconds)
         if run.executions:
             console.print(rows)
 
@@ -167,7 +168,7 @@ def _line(node: "LineageNode", run: str | None) -> Text:
         line.append(f"  (goes on: lineage {artifact.id})", style="dim")
     if node.relation == "self":
         line.append("  <- asked for")
-    return line
+    return _plain(line)
 
 
 def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
@@ -190,7 +191,12 @@ def _facts(artifact: "ArtifactRecord") -> Iterator[str]:
 
 def _print(console: Console, line: Text | str) -> None:
     """Prints a line without markup. It is wrapped by the terminal only, so that it is copied whole."""
-    console.print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
+    console.print(_plain(line) if isinstance(line, Text) else Text(escaped(line)), soft_wrap=True)
+
+
+def _plain(line: Text) -> Text:
+    """A line with control characters escaped; if there are any, its style is lost."""
+    return line if line.plain == escaped(line.plain) else Text(escaped(line.plain))
 
 
 def _state(state: str) -> Text:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.histogram import metadata
 
+from .shown import escaped
 from .weight_state import WeightState
 
 _BUCKETS = 30  # as many as tf.summary.histogram makes
@@ -17,7 +18,7 @@ def write_logs(logs: Mapping[str, Any], step: int) -> None:
     """Writes a training step's loss and scalar metrics to the default `tf.summary` writer."""
     for name, value in logs.items():
         if np.ndim(value) == 0:
-            tf.summary.scalar(name, value, step=step)
+            tf.summary.scalar(escaped(name), value, step=step)
 
 
 def write_scalars(
@@ -36,11 +37,12 @@ def write_scalars(
     tf.summary.scalar("sparsity", 1.0 - tf.cast(tf.add_n(kept), tf.float64) / size, step=step)
     tf.summary.scalar("last_mask_update_step", last_mask_update_step, step=step)
     for state in states:
-        tf.summary.scalar(f"{state.path}/sparsity", state.sparsity(), step=step)
-        tf.summary.scalar(f"{state.path}/threshold", state.threshold, step=step)
+        path = escaped(state.path)
+        tf.summary.scalar(f"{path}/sparsity", state.sparsity(), step=step)
+        tf.summary.scalar(f"{path}/threshold", state.threshold, step=step)
         if has_average:
-            tf.summary.scalar(f"{state.path}/gradient", tf.norm(state.gradient), step=step)
-            tf.summary.scalar(f"{state.path}/gradient_sparsity", tf.math.zero_fraction(state.gradient), step=step)
+            tf.summary.scalar(f"{path}/gradient", tf.norm(state.gradient), step=step)
+            tf.summary.scalar(f"{path}/gradient_sparsity", tf.math.zero_fraction(state.gradient), step=step)
 
 
 def write_histograms(
@@ -55,12 +57,11 @@ def write_histograms(
         step: int64 scalar.
     """
     for index, state in enumerate(states):
-        _write_histogram(f"{state.path}/weights", functools.partial(tf.convert_to_tensor, state.weight), step)
-        _write_histogram(f"{state.path}/scores", functools.partial(scores, index), step)
+        path = escaped(state.path)
+        _write_histogram(f"{path}/weights", functools.partial(tf.convert_to_tensor, state.weight), step)
+        _write_histogram(f"{path}/scores", functools.partial(scores, index), step)
         if has_average:
-            _write_histogram(
-                f"{state.path}/abs_gradient", functools.partial(tf.convert_to_tensor, state.gradient), step
-            )
+            _write_histogram(f"{path}/abs_gradient", functools.partial(tf.convert_to_tensor, state.gradient), step)
 
 
 def _write_histogram(name: str, values: Callable[[], tf.Tensor], step: tf.Tensor) -> None:

@@ -18,8 +18,9 @@ from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..executor_artifacts import artifacts_and_versions
+from ..places import checked_model_path
+from ..pruning_report import publish
 from ..report.document import ReportDocument
-from ..report.files import write_report
 from ..saved_model.sizes import directory_bytes
 from .spec import HPARAMS_KEY, REPORT_KEY
 
@@ -42,7 +43,8 @@ class Executor(trainer_executor.GenericExecutor):
             exec_properties: As for tfx Trainer's executor, and `hparams`, the hyperparameters' string.
 
         Raises:
-            ValueError: The hyperparameters are wrong or fit no weight, or the base model is missing.
+            ValueError: The hyperparameters are wrong or fit no weight, the base model is missing, or TensorFlow cannot
+                read a SavedModel at the path of the output `model`.
             RuntimeError: run_fn fitted no Keras model or saved none.
             SparsityError: The saved model does not have the sparsity asked for.
         """
@@ -54,6 +56,7 @@ class Executor(trainer_executor.GenericExecutor):
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
+        checked_model_path(fn_args.serving_model_dir)
 
         logging.info("Training and pruning with %s", hparams)
         try:
@@ -61,16 +64,18 @@ class Executor(trainer_executor.GenericExecutor):
                 run_fn(fn_args)
             delivered = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)
-            document = ReportDocument(
-                title="Pruned model",
-                weights=delivered.weights,
-                total_parameters=delivered.total_parameters,
-                sizes={"SavedModel as trained": size},
-                hparams=hparams.to_string(),
-                training=delivered.history,
-                lineage=artifacts_and_versions(input_dict, output_dict),
+            publish(
+                artifact_utils.get_single_instance(output_dict[REPORT_KEY]),
+                lambda: ReportDocument(
+                    title="Pruned model",
+                    weights=delivered.weights,
+                    total_parameters=delivered.total_parameters,
+                    sizes={"SavedModel as trained": size},
+                    hparams=hparams.to_string(),
+                    training=delivered.history,
+                    lineage=artifacts_and_versions(input_dict, output_dict),
+                ),
             )
-            write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
         except BaseException:
             # No model is left that was not checked.
             if tf.io.gfile.exists(fn_args.serving_model_dir):

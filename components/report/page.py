@@ -1,12 +1,14 @@
 """The page: a report as one file of HTML that needs nothing else."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from ..engine.hparams import PruningHParams
+from ..engine.shown import escaped
 from ..sweep import Sweep
 from . import figures
 from .document import ReportDocument
@@ -20,7 +22,8 @@ def page(document: ReportDocument) -> str:
     """The report as HTML.
 
     Everything is in the one file: styles, and plots as SVG, in light or dark as the reader's device is. It runs no
-    script and loads nothing. Names from the model are shown as text, whatever is in them.
+    script and loads nothing. Names from the model are shown as text, whatever is in them; control characters and the
+    like as escapes.
 
     Args:
         document: What the report says.
@@ -35,6 +38,8 @@ def page(document: ReportDocument) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    hparams = document.hparams
+    document = _escaped(document)
     history = document.training
     return environment.get_template(_TEMPLATE).render(
         document=document,
@@ -45,7 +50,7 @@ def page(document: ReportDocument) -> str:
         metrics=[] if history is None else list(figures.metrics(history)),
         sizes=figures.sizes(document),
         weights=[] if history is None else list(figures.weights(history)),
-        hparams=None if document.hparams is None else list(_hparams(document.hparams)),
+        hparams=None if hparams is None else list(_hparams(hparams)),
         svg=_svg,
         percent=percent,
     )
@@ -99,7 +104,21 @@ def _hparams(text: str) -> Iterator[tuple[str, str, bool]]:
     # Not checked: a criterion of the user's need not be registered here.
     for name, value in (defaults | PruningHParams.fields_of(text)).items():
         shown = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-        yield name, shown, value != defaults[name]
+        yield name, escaped(shown), value != defaults[name]
+
+
+def _escaped(value: Any) -> Any:
+    """A part of a document, with all its strings escaped."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, Mapping):
+        return {_escaped(name): _escaped(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_escaped, value))
+    if dataclasses.is_dataclass(value):
+        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: _escaped(getattr(value, name)) for name in fields})
+    return value
 
 
 def _svg(figure: ReportFigure) -> Markup:

@@ -71,7 +71,7 @@ def _mask(saved: SavedVariables, weight: SavedVariable) -> SavedVariable | None:
 
 def _hparams(saved: SavedVariables) -> str | None:
     variable = _descendant(saved, ROOT, naming.MODEL_STATE, naming.HPARAMS)
-    return None if variable is None else saved.value(variable).decode()
+    return None if variable is None else saved.value(variable).item().decode()
 
 
 def _descendant(saved: SavedVariables, node: int, *names: str) -> SavedVariable | None:
@@ -85,5 +85,5 @@ def _descendant(saved: SavedVariables, node: int, *names: str) -> SavedVariable 
 
 def is_floating(value: np.ndarray) -> bool:
     """Whether an array is of floating-point numbers, of whatever library."""
-    # bfloat16 is no floating type to numpy.
-    return np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"
+    # bfloat16, float8_e5m2 and their like are no floating types to numpy.
+    return np.issubdtype(value.dtype, np.floating) or "float" in value.dtype.name

@@ -45,13 +45,13 @@ class Checkpoint:
         return key in self.shapes
 
     def value(self, key: str) -> np.ndarray:
-        """The value under a key.
+        """The value under a key; strings are an array of bytes objects, also if there is but one.
 
         Raises:
             ValueError: There is no such key, or the files are damaged.
         """
         with self._failure_explained():
-            return self._reader.get_tensor(key)
+            return as_array(self._reader.get_tensor(key))
 
     def variable(self, path_key: str) -> np.ndarray | None:
         """The value of a variable of TensorFlow 2.
@@ -83,3 +83,8 @@ class Checkpoint:
 def prefix(folder: str) -> str:
     """What the names of a SavedModel's checkpoint files begin with."""
     return os.path.join(folder, "variables", "variables")
+
+
+def as_array(value: np.ndarray | np.generic | bytes) -> np.ndarray:
+    """A value as an array. TensorFlow's reader gives a scalar as numpy's scalar, and a scalar string as bytes."""
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)

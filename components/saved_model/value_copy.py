@@ -175,7 +175,7 @@ def _check_tensorflow_reads(prefix: str, entries: Mapping[bytes, Entry], values:
         if value.nbytes > _CHUNK_BYTES:
             continue
         try:
-            same = reader.get_tensor(key).tobytes() == value.tobytes()
+            same = checkpoint.as_array(reader.get_tensor(key)).tobytes() == value.tobytes()
         except tf.errors.OpError as error:
             raise ValueCopyError(f"TensorFlow cannot read {key!r} from {prefix!r}: {error.message}") from error
         if not same:
@@ -205,6 +205,12 @@ def _checksum(value: np.ndarray) -> int:
 
 
 def _tensor(value: np.ndarray) -> tf.Tensor:
-    if value.size and value.dtype.kind in _NUMBERS and value.ctypes.data % _ALIGNMENT == 0:
+    # The dtypes of ml_dtypes may have the same kinds as numpy's own.
+    if (
+        value.size
+        and value.dtype.isbuiltin == 1
+        and value.dtype.kind in _NUMBERS
+        and value.ctypes.data % _ALIGNMENT == 0
+    ):
         return tf.experimental.dlpack.from_dlpack(value.__dlpack__())
     return tf.convert_to_tensor(value)

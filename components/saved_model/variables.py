@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from ..places import checked_model_path
 from .checkpoint import Checkpoint
 
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -54,7 +55,7 @@ class SavedVariables:
         Raises:
             ValueError: The directory holds no SavedModel, or one whose variables cannot be read.
         """
-        self.path = os.fspath(saved_model)
+        self.path = checked_model_path(saved_model)
         if not tf.saved_model.contains_saved_model(self.path):
             raise ValueError(
                 f"{self.path} holds no SavedModel (no saved_model.pb). Save one there with "
@@ -96,7 +97,9 @@ class SavedVariables:
 
     def _object_graph(self) -> trackable_object_graph_pb2.TrackableObjectGraph:
         if self.has_objects:
-            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(self._checkpoint.value(_OBJECT_GRAPH_KEY))
+            return trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+                self._checkpoint.value(_OBJECT_GRAPH_KEY).item()
+            )
         # TensorFlow 1 saves no objects: each variable is one by itself.
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.nodes.add()

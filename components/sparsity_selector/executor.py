@@ -13,8 +13,8 @@ from tfx.types import artifact_utils
 
 from .. import properties
 from ..executor_artifacts import artifacts_and_versions, copy_properties
+from ..pruning_report import publish
 from ..report.document import ReportDocument
-from ..report.files import write_report
 from ..staging import copy_folder, empty_folder, write_file
 from ..sweep import MetricGoal, Sweep
 from .candidates import read_sweep
@@ -47,7 +47,8 @@ class Executor(base_executor.BaseExecutor):
         Args:
             input_dict: Artifacts by input: for each candidate NAME its Model under `model_NAME` and its ModelEvaluation
                 under `evaluation_NAME`; and optionally the dense model's under `baseline_model`.
-            output_dict: Artifacts by output, of one artifact each: `model`, `blessing` and `report`.
+            output_dict: Artifacts by output, of one artifact each: `model`, `blessing` and `report`. If the report
+                cannot be written, its custom property `missing` says why.
             exec_properties: `metric`, `tolerance`, `direction`, and optionally `bound`.
 
         Raises:
@@ -78,7 +79,7 @@ class Executor(base_executor.BaseExecutor):
         try:
             if chosen:
                 _copy(chosen.uri, model.uri)
-            write_report(_document(sweep, artifacts_and_versions(input_dict, output_dict)), report.uri)
+            publish(report, lambda: _document(sweep, artifacts_and_versions(input_dict, output_dict)))
             _bless(blessing, chosen)
         except BaseException:
             for artifact in outputs:

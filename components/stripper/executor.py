@@ -11,7 +11,7 @@ from tfx.utils import json_utils, path_utils
 
 from .. import properties
 from ..executor_artifacts import artifacts_and_versions, copy_properties
-from ..report.files import write_report
+from ..pruning_report import publish
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
 from .export.model_export import ExportedFile
@@ -63,7 +63,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             output_dict: Artifacts by output.
                 - model: One Model artifact; the stripped model goes to its serving model folder, its exports to
                   `exports`.
-                - report: One PruningReport artifact.
+                - report: One PruningReport artifact. If the report cannot be written, its custom property `missing`
+                  says why.
             exec_properties: Execution properties.
                 - splits: JSON list of the splits to prove on; 'null' for 'eval', or all.
                 - signature_name: Which signature is proven.
@@ -100,11 +101,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             check=(lambda folder: proven.append(proof.prove(folder, self._make_beam_pipeline))) if proof else None,
         )
 
+        hparams = trained.get_custom_property(properties.HPARAMS)
+        made_of = artifacts_and_versions(input_dict, output_dict)
         try:
-            hparams = trained.get_custom_property(properties.HPARAMS)
-            made_of = artifacts_and_versions(input_dict, output_dict)
-            document = strip_document(source, destination, report, exported, hparams, made_of)
-            write_report(document, artifact_utils.get_single_uri(output_dict[REPORT_KEY]))
+            publish(
+                artifact_utils.get_single_instance(output_dict[REPORT_KEY]),
+                lambda: strip_document(source, destination, report, exported, hparams, made_of),
+            )
         except BaseException:
             empty_folder(stripped.uri)
             raise

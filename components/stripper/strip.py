@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from absl import logging
 
 from .. import staging
+from ..places import checked_model_path
 from ..saved_model import sizes
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from .check.acceptance import Acceptance
@@ -74,6 +75,7 @@ def strip_saved_model(
     Args:
         source: Folder of a SavedModel, of TensorFlow 2 or 1, pruned or not.
         destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
+            A symbolic link stays: what it points to is written or replaced.
         examples: Serialized records, such as tf.Examples, for signatures that parse such records. They are checked on
             these and on drawn inputs. All are held in memory.
         overwrite: Whether a folder at `destination` is replaced, with all that is in it, once the stripped model is
@@ -87,32 +89,45 @@ def strip_saved_model(
 
     Raises:
         FileNotFoundError: There is no SavedModel at `source`.
-        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
-        OSError: `destination` cannot be written.
+        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file; or another
+            process puts something there meanwhile.
+        OSError: `destination` cannot be written, or a file system does not answer.
         TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
         ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
             variables, or uses one other than to multiply its weight by a mask; no one value serves all uses of a
-            weight; `destination` and `source` lie one within the other; `examples` is empty; `tolerance` is negative or
-            not finite.
+            weight; `destination` and `source` lie one within the other, or TensorFlow cannot read a SavedModel there;
+            `examples` is empty; `tolerance` is negative or not finite.
         VerificationError: A signature of the stripped model does not answer as the source, or takes none of the inputs
             that were tried.
     """
-    source, destination = os.fspath(source), os.fspath(destination)
+    source = checked_model_path(source)
     acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check)
-    saved_model = read_saved_model(source)
-    check_no_overlap(source, destination)
-    staging.check_destination(destination, overwrite)
-    model = ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
+    model = opened(source)
+    staging.check_apart(source, destination)
+    checked_model_path(staging.checked_destination(destination, overwrite))
     with staging.staged(destination, overwrite) as folder:
-        checked = model.write(folder, acceptance)
-        report = StripReport(
-            variables_removed=model.removed,
-            variables_kept=model.kept,
-            signatures_checked=checked,
-            source_bytes=sizes.directory_bytes(source),
-            stripped_bytes=sizes.directory_bytes(folder),
-            destination=destination,
-        )
+        return write_stripped(model, source, folder, os.fspath(destination), acceptance)
+
+
+def opened(source: str) -> ObjectModel | GraphModel:
+    """Reads the model to be stripped; raises the errors of `strip_saved_model` if it cannot be stripped."""
+    saved_model = read_saved_model(source)
+    return ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
+
+
+def write_stripped(
+    model: ObjectModel | GraphModel, source: str, folder: str, destination: str, acceptance: Acceptance
+) -> StripReport:
+    """Writes the stripped model to an empty folder, which is going to be `destination`, and checks it."""
+    checked = model.write(folder, acceptance)
+    report = StripReport(
+        variables_removed=model.removed,
+        variables_kept=model.kept,
+        signatures_checked=checked,
+        source_bytes=sizes.directory_bytes(source),
+        stripped_bytes=sizes.directory_bytes(folder),
+        destination=destination,
+    )
     logging.info(
         "Stripped %s to %s: %d of %d variables removed, %d bytes became %d, signatures checked: %s.",
         source,
@@ -124,15 +139,3 @@ def strip_saved_model(
         ", ".join(report.signatures_checked),
     )
     return report
-
-
-def check_no_overlap(source: str, destination: str) -> None:
-    """Raises a ValueError if `destination` is `source`, lies within it, or holds it."""
-    outer, inner = os.path.join(os.path.realpath(source), ""), os.path.join(os.path.realpath(destination), "")
-    if inner.startswith(outer):
-        where = "is the source" if inner == outer else f"lies within the source {source!r}"
-    elif outer.startswith(inner):
-        where = f"holds the source {source!r}"
-    else:
-        return
-    raise ValueError(f"The destination {destination!r} {where}, which is only read; give one outside.")

@@ -1,14 +1,15 @@
 """strip_and_export: strips a model and exports it, or does neither."""
 
-import dataclasses
-import os
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
+from ..places import checked_model_path, checked_place, holds
+from .check.acceptance import Acceptance
+from .check.answers import checked_tolerance
 from .check.serialized_records import checked_records
 from .export.formats import exporters
 from .export.model_export import ExportedFile, check_export_tolerance, export_model
-from .strip import StripReport, check_no_overlap, strip_saved_model
+from .strip import StripReport, opened, strip_saved_model, write_stripped
 
 
 def strip_and_export(
@@ -53,12 +54,16 @@ def strip_and_export(
         return report, ()
     check_export_tolerance(export_tolerance)
     exports = f"{destination.rstrip('/')}_exports" if export_destination is None else export_destination
-    check_no_overlap(source, destination)
-    check_no_overlap(source, exports)
+    source = checked_model_path(source)
+    acceptance = Acceptance(records, checked_tolerance(tolerance), check)
+    model = opened(source)
+    staging.check_apart(source, destination)
+    staging.check_apart(source, exports)
     _check_side_by_side(destination, exports)
-    staging.check_destination(exports, overwrite)
+    staging.checked_destination(exports, overwrite)
+    checked_model_path(staging.checked_destination(destination, overwrite))
     with staging.staged(destination, overwrite) as folder:
-        report = strip_saved_model(source, folder, examples=records, tolerance=tolerance, check=check)
+        report = write_stripped(model, source, folder, destination, acceptance)
         exported = export_model(
             folder,
             exports,
@@ -69,12 +74,12 @@ def strip_and_export(
             source=source,
             overwrite=overwrite,
         )
-    return dataclasses.replace(report, destination=destination), exported
+    return report, exported
 
 
 def _check_side_by_side(destination: str, exports: str) -> None:
-    one, other = (os.path.join(os.path.realpath(path), "") for path in (destination, exports))
-    if one.startswith(other) or other.startswith(one):
+    one, other = checked_place(destination), checked_place(exports)
+    if holds(one, other) or holds(other, one):
         raise ValueError(
             f"The folder of the exports, {exports!r}, and the destination {destination!r} lie one within the other; "
             "give two folders side by side."

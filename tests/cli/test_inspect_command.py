@@ -1,6 +1,7 @@
 """`tfx-pruning inspect`, on pruned, stripped and dense models."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -119,3 +120,16 @@ def test_a_model_of_tensorflow_1(tmp_path):
         tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "model"), {"x": x}, {"y": y})
     (variable,) = _found(tmp_path / "model")["variables"]
     assert (variable["name"], variable["shape"], variable["nonzeros"]) == ("weight", [2, 1], 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("model[1]", "takes brackets and backslashes in a path for a pattern"), ("foo://model", "does not know")],
+)
+def test_paths_that_tensorflow_cannot_read_are_refused(path, message, masked, tmp_path):
+    if "://" not in path:
+        path = shutil.copytree(masked, tmp_path / path)
+    result = _run(path)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -341,6 +341,16 @@ def test_names_are_no_markup(empty: pathlib.Path) -> None:
     assert _printed("lineage", "1", "--db", empty) == "Model 1  [bold]  <- asked for\n"
 
 
+def test_names_do_not_control_the_terminal(empty: pathlib.Path) -> None:
+    builder = StoreBuilder(empty)
+    builder.run("taxi\x1b[31m", "run\x9b")
+    builder.execute("Trainer", {}, {"model": "Model"}, node="no\x1bde", custom={"model": {"note": "a\nb\x1b"}})
+    assert r"taxi\x1b[31m  run\x9b" in _printed("runs", "--db", empty)
+    assert "\n" + r"no\x1bde " in _printed("runs", "--db", empty)
+    assert r"  note      a\nb\x1b" in _printed("artifacts", "--db", empty).splitlines()
+    assert _printed("lineage", "1", "--db", empty) == r"Model 1  no\x1bde  <- asked for" + "\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["runs"], ["artifacts"], ["lineage"]])
 def test_help_has_examples_and_the_keys_of_the_json(arguments: list[str]) -> None:
     printed = _printed(*arguments, "--help")

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import Pruning, PruningHParams, apply_mask
+from tfx_pruning.engine import summaries
 from tfx_pruning.engine.weight_state import WeightState
 
 RNG = np.random.default_rng(0)
@@ -282,6 +283,28 @@ def test_checkpoints_of_the_weights_hold_the_masks(tmp_path):
     restored(tf.zeros([1, 8]))
     tf.train.Checkpoint(restored).restore(path).assert_existing_objects_matched()
     np.testing.assert_array_equal(WeightState.existing(restored.w1).mask, WeightState.existing(network.w1).mask)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0 + 1.2e-7], [-3e38, 3e38], [1e-45, 2e-45], [7.0, 7.0]])
+def test_summaries_take_close_huge_and_tiny_weights_of_any_name(values, tmp_path, monkeypatch):
+    weight = variable(10, 10, name="dense/kernel")
+    weight.assign(np.resize(np.float32(values), (10, 10)))
+    pruning = Pruning(one_shot(target_sparsity=0.5, name="run"), [weight])
+    monkeypatch.setattr(WeightState, "path", "a\x1b\ud800")
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    with writer.as_default():
+        pruning.add_pruning_summaries(tf.constant(7))
+        summaries.write_logs({"los\ufffe": 0.5}, 7)
+    writer.close()
+    (file,) = tmp_path.iterdir()
+    seen = {
+        value.tag: tf.make_ndarray(value.tensor)
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    }
+    assert seen[r"los\ufffe"] == 0.5
+    counts = seen[r"run/a\x1b\ud800/weights"][:, 2]
+    assert counts.sum() == 100
 
 
 def test_summaries_are_written(tmp_path):

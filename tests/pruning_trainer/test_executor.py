@@ -188,6 +188,20 @@ def test_wrong_hyperparameters_fail_before_training(hyperparameters, words, tmp_
     fails(Run(tmp_path, module=module, hyperparameters=hyperparameters), ValueError, *words)
 
 
+def test_nothing_that_is_only_shown_ends_a_training(tmp_path, monkeypatch):
+    def fail(*_, **unused):
+        raise ArithmeticError("it cannot be shown")
+
+    for name in ("engine.history.recorder.Histogram.of", "engine.summaries.write_scalars", "report.files.page"):
+        monkeypatch.setattr(f"tfx_pruning.{name}", fail)
+    run = Run(tmp_path).do()
+    assert run.model.get_custom_property(properties.NONZERO_PARAMETERS) == 33
+    assert run.report.get_custom_property(properties.MISSING) == "ArithmeticError: it cannot be shown"
+    training = read_report(run.report.uri).training
+    assert training.weights == ()
+    assert training.last_step == 10
+
+
 def fails(run, kind, *words):
     original = keras.Model.fit
     with pytest.raises(kind) as caught:
@@ -259,6 +273,12 @@ def test_a_base_model_that_is_missing_or_empty_fails_before_training(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     fails(Run(tmp_path, module=module, base_model=empty), ValueError, "base_model", "no SavedModel")
+
+
+def test_an_output_that_tensorflow_cannot_read_fails_before_training(tmp_path):
+    module = "def run_fn(fn_args):\n    raise AssertionError('run_fn must not run')\n"
+    (tmp_path / "root[1]").mkdir()
+    fails(Run(tmp_path / "root[1]", module=module), ValueError, "root[1]", "takes brackets")
 
 
 def test_an_output_that_cannot_be_written_fails(tmp_path):

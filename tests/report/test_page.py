@@ -205,3 +205,29 @@ def test_a_page_on_hundreds_of_layers_and_a_long_training_is_bounded(trained):
 )
 def test_bytes_are_shown_for_people(value, shown):
     assert figures.byte_count(value).replace("\xa0", " ") == shown
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x9b", "\ud800", "\ufffe", "\uffff", "\u202e"])
+def test_names_with_characters_that_cannot_be_shown_are_escaped(character, trained):
+    name = f"odd{character}name"
+    training = trained.document.training
+    document = dataclasses.replace(
+        trained.document,
+        title=name,
+        weights=(WeightSparsity(name, (2, 3), 3, True),),
+        sizes={name: 5},
+        lineage={name: name},
+        training=dataclasses.replace(
+            training,
+            metrics=tuple(dataclasses.replace(each, values={name: 1.0}) for each in training.metrics),
+            weights=tuple(dataclasses.replace(each, path=name) for each in training.weights),
+        ),
+    )
+    text = page(document)
+    text.encode()
+    assert character not in text
+    shown = f"odd{ascii(character)[1:-1]}name"
+    tables = PageText(text).tables
+    assert [row[0] for row in tables["layers"]] == ["weight", shown]
+    assert [shown, shown] in tables["lineage"]
+    assert f"{shown} in training" in text

@@ -11,7 +11,7 @@ from tfx.types import standard_artifacts
 
 from helpers.evaluations import write_evaluation
 from tfx_pruning import PruningReport, properties
-from tfx_pruning.report.files import HTML_NAME, read_report
+from tfx_pruning.report.files import HTML_NAME, JSON_NAME, read_report
 from tfx_pruning.sparsity_selector.executor import Executor
 
 DENSE = 0.9
@@ -135,6 +135,28 @@ def test_every_candidate_is_in_the_report_and_on_its_artifact(selector):
         ("s90", 0.86, True),
         ("s99", 0.8, False),
     ]
+
+
+def test_a_model_is_chosen_though_the_page_cannot_be_made(selector, monkeypatch):
+    def fail(_):
+        raise ArithmeticError("a plot that fails\0")
+
+    monkeypatch.setattr("tfx_pruning.report.files.page", fail)
+    selector.run()
+    report = selector.outputs["report"]
+    assert report.get_custom_property(properties.MISSING) == r"ArithmeticError: a plot that fails\x00"
+    assert list(selector.files("report")) == [JSON_NAME]
+    assert selector.files("model")["Format-Serving/saved_model.pb"] == "model s90"
+    assert selector.files("blessing") == {"BLESSED": ""}
+    assert report.has_custom_property(properties.CANDIDATES)
+
+
+def test_nothing_is_left_if_it_is_interrupted_at_the_report(selector, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfx_pruning.report.files.page", interrupt)
+    _refused(selector, KeyboardInterrupt, "^$")
 
 
 def test_none_within_leaves_no_model_and_no_blessing(selector):

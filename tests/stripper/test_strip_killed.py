@@ -1,4 +1,4 @@
-"""A strip that is killed, in a process of its own; that also shows what it needs to be imported."""
+"""A strip that is killed or ended, in a process of its own; that also shows what it needs to be imported."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import strip_saved_model
+from tfx_pruning.staging import checked_destination
 
 _KILL = """
 import os, pathlib, random, shutil, signal, sys, time
@@ -48,6 +49,7 @@ for number in range(50):
 
 _STRIP = """
 import json, sys, time
+from tfx_pruning.cli.main import cli
 from tfx_pruning.stripper import strip
 from tfx_pruning.stripper.check import verify
 
@@ -58,27 +60,47 @@ def stop(*unused):
     time.sleep(600)
 
 verify.verify = stop
-strip.strip_saved_model(sys.argv[1], sys.argv[2])
+cli(["strip", *sys.argv[1:]])
 """
 
 
-@pytest.mark.slow
-def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeated(tmp_path, snapshot):
+def _end_while_it_verifies(arguments, number):
+    """Runs `tfx-pruning strip` and sends it a signal; returns its exit status and the modules that it had loaded."""
+    command = [sys.executable, "-c", _STRIP, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        loaded = json.loads(child.stdout.readline())
+        assert child.stdout.readline() == b"stopped\n"
+        child.send_signal(number)
+        child.wait(60)
+    return child.returncode, loaded
+
+
+@pytest.fixture
+def model(tmp_path):
     module = tf.Module()
     module.weight = tf.Variable(2.0, name="weight")
     module.unused = tf.Variable(2.0, name="unused")
     serve = tf.function(lambda x: {"y": x * module.weight}, input_signature=[tf.TensorSpec([None], name="x")])
-    model = tmp_path / "in"
-    tf.saved_model.save(module, model, signatures=serve)
-    before = snapshot(model)
+    tf.saved_model.save(module, tmp_path / "in", signatures=serve)
+    return tmp_path / "in"
 
-    command = [sys.executable, "-c", _STRIP, str(model), str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        loaded = json.loads(child.stdout.readline())
-        assert child.stdout.readline() == b"stopped\n"
-        child.send_signal(signal.SIGKILL)
-        child.wait(30)
-    assert child.returncode == -signal.SIGKILL
+
+@pytest.mark.slow
+def test_strip_that_is_ended_by_sigterm_cleans_up(model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    arguments = [model, tmp_path / "out", "--overwrite", "--export", "frozen_graph"]
+    returned, _ = _end_while_it_verifies(arguments, signal.SIGTERM)
+    assert returned == 128 + signal.SIGTERM
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+    assert os.listdir(tmp_path / "out") == ["old"]
+
+
+@pytest.mark.slow
+def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeated(model, tmp_path, snapshot):
+    before = snapshot(model)
+    returned, loaded = _end_while_it_verifies([model, tmp_path / "out"], signal.SIGKILL)
+    assert returned == -signal.SIGKILL
 
     (leftover,) = set(os.listdir(tmp_path)) - {"in"}
     assert leftover.startswith(".out.")
@@ -86,7 +108,7 @@ def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeate
     assert (tmp_path / leftover / "saved_model.pb").exists()
     assert snapshot(model) == before
     assert strip_saved_model(model, tmp_path / "out").variables_removed == ("unused",)
-    assert set(os.listdir(tmp_path)) == {"in", leftover, "out"}
+    assert set(os.listdir(tmp_path)) == {"in", "out"}
 
     assert not {name.partition(".")[0] for name in loaded} & {"tfx", "keras", "ml_metadata", "apache_beam"}
     assert "tfx_pruning.pruning_trainer" not in loaded
@@ -114,6 +136,10 @@ def test_strip_killed_at_random_moments_leaves_a_whole_model_or_none(dense_model
                 == whole["variables/variables.data-00000-of-00001"]
             )
             tf.saved_model.load(stripped)
-    for left in set(os.listdir(tmp_path)) - {"whole", *(f"out{number}" for number in range(50))}:
+    numbered = [f"out{number}" for number in range(50)]
+    for left in set(os.listdir(tmp_path)) - {"whole", *numbered}:
         assert left.startswith(".out")
         assert left.endswith(".stripping")
+    for name in numbered:
+        checked_destination(tmp_path / name, overwrite=True)
+    assert set(os.listdir(tmp_path)) <= {"whole", *numbered}

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -503,13 +504,39 @@ def test_do_leaves_no_model_if_an_export_fails(model, output):
     assert _custom_properties(output) == {}
 
 
-def test_do_leaves_no_model_if_the_report_cannot_be_written(dense, output, monkeypatch):
-    def fail(*unused):
-        raise OSError("disk full")
+def _do_with_report(dense, output):
+    report = _report(output)
+    Executor().Do({"trained_model": [dense]}, {"model": [output], "report": [report]}, _DEFAULTS)
+    return report
 
-    monkeypatch.setattr("tfx_pruning.stripper.executor.write_report", fail)
-    with pytest.raises(OSError, match="disk full"):
-        _do(dense, output, export='["frozen_graph"]')
+
+def test_do_gives_the_model_though_the_page_cannot_be_made(dense, output, monkeypatch):
+    def fail(_):
+        raise ArithmeticError("a plot that fails\0")
+
+    monkeypatch.setattr("tfx_pruning.report.files.page", fail)
+    report = _do_with_report(dense, output)
+    assert _custom_properties(report) == {"missing": r"ArithmeticError: a plot that fails\x00"}
+    assert os.listdir(report.uri) == ["pruning_report.json"]
+    assert read_report(report.uri).stripping.signatures_checked == ("serving_default",)
+    assert os.listdir(os.path.join(output.uri, "Format-Serving"))
+    assert _custom_properties(output)["signatures_checked"] == "serving_default"
+
+
+def test_do_gives_the_model_though_the_report_cannot_be_written(dense, output):
+    pathlib.Path(f"{output.uri}_report").write_text("a file where the folder should be")
+    report = _do_with_report(dense, output)
+    assert "cannot be written" in _custom_properties(report)["missing"]
+    assert _custom_properties(output)["signatures_checked"] == "serving_default"
+
+
+def test_do_leaves_no_model_if_it_is_interrupted_at_the_report(dense, output, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfx_pruning.report.files.page", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _do_with_report(dense, output)
     assert os.listdir(output.uri) == []
     assert _custom_properties(output) == {}
 

@@ -56,6 +56,8 @@ class Histogram:
     @property
     def edges(self) -> np.ndarray:
         """Edges of the bins, ascending, float64. There is one more than there are bins."""
+        if not self.counts:
+            return np.array([self.low])
         spaced = np.geomspace if self.logarithmic else np.linspace
         return spaced(self.low, self.high, len(self.counts) + 1)
 
@@ -73,11 +75,16 @@ class Histogram:
             # In float64, since processors differ in how they round the logarithm of a float32.
             return np.log10(some, dtype=np.float64) if logarithmic else some.astype(np.float64)
 
-        first, last = np.histogram_bin_edges(placed(np.stack([values.min(), values.max()])), BINS)[[0, -1]]
+        first, last = placed(np.stack([values.min(), values.max()]))
+        if first == last:
+            # Edges of bins around equal values must differ in float64.
+            half = max(0.5, abs(first) * 1e-6)
+            first, last = first - half, last + half
         counts = np.zeros(BINS, np.int64)
         for start in range(0, values.size, _AT_ONCE):
-            # Clipped, since a logarithm may be rounded differently in an array of another size.
-            inside = np.clip(placed(values[start : start + _AT_ONCE]), first, last)
-            counts += np.histogram(inside, BINS, (first, last))[0]
+            bins = (placed(values[start : start + _AT_ONCE]) - first) / (last - first) * BINS
+            # Clipped, since a logarithm may be rounded differently in an array of another size, and since the last bin
+            # includes its right edge.
+            counts += np.bincount(np.clip(bins, 0, BINS - 1).astype(np.int64), minlength=BINS)
         low, high = (float(10**edge) if logarithmic else float(edge) for edge in (first, last))
         return cls(low, high, logarithmic, tuple(counts.tolist()), zeros)

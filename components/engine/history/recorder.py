@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..pruning import Pruning
+from ..shown import only_shown
 from ..weight_state import WeightState
 from .histogram import Histogram
 from .thinned_series import ThinnedSeries
@@ -20,7 +21,7 @@ class TrainingRecorder:
     """Records the history of one model's training, over all its `fit`s.
 
     Points are computed for a bounded number of batches. Histograms are computed before the first step and at the end of
-    each `fit`.
+    each `fit`. An error is logged, and what it concerns is missing in the history.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class TrainingRecorder:
         self._before: dict[str, Histogram] = {}
         self._scores: dict[str, Histogram] = {}
 
+    @only_shown
     def begin(self, pruning: Pruning, step: int) -> None:
         """Records the values of the weights that were not recorded before.
 
@@ -52,10 +54,12 @@ class TrainingRecorder:
         """Counts a batch; returns whether `add_metrics` is to be called for it."""
         return self._metrics.due()
 
+    @only_shown
     def add_metrics(self, step: int, logs: Mapping[str, Any] | None) -> None:
         """Records loss and metrics after a batch."""
         self._metrics.append(_metrics_point(step, logs))
 
+    @only_shown
     def add_epoch(self, step: int, logs: Mapping[str, Any] | None) -> None:
         """Records loss and metrics after an epoch."""
         point = _metrics_point(step, logs)
@@ -64,6 +68,7 @@ class TrainingRecorder:
         else:
             self._epochs.end_with(point)
 
+    @only_shown
     def add_mask_updates(self, pruning: Pruning) -> None:
         """Records the mask updates since the last call.
 
@@ -80,11 +85,13 @@ class TrainingRecorder:
         if any([self._sparsity.due() for _ in steps]):  # a list, so that all are counted
             self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.sparsity()))
 
+    @only_shown
     def end_steps(self, pruning: Pruning) -> None:
         """Records the scores after the last step of a `fit`, before the masks are brought to the final sparsity."""
         for index, state in enumerate(pruning.states):
             self._scores[state.path] = Histogram.of_scores(pruning.scores(index).numpy())
 
+    @only_shown
     def end(self, pruning: Pruning, step: int, logs: Mapping[str, Any] | None) -> None:
         """Records the step and the sparsity at which a `fit` ended."""
         self._last_step = step
@@ -106,17 +113,21 @@ class TrainingRecorder:
             sparsity=self._sparsity.points,
             metrics=self._metrics.points,
             epochs=self._epochs.points,
-            weights=tuple(
-                WeightHistory(
-                    path=state.path,
-                    shape=tuple(state.weight.shape),
-                    before=self._before[state.path],
-                    after=Histogram.of(_value(state, masked=True)),
-                    scores=self._scores.get(state.path),
-                    threshold=_finite(float(tf.convert_to_tensor(state.threshold))),
-                )
-                for state in pruning.states
-            ),
+            weights=self._weights(pruning) or (),
+        )
+
+    @only_shown
+    def _weights(self, pruning: Pruning) -> tuple[WeightHistory, ...]:
+        return tuple(
+            WeightHistory(
+                path=state.path,
+                shape=tuple(state.weight.shape),
+                before=self._before[state.path],
+                after=Histogram.of(_value(state, masked=True)),
+                scores=self._scores.get(state.path),
+                threshold=_finite(float(tf.convert_to_tensor(state.threshold))),
+            )
+            for state in pruning.states
         )
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from .. import summaries
 from ..hparams import PruningHParams
+from ..shown import only_shown
 from .training import PrunedTraining
 from .version import steps_per_execution, version_of
 
@@ -127,11 +128,13 @@ class PruningCallback:
             self._sparsity_holds_for = self._training.pruning.next_mask_update(step) - step
         return self._sparsity
 
+    @only_shown
     def _write(self, step: int, logs: Mapping[str, Any] | None) -> None:
         with self._writer.as_default(step):
             summaries.write_logs(logs or {}, step)
             self._training.pruning.add_pruning_summaries(step, histograms=False)
 
+    @only_shown
     def _write_histograms(self, step: int) -> None:
         if self._writer is not None:
             with self._writer.as_default(step):

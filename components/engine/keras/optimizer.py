@@ -277,4 +277,10 @@ _KINDS: dict[type[PrunedOptimizer], type] = {
 def _pruned_class(mixin: type, optimizer_class: type) -> type:
     # With the name of the user's class: what is saved during `fit` must load without this package.
     names = {"__module__": optimizer_class.__module__, "__qualname__": optimizer_class.__qualname__}
-    return type(optimizer_class.__name__, (mixin, optimizer_class), names)
+    # Keras looks up the name that a class is registered under by the class itself, so both are equal.
+    equality = {
+        "__eq__": lambda made, other: other is made or other is optimizer_class,
+        "__hash__": lambda made: hash(optimizer_class),
+    }
+    kind = type(optimizer_class)
+    return type(kind.__name__, (kind,), equality)(optimizer_class.__name__, (mixin, optimizer_class), names)

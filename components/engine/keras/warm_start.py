@@ -171,7 +171,7 @@ def _kinds_to_load(hparams: PruningHParams, saved: SavedVariables) -> tuple[str,
     """The pruning variables that mean the same in the saved model as under `hparams`."""
     node = saved.children(ROOT).get(naming.MODEL_STATE)
     variable = None if node is None else saved.variable(saved.children(node).get(naming.HPARAMS, ROOT))
-    if variable is not None and hparams.has_the_criterion_of(saved.value(variable).decode()):
+    if variable is not None and hparams.has_the_criterion_of(saved.value(variable).item().decode()):
         return variables_of(hparams)
     return naming.MASK, naming.THRESHOLD
 

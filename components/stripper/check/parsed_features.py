@@ -16,7 +16,9 @@ Layout = Literal["dense", "sparse", "ragged"]
 
 _EXAMPLE_OPS = ("ParseExample", "ParseExampleV2")
 _RECORD_OPS = (*_EXAMPLE_OPS, "ParseSingleExample", "ParseSequenceExample", "ParseSequenceExampleV2", "DecodeProtoV2")
+_PYTHON_OPS = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
 _MAX_CONSTANT_BYTES = 1 << 20
+_MAX_SIZES = 8
 _MAX_CALLS = 10_000  # a bound on the walk, which enters a function once for each set of constant arguments
 
 
@@ -46,10 +48,14 @@ class ParsedFeatures:
     Attributes:
         features: The features of tf.Examples, by name, in ascending order.
         reads_records: Whether serialized records of any kind (tf.Example, tf.SequenceExample, protos) are parsed.
+        sizes: Lengths of some dimensions of the weights. Those of an input may have to be equal to one of them.
+        calls_python: Whether Python code is called, as by `tf.py_function`. No SavedModel holds that code.
     """
 
     features: tuple[Feature, ...]
     reads_records: bool
+    sizes: tuple[int, ...] = ()
+    calls_python: bool = False
 
 
 def parsed_features(model: SavedObjects, function: int) -> ParsedFeatures:
@@ -68,7 +74,9 @@ def parsed_features(model: SavedObjects, function: int) -> ParsedFeatures:
     graph, walk = model.graph, _Walk(model.library)
     for name in graph.concrete_functions(function):
         walk.enter_from_outside(name, [graph.constant_operation(node) for node in graph.bound_inputs(function)])
-    return walk.found()
+    shapes = [graph.variable(node).shape for node in graph.bound_inputs(function) if graph.kind(node) == "variable"]
+    dimensions = dict.fromkeys(size for shape in shapes for size in tf.TensorShape(shape).as_list() if size)
+    return dataclasses.replace(walk.found(), sizes=tuple(dimensions)[:_MAX_SIZES])
 
 
 def parsed_features_of(library: FunctionLibrary, nodes: Iterable[node_def_pb2.NodeDef]) -> ParsedFeatures:
@@ -88,6 +96,7 @@ class _Walk:
         self._calls: set[tuple[str, tuple[bytes | None, ...]]] = set()
         self.features: dict[str, Feature] = {}
         self.reads_records = False
+        self.calls_python = False
 
     def enter_from_outside(self, name: str, captured: Sequence[str | None]) -> None:
         """Walks a function whose last arguments are captures, given as names of main-graph constants."""
@@ -104,7 +113,8 @@ class _Walk:
 
     def found(self) -> ParsedFeatures:
         """What was parsed where the walk has been."""
-        return ParsedFeatures(tuple(self.features[key] for key in sorted(self.features)), self.reads_records)
+        features = tuple(self.features[key] for key in sorted(self.features))
+        return ParsedFeatures(features, self.reads_records, calls_python=self.calls_python)
 
     def _enter(self, name: str, arguments: Sequence[_Constant]) -> None:
         call = (name, tuple(None if each is None else repr(each.tolist()).encode() for each in arguments))
@@ -119,6 +129,8 @@ class _Walk:
         for node in body.nodes:
             if node.op in _RECORD_OPS:
                 self.reads_records = True
+            if node.op in _PYTHON_OPS:
+                self.calls_python = True
             if node.op in _EXAMPLE_OPS:
                 for feature in _features(node, body):
                     self._add(feature)

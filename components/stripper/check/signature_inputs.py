@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from ...saved_model.saved_objects import SavedObjects
+from .composite_inputs import Composite, composites
 from .parsed_features import Feature, ParsedFeatures
 
 Spec = tf.TensorSpec | tf.SparseTensorSpec
@@ -22,6 +23,7 @@ RECORDS_PER_BATCH = 64
 # Tried in this order until the model takes the input.
 _SIZES = (8, 32, 1)
 _INTEGER_BOUNDS = (1000, 100, 10, 2)
+_MAX_SIZE = 4096  # of an open dimension, except of a SparseTensor, which holds few values
 _MAX_VOCABULARY = 4096
 _MAX_WORD_BYTES = 64
 _MAX_ASSET_BYTES = 1 << 20
@@ -90,7 +92,8 @@ def synthetic_batches(
 
     The inputs are the same in every run. Floats are normal. Integers are uniform from zero to a bound that falls from
     try to try, as an embedding refuses ids out of range. Strings are tf.Examples with the parsed features if there are
-    any, then words from `vocabulary` and others, then decimal numbers, then PNG images.
+    any, then words from `vocabulary` and others, then decimal numbers, then PNG images. Inputs that look
+    like the parts of one SparseTensor or RaggedTensor are first drawn so that they fit each other, then one by one.
 
     Args:
         specs: Name and spec of each of the signature's inputs.
@@ -106,9 +109,18 @@ def synthetic_batches(
             _Recipe(batch_size, size, bound, text)
             for text in _texts(specs, parsed)
             for bound in (_INTEGER_BOUNDS if _has_integers(specs, parsed, text) else _INTEGER_BOUNDS[:1])
-            for size in (_SIZES if _has_open_sizes(specs, parsed, text) else _SIZES[:1])
+            for size in (
+                dict.fromkeys((*_SIZES, *parsed.sizes)) if _has_open_sizes(specs, parsed, text) else _SIZES[:1]
+            )
         ]
-        yield (_draw(specs, parsed, vocabulary, recipe) for recipe in recipes)
+        # Parts of one tensor are drawn together first. Inputs may have such names and not be parts of one.
+        together = dict.fromkeys([composites(specs), composites(specs, most_splits=1), ()])
+        yield (
+            _draw(specs, parsed, vocabulary, recipe, parts)
+            for parts in together
+            for recipe in recipes
+            if parts or recipe.size <= _MAX_SIZE
+        )
 
 
 def vocabulary_of(model: SavedObjects) -> Vocabulary:
@@ -162,12 +174,29 @@ def _has_integers(specs: Mapping[str, Spec], parsed: ParsedFeatures, text: str) 
 def _has_open_sizes(specs: Mapping[str, Spec], parsed: ParsedFeatures, text: str) -> bool:
     if text == "example" and any(each.layout != "dense" or None in each.shape for each in parsed.features):
         return True
+    if composites(specs):
+        return True
     return any(spec.shape.rank is None or None in spec.shape.as_list()[1:] for spec in specs.values())
 
 
-def _draw(specs: Mapping[str, Spec], parsed: ParsedFeatures, vocabulary: Vocabulary, recipe: _Recipe) -> Inputs:
+def _draw(
+    specs: Mapping[str, Spec],
+    parsed: ParsedFeatures,
+    vocabulary: Vocabulary,
+    recipe: _Recipe,
+    together: Sequence[Composite],
+) -> Inputs:
     random = np.random.default_rng(_SEED)
-    return {name: _value(specs[name], parsed, vocabulary, recipe, random) for name in sorted(specs)}
+
+    def draw(name: str, count: int) -> tf.Tensor:
+        return _tensor(specs[name], parsed, vocabulary, dataclasses.replace(recipe, batch_size=count), random)
+
+    inputs: Inputs = {}
+    for parts in together:
+        inputs.update(parts.drawn(recipe.batch_size, recipe.size, random, draw))
+    for name in sorted(specs.keys() - inputs.keys()):
+        inputs[name] = _value(specs[name], parsed, vocabulary, recipe, random)
+    return inputs
 
 
 def _value(

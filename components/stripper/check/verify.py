@@ -85,8 +85,14 @@ def source_answers(
         examples: Serialized records for a signature that parses such records; at least one, if given.
 
     Raises:
-        VerificationError: The signature takes none of the inputs that are tried.
+        VerificationError: The signature takes none of the inputs that are tried, or calls Python code.
     """
+    if parsed.calls_python:
+        raise VerificationError(
+            f"Signature {name!r} calls Python code, as tf.py_function and tf.numpy_function do, which a SavedModel "
+            "does not hold: it fails in every other process. Write that part with TensorFlow's operations, or leave "
+            "the signature out when the model is saved."
+        )
     specs: Mapping[str, Spec] = signature.structured_input_signature[1]
     asked: list[tuple[Inputs, Answer | Refusal]] = []
     last_refusal = "none"

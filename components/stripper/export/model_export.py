@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from ... import staging
+from ...places import checked_model_path
 from ...saved_model import sizes
 from ..check.serialized_records import checked_records
 from .exported_signature import ExportedSignature
@@ -74,8 +75,9 @@ def export_model(
 
     Raises:
         FileNotFoundError: There is no SavedModel at `model`.
-        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
-        OSError: `destination` cannot be written.
+        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file; or another
+            process puts something there meanwhile.
+        OSError: `destination` cannot be written, or a file system does not answer.
         TypeError: `formats` is a string, or `examples` is not an iterable of bytes.
         ValueError: A format is unknown or given twice, or cannot hold the signature; there is no such signature; a
             format that needs examples gets none that the signature takes.
@@ -83,12 +85,13 @@ def export_model(
     """
     chosen = exporters(formats)
     check_export_tolerance(tolerance)
-    model, destination = os.fspath(model), os.fspath(destination)
+    model, destination = checked_model_path(model), os.fspath(destination)
     records = checked_records(examples)
     if not chosen:
         raise ValueError("formats is empty, expected at least one format to export.")
-    staging.check_destination(destination, overwrite)
-    exported = ExportedSignature(model, os.fspath(model if source is None else source), signature, records, tolerance)
+    staging.checked_destination(destination, overwrite)
+    source = model if source is None else checked_model_path(source)
+    exported = ExportedSignature(model, source, signature, records, tolerance)
     for exporter in chosen:
         exporter.check_model(exported)
     with staging.staged(destination, overwrite) as folder:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 from apache_beam.utils import shared
 
+from ...leftovers import PROOF_SUFFIX
 from ..check.answers import reason
 from ..check.verify import VerificationError
 from .example_feed import ExampleFeed
@@ -89,7 +90,7 @@ class DataProof:
         Returns:
             The result. It is the same for every runner and number of workers.
         """
-        folder = f"{stripped.rstrip('/')}.proof"
+        folder = stripped.rstrip("/") + PROOF_SUFFIX
         file = os.path.join(folder, "result.json")
         tf.io.gfile.makedirs(folder)
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
@@ -99,9 +100,16 @@ def _split_names(artifact: types.Artifact) -> list[str]:
 
 
 def _files(artifacts: Sequence[types.Artifact], split: str) -> Iterator[ExampleFile]:
-    patterns = examples_utils.get_split_file_patterns(list(artifacts), split)
-    paths = itertools.chain.from_iterable(tf.io.gfile.glob(pattern) for pattern in patterns)
+    paths = itertools.chain.from_iterable(tf.io.gfile.glob(_pattern(artifact, split)) for artifact in artifacts)
     return (ExampleFile(split, path) for path in sorted(set(paths)))
+
+
+def _pattern(artifact: types.Artifact, split: str) -> str:
+    """The pattern of a split's files, in which the artifact's folder stands for itself, whatever is in its name."""
+    (pattern,) = examples_utils.get_split_file_patterns([artifact], split)
+    if not pattern.startswith(artifact.uri):
+        return pattern
+    return re.sub(r"([*?\[\\])", r"\\\1", artifact.uri) + pattern.removeprefix(artifact.uri)
 
 
 def _first_record(files: Sequence[ExampleFile], split: str) -> bytes:

@@ -3,6 +3,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tfx_pruning.engine.history.histogram import BINS, Histogram
 
@@ -55,3 +58,42 @@ def test_equal_values_fall_into_one_bin():
 def test_json_gives_it_back():
     histogram = Histogram.of_scores(np.array([0.1, 0.2, 0.0]))
     assert Histogram.from_dict(json.loads(json.dumps(dataclasses.asdict(histogram)))) == histogram
+
+
+_FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True)
+_LARGEST, _TINIEST = np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal
+
+
+def _assert_all_are_counted(histogram, values):
+    assert histogram.total == np.count_nonzero(np.isfinite(values))
+    assert np.all(np.isfinite(histogram.edges))
+    assert np.all(np.diff(histogram.edges) >= 0)
+    assert Histogram.from_dict(json.loads(json.dumps(dataclasses.asdict(histogram), allow_nan=False))) == histogram
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(hnp.arrays(np.float32, st.integers(0, 20), elements=_FLOATS))
+def test_every_finite_weight_is_counted(values):
+    _assert_all_are_counted(Histogram.of(values), values)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(hnp.arrays(np.float32, st.integers(0, 20), elements=_FLOATS))
+def test_every_finite_score_is_counted(values):
+    _assert_all_are_counted(Histogram.of_scores(np.abs(values)), values)
+
+
+@pytest.mark.parametrize("make", [Histogram.of, Histogram.of_scores])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.0, 1.0 + 1.2e-7), (1.0, 1.0 + 2e-6), (_TINIEST, 3 * _TINIEST), (_TINIEST, _LARGEST)]
+)
+def test_close_tiny_and_huge_values_are_counted(make, low, high):
+    values = np.linspace(low, high, 80, dtype=np.float32)
+    _assert_all_are_counted(make(values), values)
+
+
+def test_the_widest_range_there_is_is_counted():
+    values = np.array([-_LARGEST, 0.0, _LARGEST], np.float32)
+    histogram = Histogram.of(values)
+    _assert_all_are_counted(histogram, values)
+    assert (histogram.counts[0], histogram.counts[-1]) == (1, 1)

@@ -268,3 +268,56 @@ def test_pruned_weights_are_zero_after_each_step_of_any_optimizer(optimizer):
     # By magnitude: by gradients, a weight that has none ties with the pruned ones, and Lion leaves it where it is.
     pruned_fit(model, optimizer(0.01), epochs=2, prune_option="weight")
     assert_exact(model)
+
+
+@keras.saving.register_keras_serializable("house")
+class HouseAdam(keras.optimizers.Adam):
+    """An optimizer of a user's, registered."""
+
+
+@tf_keras.saving.register_keras_serializable("house")
+class HouseAdam2(tf_keras.optimizers.Adam):
+    """The same of tf_keras."""
+
+
+@tf_keras.saving.register_keras_serializable("house")
+class HouseLegacy(tf_keras.optimizers.legacy.Adam):
+    """And of its older kind."""
+
+
+@pytest.mark.parametrize(
+    ("version", "optimizer", "endings"),
+    [
+        (keras, HouseAdam, (".keras",)),
+        (tf_keras, HouseAdam2, (".keras", ".h5", "")),
+        (tf_keras, HouseLegacy, (".keras", ".h5", "")),
+    ],
+)
+def test_what_is_written_in_a_fit_names_the_users_own_optimizer(version, optimizer, endings, tmp_path):
+    written = []
+
+    class Writes(version.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            written.append(version.saving.serialize_keras_object(self.model.optimizer))
+            for ending in endings:
+                self.model.save(f"{tmp_path}/model{ending}", overwrite=True)
+
+    model = build(version)
+    pruned_fit(model, optimizer(0.01), callbacks=[Writes()])
+    assert written[-1]["registered_name"] == f"house>{optimizer.__name__}"
+    assert written[-1] == version.saving.serialize_keras_object(model.optimizer)
+    for ending in endings:
+        loaded = version.models.load_model(f"{tmp_path}/model{ending}")
+        assert type(loaded.optimizer) is optimizer
+        np.testing.assert_array_equal(loaded.layers[0].kernel, model.layers[0].kernel)
+
+
+def test_a_wrapped_optimizer_is_written_by_the_users_own_name_too():
+    written = []
+
+    class Writes(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            written.append(keras.saving.serialize_keras_object(self.model.optimizer))
+
+    pruned_fit(build(), keras.optimizers.LossScaleOptimizer(HouseAdam(0.01)), callbacks=[Writes()])
+    assert written[-1]["config"]["inner_optimizer"]["registered_name"] == "house>HouseAdam"
