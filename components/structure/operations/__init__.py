@@ -1,0 +1,17 @@
+"""The rules for operations. A module registers those for operations of one kind."""
+
+from . import (  # noqa: F401
+    contraction,
+    convolution,
+    elementwise,
+    joining,
+    layout,
+    lookup,
+    normalization,
+    reading,
+    reduction,
+    reshape,
+    sizes,
+    slicing,
+    spatial,
+)
