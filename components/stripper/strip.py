@@ -13,7 +13,10 @@ from ..saved_model import sizes
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from .check.acceptance import Acceptance
 from .check.answers import checked_tolerance
+from .check.relative_tolerance import checked_shrink_tolerance
 from .check.serialized_records import checked_records
+from .shrink.report import ShrinkReport
+from .shrink.shrink import shrink_in_place
 from .tf1.saved_model import GraphModel
 from .tf2.object_model import ObjectModel
 
@@ -30,6 +33,7 @@ class StripReport:
         source_bytes: All files of the source, in bytes.
         stripped_bytes: All files of the stripped model, in bytes.
         destination: Folder of the stripped model.
+        shrink: What shrinking did; None if it was not asked for.
     """
 
     variables_removed: tuple[str, ...]
@@ -38,6 +42,7 @@ class StripReport:
     source_bytes: int
     stripped_bytes: int
     destination: str
+    shrink: ShrinkReport | None = None
 
     @functools.cached_property
     def gzipped_bytes(self) -> int:
@@ -57,6 +62,8 @@ def strip_saved_model(
     overwrite: bool = False,
     tolerance: float = 0.0,
     check: Callable[[str], object] | None = None,
+    shrink: bool = False,
+    shrink_tolerance: float | None = None,
 ) -> StripReport:
     """Writes a copy of a SavedModel without masks, thresholds, gradients, old weights, optimizer and slot variables.
 
@@ -72,6 +79,11 @@ def strip_saved_model(
     Before the copy appears at `destination`, every signature is called on the same inputs in both models. Every bit of
     every output must agree, or, with a tolerance, every number must be that close. The source is only read.
 
+    With `shrink`, the dead units of the copy go after that, and its variables become smaller: channels, columns and
+    rows that are multiplied by zero, or whose value does not depend on the input and is added to a bias instead. Its
+    signatures keep names, shapes and dtypes. As sums of fewer numbers round otherwise, its answers may differ from the
+    copy's within `shrink_tolerance`.
+
     Args:
         source: Folder of a SavedModel, of TensorFlow 2 or 1, pruned or not.
         destination: Where the stripped SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
@@ -83,6 +95,10 @@ def strip_saved_model(
         tolerance: The largest difference of a floating-point number of an answer; 0.0 requires bitwise equality.
         check: A further check, called with the folder of the stripped model before it appears at `destination`. If it
             raises an error, nothing appears there.
+        shrink: Whether dead units are cut, too.
+        shrink_tolerance: The t, above 0.0, in |difference| <= t * (1 + |answer|) for numbers of float32 and wider after
+            shrinking; float16 may differ 1000 and bfloat16 5000 times as much. By default 1e-5. Integers, booleans and
+            strings must be equal.
 
     Returns:
         What was removed, kept, checked and saved.
@@ -92,26 +108,34 @@ def strip_saved_model(
         FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file; or another
             process puts something there meanwhile.
         OSError: `destination` cannot be written, or a file system does not answer.
-        TypeError: `examples` is not an iterable of bytes, or `tolerance` not a number.
+        TypeError: `examples` is not an iterable of bytes, a tolerance not a number, or `shrink` not a bool.
         ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
             variables, or uses one other than to multiply its weight by a mask; no one value serves all uses of a
             weight; `destination` and `source` lie one within the other, or TensorFlow cannot read a SavedModel there;
-            `examples` is empty; `tolerance` is negative or not finite.
+            `examples` is empty; `tolerance` is negative or not finite; `shrink_tolerance` is not above 0.0 and finite,
+            or given without `shrink`; or, with `shrink`, `source` is of TensorFlow 1, or all units of a layer are dead,
+            so that no answer depends on the input.
         VerificationError: A signature of the stripped model does not answer as the source, or takes none of the inputs
             that were tried.
     """
     source = checked_model_path(source)
-    acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check)
-    model = opened(source)
+    shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
+    acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check, shrunk)
+    model = opened(source, shrink)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
     with staging.staged(destination, overwrite) as folder:
         return write_stripped(model, source, folder, os.fspath(destination), acceptance)
 
 
-def opened(source: str) -> ObjectModel | GraphModel:
-    """Reads the model to be stripped; raises the errors of `strip_saved_model` if it cannot be stripped."""
+def opened(source: str, shrink: bool = False) -> ObjectModel | GraphModel:
+    """Reads the model to be stripped; raises the errors of `strip_saved_model` if it cannot be stripped or shrunk."""
     saved_model = read_saved_model(source)
+    if shrink and not has_objects(saved_model):
+        raise ValueError(
+            f"The SavedModel at {source!r} is one of TensorFlow 1, which cannot be shrunk. Give shrink=False, or save "
+            "the model with tf.saved_model.save."
+        )
     return ObjectModel(source) if has_objects(saved_model) else GraphModel(source, saved_model)
 
 
@@ -119,7 +143,14 @@ def write_stripped(
     model: ObjectModel | GraphModel, source: str, folder: str, destination: str, acceptance: Acceptance
 ) -> StripReport:
     """Writes the stripped model to an empty folder, which is going to be `destination`, and checks it."""
-    checked = model.write(folder, acceptance)
+    shrunk = None
+    if acceptance.shrunk is None:
+        checked = model.write(folder, acceptance)
+    else:
+        checked = model.write(folder, dataclasses.replace(acceptance, further=None))
+        shrunk = shrink_in_place(folder, acceptance.records, acceptance.shrunk)
+        logging.info("Shrunk: %s.", shrunk.in_words())
+        acceptance.run_further(folder)
     report = StripReport(
         variables_removed=model.removed,
         variables_kept=model.kept,
@@ -127,6 +158,7 @@ def write_stripped(
         source_bytes=sizes.directory_bytes(source),
         stripped_bytes=sizes.directory_bytes(folder),
         destination=destination,
+        shrink=shrunk,
     )
     logging.info(
         "Stripped %s to %s: %d of %d variables removed, %d bytes became %d, signatures checked: %s.",

@@ -6,7 +6,9 @@ from .. import staging
 from ..places import checked_model_path, checked_place, holds
 from .check.acceptance import Acceptance
 from .check.answers import checked_tolerance
+from .check.relative_tolerance import checked_shrink_tolerance
 from .check.serialized_records import checked_records
+from .export.exporter import check_shrunk_formats
 from .export.formats import exporters
 from .export.model_export import ExportedFile, check_export_tolerance, export_model
 from .strip import StripReport, opened, strip_saved_model, write_stripped
@@ -24,6 +26,8 @@ def strip_and_export(
     overwrite: bool = False,
     tolerance: float = 0.0,
     check: Callable[[str], object] | None = None,
+    shrink: bool = False,
+    shrink_tolerance: float | None = None,
 ) -> tuple[StripReport, tuple[ExportedFile, ...]]:
     """Strips a SavedModel and exports the stripped model; nothing appears unless both succeed.
 
@@ -38,6 +42,8 @@ def strip_and_export(
         overwrite: Whether folders at both places are replaced.
         tolerance: As for `strip_saved_model`.
         check: As for `strip_saved_model`.
+        shrink: As for `strip_saved_model`; exports are made of the shrunk model.
+        shrink_tolerance: As for `strip_saved_model`.
 
     Returns:
         What was stripped and what was exported.
@@ -49,14 +55,24 @@ def strip_and_export(
     records = checked_records(examples)
     if not exporters(formats):
         report = strip_saved_model(
-            source, destination, examples=records, overwrite=overwrite, tolerance=tolerance, check=check
+            source,
+            destination,
+            examples=records,
+            overwrite=overwrite,
+            tolerance=tolerance,
+            check=check,
+            shrink=shrink,
+            shrink_tolerance=shrink_tolerance,
         )
         return report, ()
+    if shrink:
+        check_shrunk_formats(exporters(formats))
     check_export_tolerance(export_tolerance)
     exports = f"{destination.rstrip('/')}_exports" if export_destination is None else export_destination
     source = checked_model_path(source)
-    acceptance = Acceptance(records, checked_tolerance(tolerance), check)
-    model = opened(source)
+    shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
+    acceptance = Acceptance(records, checked_tolerance(tolerance), check, shrunk)
+    model = opened(source, shrink)
     staging.check_apart(source, destination)
     staging.check_apart(source, exports)
     _check_side_by_side(destination, exports)

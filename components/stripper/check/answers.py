@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from .relative_tolerance import RelativeTolerance
+
 Signature = Any  # a loaded signature: keyword tensors in, an Answer out, with a structured_input_signature
 # Outputs by name: tensors and composite tensors; of a session numpy arrays, SparseTensorValues and lists of parts.
 Answer = Mapping[str, Any]
@@ -184,6 +186,8 @@ def _difference(before: np.ndarray, after: np.ndarray, rows: int, tolerance: flo
         distance[differing] = _distance(old[differing], new[differing])
     inexact = tf.as_dtype(before.dtype).is_floating or tf.as_dtype(before.dtype).is_complex
     exceeding = distance > tolerance if tolerance and inexact else differing
+    if isinstance(tolerance, RelativeTolerance) and inexact:
+        exceeding = tolerance.exceeded(old, new)
     return Difference(differing, exceeding, distance)
 
 

@@ -40,7 +40,7 @@ class SourceAnswers:
     signature: str
     answers: Sequence[tuple[Inputs, Answer | Refusal]]
 
-    def compare(self, after: Signature, again: Callable[[], Signature], tolerance: float = 0.0) -> None:
+    def compare(self, after: Signature, again: Callable[[], Signature], tolerance: float = 0.0) -> float:
         """Checks that a stripped model's signature answers as the source's.
 
         Args:
@@ -48,11 +48,16 @@ class SourceAnswers:
             again: Loads the source's signature once more, if an answer differs.
             tolerance: The largest difference of two floating-point numbers; 0.0 requires bitwise equality.
 
+        Returns:
+            The largest absolute difference of two numbers.
+
         Raises:
             VerificationError: It does not, or the source's own answers differ from call to call.
         """
+        largest = 0.0
         for inputs, expected in self.answers:
-            if difference := _difference(expected, ask(after, inputs), tolerance):
+            actual = ask(after, inputs)
+            if difference := _difference(expected, actual, tolerance):
                 before = again()
                 shapes = {name: value.shape.as_list() for name, value in inputs.items()}
                 if any(_difference(expected, ask(before, inputs), tolerance) for _ in range(_REPEATS)):
@@ -66,6 +71,8 @@ class SourceAnswers:
                     f"Signature {self.signature!r} of the stripped model differs from the source on inputs of shapes "
                     f"{shapes}: {difference}. Nothing was published; please report this model."
                 )
+            largest = max(largest, _distance(expected, actual))
+        return largest
 
 
 def source_answers(
@@ -184,6 +191,13 @@ def _difference(expected: Answer | Refusal, actual: Answer | Refusal, tolerance:
         if difference.exceeding.any():
             return f"output {name!r} differs, by up to {difference.distance.max():g}"
     return ""
+
+
+def _distance(expected: Answer | Refusal, actual: Answer | Refusal) -> float:
+    """The largest absolute difference of two numbers of two answers that nearly agree."""
+    if isinstance(expected, Refusal) or isinstance(actual, Refusal):
+        return 0.0
+    return max((float(each.distance.max()) for each in output_differences(expected, actual).values()), default=0.0)
 
 
 def check_declarations(source: meta_graph_pb2.MetaGraphDef, stripped: meta_graph_pb2.MetaGraphDef) -> None:

@@ -2,9 +2,10 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from ...structure.kept_indices import KeptIndices
 from ..check.signature_inputs import Inputs
 from ..check.verify import VerificationError
 from .answer_difference import Answers
@@ -37,12 +38,14 @@ class Exporter(abc.ABC):
         name: Name of the format; it is set when the format is looked up or registered.
         file: Name of the file that is written.
         needs_examples: Whether the format needs real examples, not drawn inputs.
+        takes_shrunk: Whether a model can be of this format that was shrunk, and has another architecture than before.
         limit_bytes: The variables of the signature must take less; None for no limit.
     """
 
     name: str = ""
     file: str
     needs_examples: bool = False
+    takes_shrunk: ClassVar[bool] = True
     limit_bytes: ClassVar[int | None] = None
 
     def check_model(self, model: ExportedSignature) -> None:
@@ -55,6 +58,8 @@ class Exporter(abc.ABC):
             raise ValueError(
                 f"The format {self.name!r} needs examples, and none are given; give some, or leave the format out."
             )
+        if not self.takes_shrunk and KeptIndices.read(model.model.folder).variables:
+            check_shrunk_formats([self])
         if self.limit_bytes is not None and model.variable_bytes >= self.limit_bytes:
             raise ValueError(
                 f"The variables of signature {model.signature_name!r} take {model.variable_bytes} bytes, and a file of "
@@ -80,6 +85,16 @@ class Exporter(abc.ABC):
         Raises:
             VerificationError: The file is not the model, or does not run.
         """
+
+
+def check_shrunk_formats(exporters: Iterable[Exporter]) -> None:
+    """Raises a ValueError if a shrunk model cannot be of one of some formats."""
+    for exporter in exporters:
+        if not exporter.takes_shrunk:
+            raise ValueError(
+                f"{exporter.name} cannot be exported of a shrunk model: its weights fit no model of the architecture "
+                "that was trained. Export it without shrink, or leave it out."
+            )
 
 
 class AnsweringExporter(Exporter):

@@ -22,6 +22,7 @@ class KerasWeightsExporter(Exporter):
 
     # Not '.weights.h5', a name by which Keras 3 knows files laid out by the classes of layers.
     file = "keras_weights.h5"
+    takes_shrunk = False
 
     def content(self, model: ExportedSignature) -> bytes:
         """Writes the weights in the order of the source's layers."""

@@ -1,0 +1,1 @@
+"""Shrinking: dead units leave a stripped SavedModel, whose tensors become smaller."""

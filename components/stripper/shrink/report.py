@@ -1,0 +1,59 @@
+"""What shrinking did."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class CutVariable:
+    """A variable that became smaller.
+
+    Attributes:
+        key: Its key in the checkpoint, less '/.ATTRIBUTES/VARIABLE_VALUE'.
+        shape_before: Its shape in the model before.
+        shape_after: Its shape in the shrunk model.
+    """
+
+    key: str
+    shape_before: tuple[int, ...]
+    shape_after: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShrinkReport:
+    """What shrinking did to a stripped model.
+
+    Attributes:
+        variables: Those that became smaller, sorted by key; none if no unit was dead, and nothing was changed then.
+        parameters_before: Elements of all variables that are no strings, before.
+        parameters_after: The same of the shrunk model.
+        multiply_adds_before: Of all matrix products and convolutions for one example, of the signature that has most of
+            them; an axis whose size is not known before the model runs, such as that of examples, counts as 1.
+        multiply_adds_after: The same of the shrunk model.
+        bytes_before: All files of the stripped model, in bytes.
+        bytes_after: The same of the shrunk model.
+        gzipped_bytes_before: The stripped model as one .tar.gz, in bytes; None if nothing was changed. That of the
+            shrunk model is `StripReport.gzipped_bytes`.
+        largest_difference: The largest absolute difference of a number among the answers that were compared.
+        tolerance: The t in |difference| <= t * (1 + |answer|).
+    """
+
+    variables: tuple[CutVariable, ...]
+    parameters_before: int
+    parameters_after: int
+    multiply_adds_before: int
+    multiply_adds_after: int
+    bytes_before: int
+    bytes_after: int
+    gzipped_bytes_before: int | None
+    largest_difference: float
+    tolerance: float
+
+    def in_words(self) -> str:
+        """The report in one sentence."""
+        if not self.variables:
+            return "no unit is dead, so that nothing was cut"
+        return (
+            f"{len(self.variables)} variables became smaller, {self.parameters_before:,} parameters "
+            f"{self.parameters_after:,}, {self.multiply_adds_before:,} multiply-adds an example "
+            f"{self.multiply_adds_after:,}; answers differ by up to {self.largest_difference:g}"
+        )

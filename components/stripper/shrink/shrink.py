@@ -1,0 +1,181 @@
+"""Takes dead units out of a stripped SavedModel."""
+
+import concurrent.futures
+import gc
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
+
+from ... import staging
+from ...saved_model import loading, sizes
+from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph
+from ...saved_model.saved_objects import SavedObjects
+from ...structure.kept_indices import KeptIndices, KeptVariable
+from ..check import verify
+from ..check.relative_tolerance import RelativeTolerance
+from .biases import Biases
+from .checkpoint_cut import CheckpointCut
+from .cut import Cut, is_constant
+from .meta_graph_cut import cut_meta_graph
+from .report import CutVariable, ShrinkReport
+from .saved_structure import SavedStructure, Variable
+
+_COPIED = ("assets", EXTRA_ASSETS, "debug")
+
+
+def shrink_in_place(folder: str, records: Sequence[bytes] | None, tolerance: RelativeTolerance) -> ShrinkReport:
+    """Puts a shrunk model in the place of a stripped one, which stays as it is if no unit is dead.
+
+    Args:
+        folder: Of the stripped SavedModel; the shrunk one is written beside it first.
+        records: As `shrink_saved_model` takes them.
+        tolerance: As `shrink_saved_model` takes it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        OSError, ValueError, VerificationError: As `shrink_saved_model`.
+    """
+    beside = f"{folder.rstrip('/')}.shrunk"
+    try:
+        report = shrink_saved_model(folder, beside, records, tolerance)
+        if tf.io.gfile.exists(beside):
+            tf.io.gfile.rmtree(folder)
+            tf.io.gfile.rename(beside, folder)
+        return report
+    except BaseException:
+        if tf.io.gfile.exists(beside):
+            tf.io.gfile.rmtree(beside)
+        raise
+
+
+def shrink_saved_model(
+    source: str, destination: str, records: Sequence[bytes] | None, tolerance: RelativeTolerance
+) -> ShrinkReport:
+    """Writes a stripped SavedModel without its dead units, and sees that it answers as before.
+
+    Args:
+        source: Folder of the stripped SavedModel, of TensorFlow 2.
+        destination: A folder for the shrunk one. Nothing is made there if no unit is dead.
+        records: Serialized records for signatures that parse such, besides drawn inputs.
+        tolerance: By how much its answers may differ.
+
+    Returns:
+        What was done.
+
+    Raises:
+        OSError: The destination cannot be written.
+        ValueError: All units are dead, so that the model's answers do not depend on its input; or the source's files
+            are damaged.
+        VerificationError: An answer differs by more than the tolerance.
+    """
+    structure = SavedStructure.of(SavedObjects.read(source))
+    cut = Cut.of(structure.trace)
+    size = sizes.directory_bytes(source)
+    multiply_adds = max(map(cut.multiply_adds, cut.trace.roots), default=(0, 0))
+    before = {structure.source.graph.key(node): _shape(structure, node) for node in structure.source.graph.variables}
+    parameters = sum(map(_elements, before.values()))
+    if not any(cut.is_cut(axis) for axis in structure.trace.axes()):
+        return ShrinkReport((), parameters, parameters, *multiply_adds, size, size, None, 0.0, float(tolerance))
+    _check_varies(structure, cut)
+    kept = _kept_indices(structure, cut)
+    after = {key: kept.variables[key].left if key in kept.variables else shape for key, shape in before.items()}
+    # It takes 40 s a GB, on a processor of its own if there is one.
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        gzipped = executor.submit(sizes.gzipped_bytes, source)
+        with staging.write_failure_explained(destination):
+            _write(structure, cut, Biases.of(cut, structure.source.library.functions), kept, destination)
+        largest = _check(structure.source, destination, records, tolerance)
+    return ShrinkReport(
+        tuple(CutVariable(key, before[key], after[key]) for key in sorted(kept.variables)),
+        parameters,
+        sum(map(_elements, after.values())),
+        *multiply_adds,
+        size,
+        sizes.directory_bytes(destination),
+        gzipped.result(),
+        largest,
+        float(tolerance),
+    )
+
+
+def _write(structure: SavedStructure, cut: Cut, biases: Biases, kept: KeptIndices, destination: str) -> None:
+    """Writes the files of the shrunk model."""
+    tf.io.gfile.makedirs(destination)
+    saved_model = saved_model_pb2.SavedModel(
+        saved_model_schema_version=1, meta_graphs=[cut_meta_graph(structure, cut, biases)]
+    )
+    with tf.io.gfile.GFile(os.path.join(destination, FILENAME), "wb") as stream:
+        stream.write(saved_model.SerializeToString(deterministic=True))
+    checkpoint = CheckpointCut(structure.bundle, cut)
+    for name, holder in structure.trace.holders.items():
+        if isinstance(name, Variable) and (cut.cuts(holder) or name.node in biases.variables):
+            checkpoint.change(structure.key(name.node), holder.axes, biases.variables.get(name.node))
+    checkpoint.write(destination)
+    for folder in _COPIED:
+        staging.copy_folder(os.path.join(structure.source.folder, folder), os.path.join(destination, folder))
+    KeptIndices.read(structure.source.folder).then(kept).write(destination)
+    fingerprinting_utils.write_fingerprint(destination)
+
+
+def _kept_indices(structure: SavedStructure, cut: Cut) -> KeptIndices:
+    return KeptIndices(
+        {
+            structure.source.graph.key(holder.name.node): KeptVariable(
+                holder.shape,
+                {axis: tuple(map(int, cut.kept(units))) for axis, units in enumerate(holder.axes) if cut.is_cut(units)},
+            )
+            for holder in cut.held()
+            if isinstance(holder.name, Variable)
+        }
+    )
+
+
+def _check(
+    source: SavedObjects, destination: str, records: Sequence[bytes] | None, tolerance: RelativeTolerance
+) -> float:
+    """Checks that the shrunk model answers as the stripped one; returns the largest difference of two numbers."""
+    verify.check_declarations(source.meta_graph, read_meta_graph(destination))
+    model = loading.load(source)
+    answers = verify.answers_of(source, model, records)
+    del model
+    # Functions hold their variables in cycles.
+    gc.collect()
+    shrunk = tf.saved_model.load(destination)
+    largest = 0.0
+    for each in answers:
+        name = each.signature
+
+        def again(name: str = name) -> Any:
+            return loading.load(source).signatures[name]
+
+        largest = max(largest, each.compare(shrunk.signatures[name], again, tolerance))
+    logging.info("The shrunk model's answers differ by up to %g.", largest)
+    return largest
+
+
+def _check_varies(structure: SavedStructure, cut: Cut) -> None:
+    """Raises a ValueError if a signature would lose all that its answers depend on."""
+    for name, function in structure.source.graph.signatures.items():
+        roots = structure.source.graph.concrete_functions(function)
+        calls = [call for root, call in zip(structure.roots, structure.trace.roots, strict=True) if root in roots]
+        if all(map(is_constant, calls)) and any(map(cut.cuts_in, calls)):
+            raise ValueError(
+                f"The model cannot be shrunk: no answer of its signature {name!r} depends on the input any more, for "
+                "all units of a layer are dead. Prune it less, or give shrink=False."
+            )
+
+
+def _shape(structure: SavedStructure, node: int) -> tuple[int, ...]:
+    return structure.trace.holders[Variable(node)].shape
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
