@@ -19,6 +19,17 @@ GZIPPED_BYTES = "gzipped_bytes"  # int, the stripped SavedModel as one .tar.gz
 VARIABLES_REMOVED = "variables_removed"  # int
 SIGNATURES_CHECKED = "signatures_checked"  # str, their names joined by commas
 
+# If Stripper shrank the model. The sizes of the shrunk model itself are the stripped model's, above.
+VARIABLES_CUT = "variables_cut"  # int, those that became smaller; 0 if no unit was dead
+PARAMETERS_BEFORE_SHRINKING = "parameters_before_shrinking"  # int, of all variables that are no strings
+PARAMETERS_SHRUNK = "parameters_shrunk"  # int, the same of the shrunk model
+MULTIPLY_ADDS_BEFORE_SHRINKING = "multiply_adds_before_shrinking"  # int, for one example
+MULTIPLY_ADDS_SHRUNK = "multiply_adds_shrunk"  # int, the same of the shrunk model
+BYTES_BEFORE_SHRINKING = "bytes_before_shrinking"  # int, the stripped SavedModel, all its files
+GZIPPED_BYTES_BEFORE_SHRINKING = "gzipped_bytes_before_shrinking"  # int, the same as one .tar.gz
+SHRINK_MAX_DIFFERENCE = "shrink_max_difference"  # str, a float: of an answer, in absolute numbers
+SHRINK_TOLERANCE = "shrink_tolerance"  # str, a float: the t in |difference| <= t * (1 + |answer|)
+
 # If Stripper was given examples. What may be tiny is a str, as ML Metadata keeps six decimals of a float in SQLite.
 SIGNATURE_PROVEN = "signature_proven"  # str
 SPLITS_PROVEN = "splits_proven"  # str, their names joined by commas

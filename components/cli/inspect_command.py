@@ -16,7 +16,8 @@ def command(output: Output, model_dir: str) -> None:
     """Shows every variable of the SavedModel in MODEL_DIR: shape, dtype, sparsity, non-zeros and bytes.
 
     A weight with a mask is counted as the model uses it, multiplied by the mask. The variables of pruning (masks,
-    thresholds, gradients) and those that only training needs (optimizer, metrics) are listed last.
+    thresholds, gradients) and those that only training needs (optimizer, metrics) are listed last. Of a variable that
+    became smaller when the model was shrunk, both shapes are shown, as in 45x75 of 300x100.
 
     \b
     Examples:
@@ -31,6 +32,11 @@ def command(output: Output, model_dir: str) -> None:
     output.result(found, lambda console: _show(console, found))
 
 
+def _shape(variable: dict[str, Any]) -> str:
+    shape, before = ("x".join(map(str, variable[key] or ())) for key in ("shape", "shape_before"))
+    return f"{shape} of {before}" if before else shape or "scalar"
+
+
 _TITLES = {"model": "weight", "pruning": "of pruning", "training": "of training", "copy": "second copy"}
 
 
@@ -40,7 +46,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         rows.add_row(
             each["name"],
             _TITLES[each["kind"]] + (", masked" if each["masked"] else ""),
-            "x".join(map(str, each["shape"])) or "scalar",
+            _shape(each),
             each["dtype"],
             "" if each["nonzeros"] is None else f"{each['sparsity']:.2%}",
             "" if each["nonzeros"] is None else f"{each['nonzeros']:,}",

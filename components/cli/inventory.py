@@ -15,6 +15,7 @@ from ..saved_model.checkpoint import VALUE_SUFFIX, prefix
 from ..saved_model.meta_graph import read_saved_model
 from ..saved_model.variables import SavedVariable, SavedVariables
 from ..stripper.masks.pruning_names import is_mask_name, is_pruning_name
+from ..structure.kept_indices import KeptIndices
 
 Kind = Literal["model", "training", "pruning", "copy"]
 
@@ -39,6 +40,7 @@ class VariableEntry:
         nonzeros: How many of them are not zero, after multiplication by the mask if there is one; None for strings.
         masked: Whether there is a mask.
         bytes: Size of its elements; for strings, the sum of their lengths.
+        shape_before: Its shape before the model was shrunk; None if it was not cut.
     """
 
     name: str
@@ -50,6 +52,7 @@ class VariableEntry:
     nonzeros: int | None
     masked: bool
     bytes: int
+    shape_before: tuple[int, ...] | None = None
     sparsity: float = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +113,10 @@ def inventory(path: str) -> Inventory:
     values = {key: value for _, key, value, _ in variables}
     masks = _masks(variables)
     entries = [_entry(name, key, value, kind, values.get(masks.get(key, ""))) for name, key, value, kind in variables]
+    kept = KeptIndices.read(path).variables
+    entries = [
+        dataclasses.replace(each, shape_before=kept[each.key].shape) if each.key in kept else each for each in entries
+    ]
     entries.sort(key=lambda each: (_KINDS.index(each.kind), each.key))
     return Inventory(tuple(entries), sizes.directory_bytes(path), sizes.gzipped_bytes(path))
 

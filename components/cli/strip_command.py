@@ -39,6 +39,12 @@ from .console import Output, reporting, table
     help="TFRecord file with examples to check on, gzipped or not, or a pattern of such; may be given several times.",
 )
 @click.option("--num-examples", type=click.IntRange(1), default=256, show_default=True, help="Examples read at most.")
+@click.option("--shrink", is_flag=True, help="Cut units that are dead, so that tensors become smaller.")
+@click.option(
+    "--shrink-tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The t in |difference| <= t * (1 + |answer|), by which a shrunk model's answers may differ.  [default: 1e-05]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is at DEST and in the folder of the exports.")
 @reporting
 def command(
@@ -51,24 +57,30 @@ def command(
     tolerance: float | None,
     data: tuple[str, ...],
     num_examples: int,
+    shrink: bool,
+    shrink_tolerance: float | None,
     overwrite: bool,
 ) -> None:
     """Writes a copy of the SavedModel in SOURCE to DEST, without masks, thresholds, gradients, optimizer and all other
     variables that no signature reaches.
 
     Nothing appears at DEST before every signature has answered bit for bit as in SOURCE, on the examples of --verify
-    and on drawn inputs, and before every export has been run.
+    and on drawn inputs, and before every export has been run. With --shrink, dead units go after that, and answers may
+    differ within a tolerance, for sums of fewer numbers round otherwise.
 
     \b
     Examples:
       tfx-pruning strip trained/model stripped/model
       tfx-pruning strip trained/model stripped/model --verify 'examples/Split-eval/*.gz'
+      tfx-pruning strip trained/model small/model --shrink --export tflite
       tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
       tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
     """
     for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
         if value is not None and not formats:
             raise click.UsageError(f"{option} needs --export.")
+    if shrink_tolerance is not None and not shrink:
+        raise click.UsageError("--shrink-tolerance needs --shrink.")
     formats = tuple(dict.fromkeys(formats))
     with output.working(f"Stripping {source}"):
         _check_formats(formats, bool(data))
@@ -84,6 +96,8 @@ def command(
             export_tolerance=tolerance,
             examples=read_records(data, num_examples) if data else None,
             overwrite=overwrite,
+            shrink=shrink,
+            shrink_tolerance=shrink_tolerance,
         )
         sizes = {"gzipped_bytes": report.gzipped_bytes}
     found = {**dataclasses.asdict(report), **sizes, "exports": [dataclasses.asdict(each) for each in exported]}
@@ -105,7 +119,9 @@ def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> No
     console.print(f"{removed} of {removed + kept} variables removed; checked: {', '.join(found['signatures_checked'])}")
     sizes = table("", "bytes", "gzipped", "largest difference", "checked on ")
     sizes.add_row(source, f"{found['source_bytes']:,}", "", "", "")
-    sizes.add_row(dest, f"{found['stripped_bytes']:,}", f"{found['gzipped_bytes']:,}", "0", "")
+    shrunk = found["shrink"]
+    difference = "0" if shrunk is None else f"{shrunk['largest_difference']:.3g}"
+    sizes.add_row(dest, f"{found['stripped_bytes']:,}", f"{found['gzipped_bytes']:,}", difference, "")
     for each in found["exports"]:
         sizes.add_row(
             os.path.relpath(each["path"]) if "://" not in each["path"] else each["path"],
@@ -115,3 +131,19 @@ def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> No
             each["checked_on"],
         )
     console.print(sizes)
+    if shrunk is not None:
+        _show_shrunk(console, {**shrunk, "gzipped_bytes_after": found["gzipped_bytes"]})
+
+
+def _show_shrunk(console: Console, found: dict[str, Any]) -> None:
+    console.print()
+    if not found["variables"]:
+        console.print("No unit is dead, so that nothing was cut.")
+        return
+    rows = table("shrunk", "before", "after")
+    for name in ("parameters", "multiply_adds", "bytes", "gzipped_bytes"):
+        title = "multiply-adds an example" if name == "multiply_adds" else name.replace("_", " ")
+        rows.add_row(title, f"{found[f'{name}_before']:,}", f"{found[f'{name}_after']:,}")
+    for each in found["variables"]:
+        rows.add_row(each["key"], *("x".join(map(str, each[f"shape_{when}"])) for when in ("before", "after")))
+    console.print(rows)

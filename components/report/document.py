@@ -14,6 +14,39 @@ FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
+class Shrinking:
+    """What went of a model because it was dead; pairs are of before and after.
+
+    Attributes:
+        shapes: By variable that became smaller: its shapes, each as text such as '64 x 300'.
+        parameters: Of all variables.
+        multiply_adds: Of matrix products and convolutions for one example.
+        bytes: Of all files.
+        gzipped_bytes: Of one .tar.gz.
+        largest_difference: Of two numbers among the answers.
+        tolerance: The t in |difference| <= t * (1 + |answer|), which all answers kept.
+    """
+
+    shapes: Mapping[str, tuple[str, str]]
+    parameters: tuple[int, int]
+    multiply_adds: tuple[int, int]
+    bytes: tuple[int, int]
+    gzipped_bytes: tuple[int, int]
+    largest_difference: float
+    tolerance: float
+
+    @property
+    def figures(self) -> dict[str, tuple[int, int]]:
+        """What was counted, by name."""
+        return {
+            "parameters": self.parameters,
+            "multiply-adds an example": self.multiply_adds,
+            "bytes": self.bytes,
+            "bytes gzipped": self.gzipped_bytes,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class Stripping:
     """What Stripper did.
 
@@ -21,11 +54,13 @@ class Stripping:
         variables_removed: Sorted keys of the variables that were removed.
         variables_kept: Sorted keys of the variables that were kept.
         signatures_checked: Names of the signatures that answered as before.
+        shrinking: What was cut besides; None if the model was not to be shrunk.
     """
 
     variables_removed: tuple[str, ...]
     variables_kept: tuple[str, ...]
     signatures_checked: tuple[str, ...]
+    shrinking: Shrinking | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +160,19 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "weights": tuple(WeightSparsity(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
         "training": None if training is None else TrainingHistory.from_dict(training),
-        "stripping": None if stripping is None else Stripping(**_tuples(stripping)),
+        "stripping": None if stripping is None else _stripping(stripping),
         "evaluation": None if evaluation is None else Evaluation(**evaluation),
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
     }
+
+
+def _stripping(fields: Mapping[str, Any]) -> Stripping:
+    shrinking = fields.get("shrinking")
+    if shrinking is not None:
+        pairs = _tuples({key: each for key, each in shrinking.items() if isinstance(each, list)})
+        shrinking = Shrinking(**{**shrinking, **pairs, "shapes": _tuples(shrinking["shapes"])})
+    lists = {key: each for key, each in fields.items() if key != "shrinking"}
+    return Stripping(**_tuples(lists), shrinking=shrinking)
 
 
 def _tuples(fields: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

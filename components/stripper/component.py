@@ -11,6 +11,8 @@ from tfx.utils import json_utils
 from ..pruning_report import PruningReport
 from . import executor
 from .check.answers import checked_tolerance
+from .check.relative_tolerance import checked_shrink_tolerance
+from .export.exporter import check_shrunk_formats
 from .export.formats import exporters
 from .export.model_export import check_export_tolerance
 from .spec import (
@@ -62,6 +64,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
         export: Sequence[str] | data_types.RuntimeParameter = (),
         export_signature: str | data_types.RuntimeParameter | None = None,
         export_tolerance: float | data_types.RuntimeParameter | None = None,
+        shrink: bool | data_types.RuntimeParameter = False,
+        shrink_tolerance: float | data_types.RuntimeParameter | None = None,
     ) -> None:
         """Constructs a Stripper component.
 
@@ -83,10 +87,15 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 numbers, else the first signature, by name, whose inputs are.
             export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest
                 answer; by default the format's own.
+            shrink: Whether dead units are cut, so that tensors become smaller, as `strip_saved_model` says. A
+                RuntimeParameter is an int, 0 or 1.
+            shrink_tolerance: The t in |difference| <= t * (1 + |answer|), by which answers of the shrunk model may
+                differ, those to the examples too; by default 1e-5.
 
         Raises:
             ValueError: `num_examples` is below 1, `tolerance` is negative or not finite, `signature_name` or `splits`
-                is empty, a format is unknown or needs examples, or `export_tolerance` is not above 0.
+                is empty, a format is unknown, needs examples or, with `shrink`, has weights alone, `export_tolerance`
+                is not above 0, or `shrink_tolerance` is not above 0, or given without `shrink`.
             TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
@@ -101,7 +110,13 @@ class Stripper(base_beam_component.BaseBeamComponent):
         if not isinstance(export, data_types.RuntimeParameter):
             if examples is None and (needing := [each.name for each in exporters(export) if each.needs_examples]):
                 raise ValueError(f"export has {', '.join(needing)}, which need examples; give Stripper examples.")
+            if shrink is True:
+                check_shrunk_formats(exporters(export))
             export = encode_formats(export)
+        if not isinstance(shrink, data_types.RuntimeParameter):
+            if not isinstance(shrink_tolerance, data_types.RuntimeParameter):
+                checked_shrink_tolerance(shrink, shrink_tolerance)
+            shrink = int(shrink)
         super().__init__(
             spec=StripperSpec(
                 trained_model=model,
@@ -113,6 +128,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 export=export,
                 export_signature=export_signature,
                 export_tolerance=float(export_tolerance) if isinstance(export_tolerance, int) else export_tolerance,
+                shrink=shrink,
+                shrink_tolerance=float(shrink_tolerance) if isinstance(shrink_tolerance, int) else shrink_tolerance,
                 model=types.Channel(type=standard_artifacts.Model),
                 report=types.Channel(type=PruningReport),
             )

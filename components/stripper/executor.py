@@ -14,6 +14,7 @@ from ..executor_artifacts import artifacts_and_versions, copy_properties
 from ..pruning_report import publish
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
+from .check.relative_tolerance import checked_shrink_tolerance
 from .export.model_export import ExportedFile
 from .proof.data_proof import DataProof
 from .proof.example_feed import ExampleFeed
@@ -21,6 +22,7 @@ from .proof.examples_input import ExamplesInput
 from .proof.result import ProofResult
 from .proof.served_model import ServedModel
 from .report import strip_document
+from .shrink.report import ShrinkReport
 from .spec import (
     EXAMPLES_KEY,
     EXPORT_KEY,
@@ -29,6 +31,8 @@ from .spec import (
     MODEL_KEY,
     NUM_EXAMPLES_KEY,
     REPORT_KEY,
+    SHRINK_KEY,
+    SHRINK_TOLERANCE_KEY,
     SIGNATURE_NAME_KEY,
     SPLITS_KEY,
     TOLERANCE_KEY,
@@ -73,6 +77,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - export: JSON list of the names of the formats to export.
                 - export_signature: Optional name of the signature to export.
                 - export_tolerance: Optional tolerance for TFLite files.
+                - shrink: 1 if dead units are cut, or else 0.
+                - shrink_tolerance: Optional t in |difference| <= t * (1 + |answer|), for a shrunk model.
 
         Raises:
             ValueError: The examples are not TFRecords, a split is missing or empty, or the signature is missing or
@@ -99,6 +105,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples=examples.records(exec_properties[NUM_EXAMPLES_KEY]) if examples else None,
             tolerance=exec_properties[TOLERANCE_KEY],
             check=(lambda folder: proven.append(proof.prove(folder, self._make_beam_pipeline))) if proof else None,
+            shrink=bool(exec_properties[SHRINK_KEY]),
+            shrink_tolerance=exec_properties.get(SHRINK_TOLERANCE_KEY),
         )
 
         hparams = trained.get_custom_property(properties.HPARAMS)
@@ -132,7 +140,10 @@ def _proof(source: str, examples: ExamplesInput, exec_properties: dict[str, Any]
     signature = exec_properties[SIGNATURE_NAME_KEY]
     check_signature_name(signature)
     feed = ExampleFeed.choose(ServedModel.read(source), signature, examples.features)
-    return DataProof(source, feed, examples.files, checked_tolerance(exec_properties[TOLERANCE_KEY]))
+    tolerance = checked_tolerance(exec_properties[TOLERANCE_KEY])
+    if exec_properties[SHRINK_KEY]:
+        tolerance = checked_shrink_tolerance(True, exec_properties.get(SHRINK_TOLERANCE_KEY))
+    return DataProof(source, feed, examples.files, tolerance)
 
 
 def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
@@ -142,6 +153,24 @@ def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
     stripped.set_int_custom_property(properties.GZIPPED_BYTES, report.gzipped_bytes)
     stripped.set_int_custom_property(properties.VARIABLES_REMOVED, len(report.variables_removed))
     stripped.set_string_custom_property(properties.SIGNATURES_CHECKED, ",".join(report.signatures_checked))
+    if report.shrink is not None:
+        _set_shrink_properties(stripped, report.shrink, report.gzipped_bytes)
+
+
+def _set_shrink_properties(stripped: types.Artifact, report: ShrinkReport, gzipped_bytes: int) -> None:
+    gzipped_before = gzipped_bytes if report.gzipped_bytes_before is None else report.gzipped_bytes_before
+    stripped.set_int_custom_property(properties.VARIABLES_CUT, len(report.variables))
+    for key, value in (
+        (properties.PARAMETERS_BEFORE_SHRINKING, report.parameters_before),
+        (properties.PARAMETERS_SHRUNK, report.parameters_after),
+        (properties.MULTIPLY_ADDS_BEFORE_SHRINKING, report.multiply_adds_before),
+        (properties.MULTIPLY_ADDS_SHRUNK, report.multiply_adds_after),
+        (properties.BYTES_BEFORE_SHRINKING, report.bytes_before),
+        (properties.GZIPPED_BYTES_BEFORE_SHRINKING, gzipped_before),
+    ):
+        stripped.set_int_custom_property(key, value)
+    stripped.set_string_custom_property(properties.SHRINK_MAX_DIFFERENCE, repr(report.largest_difference))
+    stripped.set_string_custom_property(properties.SHRINK_TOLERANCE, repr(report.tolerance))
 
 
 def _set_proof_properties(

@@ -1,13 +1,15 @@
 """What Stripper's report says."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..engine.keras.delivered_sparsity import WeightSparsity
-from ..report.document import ReportDocument, Stripping
-from ..report.saved_weights import masked_identities, saved_weights
+from ..report.document import ReportDocument, Shrinking, Stripping
+from ..report.saved_weights import Identity, masked_identities, saved_weights
+from ..saved_model.checkpoint import VALUE_SUFFIX
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.variables import SavedVariables
+from ..structure.kept_indices import KeptIndices
 from .export.model_export import ExportedFile
 from .strip import StripReport
 from .weight_sparsities import weight_sparsities
@@ -44,7 +46,9 @@ def strip_document(
             **{f"{file.format}{packed}": size for file in exported for packed, size in _sizes(file)},
         },
         hparams=hparams,
-        stripping=Stripping(report.variables_removed, report.variables_kept, report.signatures_checked),
+        stripping=Stripping(
+            report.variables_removed, report.variables_kept, report.signatures_checked, _shrinking(report)
+        ),
         lineage=dict(lineage or {}),
     )
 
@@ -52,8 +56,40 @@ def strip_document(
 def _weights(source: str | os.PathLike[str], stripped: str | os.PathLike[str]) -> tuple[WeightSparsity, ...]:
     saved_model = read_saved_model(os.fspath(source))
     if has_objects(saved_model):
-        return saved_weights(SavedVariables(stripped), masked_identities(SavedVariables(source)))
+        pruned, saved = masked_identities(SavedVariables(source)), SavedVariables(stripped)
+        return saved_weights(saved, pruned | _cut(stripped, saved, pruned))
     return weight_sparsities(source, saved_model, stripped)
+
+
+def _cut(stripped: str | os.PathLike[str], saved: SavedVariables, pruned: Collection[Identity]) -> set[Identity]:
+    """Those of the pruned weights that became smaller, by the shapes that they have now."""
+    kept = KeptIndices.read(os.fspath(stripped)).variables
+    found = ((variable, kept.get(variable.key.removesuffix(VALUE_SUFFIX))) for variable in saved)
+    return {
+        (variable.name, variable.shape)
+        for variable, before in found
+        if before is not None and (variable.name, before.shape) in pruned
+    }
+
+
+def _shrinking(stripped: StripReport) -> Shrinking | None:
+    report = stripped.shrink
+    if report is None:
+        return None
+    gzipped = stripped.gzipped_bytes if report.gzipped_bytes_before is None else report.gzipped_bytes_before
+    return Shrinking(
+        shapes={each.key: (_in_words(each.shape_before), _in_words(each.shape_after)) for each in report.variables},
+        parameters=(report.parameters_before, report.parameters_after),
+        multiply_adds=(report.multiply_adds_before, report.multiply_adds_after),
+        bytes=(report.bytes_before, report.bytes_after),
+        gzipped_bytes=(gzipped, stripped.gzipped_bytes),
+        largest_difference=report.largest_difference,
+        tolerance=report.tolerance,
+    )
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _sizes(file: ExportedFile) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -19,6 +19,8 @@ NUM_EXAMPLES_KEY = "num_examples"
 EXPORT_KEY = "export"
 EXPORT_SIGNATURE_KEY = "export_signature"
 EXPORT_TOLERANCE_KEY = "export_tolerance"
+SHRINK_KEY = "shrink"
+SHRINK_TOLERANCE_KEY = "shrink_tolerance"
 MODEL_KEY = "model"
 REPORT_KEY = "report"
 
@@ -39,6 +41,9 @@ class StripperSpec(ComponentSpec):
         EXPORT_KEY: ExecutionParameter(type=str),
         EXPORT_SIGNATURE_KEY: ExecutionParameter(type=str, optional=True),
         EXPORT_TOLERANCE_KEY: ExecutionParameter(type=float, optional=True),
+        # 0 or 1: not every orchestrator hands on a bool.
+        SHRINK_KEY: ExecutionParameter(type=int),
+        SHRINK_TOLERANCE_KEY: ExecutionParameter(type=float, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         TRAINED_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),

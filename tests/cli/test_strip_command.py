@@ -149,3 +149,52 @@ def test_strip_refuses_data_without_examples(content, message, source, run, tmp_
     assert result.exit_code == 1
     assert message in result.stderr
     assert not os.path.exists("out")
+
+
+@pytest.fixture(scope="module")
+def dead_source(tmp_path_factory):
+    """A model of which one of four hidden units is not read."""
+    module = tf.Module()
+    module.a = tf.Variable(tf.ones([4, 4]))
+    module.b = tf.Variable([[1.0], [1.0], [0.0], [1.0]])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.nn.relu(x @ module.a) @ module.b}
+
+    path = tmp_path_factory.mktemp("dead") / "model"
+    tf.saved_model.save(module, path, signatures={"serving_default": serve})
+    return path
+
+
+def test_strip_shrinks(dead_source, run):
+    result = run(dead_source, "out", "--shrink")
+    assert result.exit_code == 0, result.output
+    shown = [line.split() for line in result.stdout.splitlines()]
+    assert ["parameters", "20", "15"] in shown
+    assert ["multiply-adds", "an", "example", "20", "15"] in shown
+    assert ["a", "4x4", "4x3"] in shown
+    assert ["b", "4x1", "3x1"] in shown
+
+
+def test_strip_shrinks_and_prints_json(dead_source, run):
+    result = run(dead_source, "out", "--shrink", "--shrink-tolerance", "0.001", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["shrink"]
+    assert found["variables"] == [
+        {"key": "a", "shape_before": [4, 4], "shape_after": [4, 3]},
+        {"key": "b", "shape_before": [4, 1], "shape_after": [3, 1]},
+    ]
+    assert (found["tolerance"], found["parameters_after"]) == (0.001, 15)
+
+
+def test_strip_says_that_nothing_is_dead(source, run):
+    result = run(source, "out", "--shrink")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "No unit is dead, so that nothing was cut."
+
+
+def test_strip_refuses_a_tolerance_of_nothing(source, run):
+    result = run(source, "out", "--shrink-tolerance", "0.1")
+    assert result.exit_code == 2
+    assert "--shrink-tolerance needs --shrink." in result.output

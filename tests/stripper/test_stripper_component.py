@@ -17,6 +17,8 @@ _DEFAULTS = {
     "export": "[]",
     "export_signature": None,
     "export_tolerance": None,
+    "shrink": 0,
+    "shrink_tolerance": None,
 }
 
 
@@ -141,3 +143,27 @@ def test_stripper_refuses_formats_that_cannot_be_had(export, error, message, mod
 def test_stripper_refuses_a_tolerance_that_nothing_meets(tolerance, model):
     with pytest.raises(ValueError, match="expected a number above 0"):
         Stripper(model=model, export=["tflite"], export_tolerance=tolerance)
+
+
+def test_stripper_shrinks(model):
+    stripper = Stripper(model=model, shrink=True, shrink_tolerance=1)
+    assert stripper.exec_properties == _DEFAULTS | {"shrink": 1, "shrink_tolerance": 1.0}
+
+
+def test_stripper_shrinks_as_a_runtime_parameter_says(model):
+    parameter = data_types.RuntimeParameter(name="shrink", ptype=int, default=1)
+    assert Stripper(model=model, shrink=parameter).exec_properties["shrink"] is parameter
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"shrink": "yes"}, TypeError, "shrink is 'yes' of type str, expected True or False"),
+        ({"shrink_tolerance": 1e-5}, ValueError, "give shrink=True, too"),
+        ({"shrink": True, "shrink_tolerance": 0}, ValueError, "expected a finite number above 0.0"),
+        ({"shrink": True, "export": ["keras_weights"]}, ValueError, "cannot be exported of a shrunk model"),
+    ],
+)
+def test_stripper_refuses_to_shrink_so(arguments, error, message, model):
+    with pytest.raises(error, match=message):
+        Stripper(model=model, **arguments)

@@ -29,6 +29,7 @@ _DEFAULTS = {
     "tolerance": 0.0,
     "num_examples": 256,
     "export": "[]",
+    "shrink": 0,
 }
 
 
