@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ...saved_model.checkpoint import VALUE_SUFFIX
 from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
+from ...structure.kept_indices import KeptIndices, KeptVariable
 from .. import naming
 from ..hparams import PruningHParams
 from ..model_variables import model_variables
@@ -33,6 +36,7 @@ def warm_start(model: Model, fn_args: Any) -> bool:
 
     Weights are matched by their paths if both models have the same; else by their place in the model; in a model that
     `model.export` wrote, by their order; and in a stripped model by their names, which Keras numbers in order.
+    A model that Stripper shrank is loaded into the full architecture: what was cut starts at zero.
 
     Args:
         model: A built model of Keras 3 or tf_keras.
@@ -54,8 +58,9 @@ def warm_start(model: Model, fn_args: Any) -> bool:
             "or the model itself on a batch."
         )
     saved = SavedVariables(path)
-    found = _matches(model, saved)
-    values = {id(weight): saved.value(found[id(weight)]) for weight in model.weights}
+    kept = KeptIndices.read(saved.path)
+    found = _matches(model, saved, kept)
+    values = {id(weight): _full_value(saved, found[id(weight)], kept) for weight in model.weights}
     for weight in model.weights:
         weight.assign(values[id(weight)])
     scope = active_scope()
@@ -66,7 +71,7 @@ def warm_start(model: Model, fn_args: Any) -> bool:
     return True
 
 
-def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
+def _matches(model: Model, saved: SavedVariables, kept: KeptIndices) -> dict[int, SavedVariable]:
     """The saved variable of each weight of `model`, by the weight's id."""
     for match in (_by_path, _by_place, _by_order, _by_name):
         found = match(model, saved)
@@ -80,12 +85,25 @@ def _matches(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
         )
     for weight in model.weights:
         variable = found[id(weight)]
-        if tuple(weight.shape) != variable.shape:
+        cut = _cut(variable, kept)
+        shape = variable.shape if cut is None else cut.shape
+        if tuple(weight.shape) != shape:
             raise ValueError(
-                f"{path_of(weight)} has shape {tuple(weight.shape)}, but {variable.shape} in the base model in "
+                f"{path_of(weight)} has shape {tuple(weight.shape)}, but {shape} in the base model in "
                 f"{saved.path}. Warm start needs the same architecture."
             )
     return found
+
+
+def _cut(variable: SavedVariable, kept: KeptIndices) -> KeptVariable | None:
+    """What was kept of a variable, if it was cut."""
+    return kept.variables.get(variable.key.removesuffix(VALUE_SUFFIX))
+
+
+def _full_value(saved: SavedVariables, variable: SavedVariable, kept: KeptIndices) -> np.ndarray:
+    """A variable's value in the shape that it had before the model was shrunk."""
+    cut, value = _cut(variable, kept), saved.value(variable)
+    return value if cut is None else cut.expanded(value)
 
 
 def _by_path(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
