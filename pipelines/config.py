@@ -91,6 +91,7 @@ class PipelineConfig:
     pruning_steps: int = 800
     eval_steps: int = 20
     pruning: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    shrink: bool = True
     warm_start: bool = True
     enable_cache: bool = True
 
@@ -223,7 +224,7 @@ def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
                 "'transform_features' or, with preprocessing_signature: '', a column of the data."
             )
         name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
-        given = {"pipeline_name": f"{name}_pruning", "further_metrics": ()} | given
+        given = {"pipeline_name": f"{name}_pruning", "further_metrics": (), "shrink": False} | given
     if of_user or "metric" in given:
         given.setdefault("min_metric", None)
     if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:

@@ -141,7 +141,7 @@ class CandidateNodes:
             hparams=parameter(f"hparams_{suffix}" if suffix else "hparams", hparams or config.hparams.to_string()),
             **_user_code(config, "run_fn"),
         )
-        stripper = Stripper(model=pruning_trainer.outputs["model"], examples=examples)
+        stripper = Stripper(model=pruning_trainer.outputs["model"], examples=examples, shrink=config.shrink)
         evaluator = tfx.components.Evaluator(
             examples=examples,
             model=stripper.outputs["model"],

@@ -37,6 +37,7 @@ class RunOutcome:
         refusals: Why the Evaluator did not bless the model, one sentence each; empty if it did.
         pushed_to: Folder of the pushed model; None if nothing was pushed.
         record: The file that records the run: ML Metadata's SQLite file, or what the launcher of Kubeflow files wrote.
+        shrunk: What shrinking made smaller, by name: before and after; empty if the model was not to be shrunk.
     """
 
     pipeline_name: str
@@ -52,6 +53,7 @@ class RunOutcome:
     refusals: tuple[str, ...]
     pushed_to: str | None
     record: str
+    shrunk: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, run: RunOutputs) -> "RunOutcome":
@@ -77,6 +79,7 @@ class RunOutcome:
             refusals=tuple(_refusals(evaluation)),
             pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
             record=run.record,
+            shrunk=_shrunk(stripped),
         )
 
     def table(self) -> Table:
@@ -89,8 +92,20 @@ class RunOutcome:
             ("SavedModel as trained, bytes", f"{self.dense_bytes:,}", f"{self.trained_bytes:,}"),
             ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
             ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),
+            *((f"{name}, before and after shrinking", *map("{:,}".format, pair)) for name, pair in self.shrunk.items()),
         )
         return ("", "dense", "pruned"), rows
+
+
+def _shrunk(stripped: Mapping[str, object]) -> dict[str, tuple[int, int]]:
+    if properties.VARIABLES_CUT not in stripped:
+        return {}
+    pairs = {
+        "parameters": (properties.PARAMETERS_BEFORE_SHRINKING, properties.PARAMETERS_SHRUNK),
+        "multiply-adds an example": (properties.MULTIPLY_ADDS_BEFORE_SHRINKING, properties.MULTIPLY_ADDS_SHRUNK),
+        "SavedModel, bytes": (properties.BYTES_BEFORE_SHRINKING, properties.STRIPPED_BYTES),
+    }
+    return {name: (int(stripped[before]), int(stripped[after])) for name, (before, after) in pairs.items()}
 
 
 def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:

@@ -122,6 +122,7 @@ pruning: {target_sparsity: 0.8, exclude: [head/kernel]}
         further_metrics=(),
         train_steps=7,
         pruning={"target_sparsity": 0.8, "exclude": ["head/kernel"]},
+        shrink=False,
     )
 
 
