@@ -737,3 +737,55 @@ def _rows_behind_a_barrier() -> Specimen:
 def _rows_too_few_to_pay() -> Specimen:
     weights = {"a": without(drawn(40, 96), 0, *range(0, 40, 2)), "b": drawn(96, 3)}
     return Specimen(weights, lambda w, x: tf.nn.relu(x @ w["a"]) @ w["b"], (None, 40), {})
+
+
+@_add
+def _recurrent_cell() -> Specimen:
+    # An LSTM of three steps, unrolled: a unit is one column in each of four gates, and one row.
+    def call(w, x):
+        h, c = tf.zeros([tf.shape(x)[0], 5]), tf.zeros([tf.shape(x)[0], 5])
+        for step in range(3):
+            z = tf.nn.bias_add(x[:, step] @ w["kernel"] + h @ w["recurrent"], w["bias"])
+            i, f, g, o = tf.split(z, 4, axis=1)
+            c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+            h = tf.sigmoid(o) * tf.tanh(c)
+        return h @ w["score"]
+
+    weights = {
+        "kernel": drawn(4, 20),
+        "recurrent": without(drawn(5, 20), 0, 1),
+        "bias": drawn(20),
+        "score": without(drawn(5, 2), 0, 1, 3),
+    }
+    after = {"kernel": (4, 16), "recurrent": (4, 16), "bias": (16,), "score": (4, 2)}
+    return Specimen(weights, call, (None, 3, 4), after)
+
+
+@_add
+def _dilated_convolution() -> Specimen:
+    def call(w, x):
+        x = tf.nn.relu(tf.nn.conv1d(x, w["a"], 1, "SAME"))
+        x = tf.nn.conv1d(x, w["b"], 1, "VALID", dilations=2)
+        return tf.reduce_max(x, 1) @ w["c"]
+
+    weights = {
+        "a": drawn(3, 4, 6),
+        "b": without(drawn(3, 6, 5), 1, 2),
+        "c": without(drawn(5, 2), 0, 0, 4),
+    }
+    return Specimen(weights, call, (None, 12, 4), {"a": (3, 4, 5), "b": (3, 5, 3), "c": (3, 2)})
+
+
+@_add
+def _bias_of_two_axes() -> Specimen:
+    # A bias of heads and units: what is 0 in all heads is known along the units.
+    weights = {"q": drawn(6, 2, 5), "bq": drawn(2, 5), "k": drawn(6, 2, 5)}
+    weights["q"][:, :, 1], weights["bq"][:, 1] = 0, 0
+    return Specimen(
+        weights,
+        lambda w, x: tf.einsum(
+            "bthk,bshk->bhts", tf.einsum("btd,dhk->bthk", x, w["q"]) + w["bq"], tf.einsum("btd,dhk->bthk", x, w["k"])
+        ),
+        (None, 4, 6),
+        {"q": (6, 2, 4), "bq": (2, 4), "k": (6, 2, 4)},
+    )

@@ -108,7 +108,7 @@ class FunctionCutter:
             return False
         reference = data_inputs(node)[mend.index]
         dtype = _dtype_of_sizes(node)
-        if wanted.count(None) <= 1:
+        if wanted.count(None) <= (node.op == "Reshape"):
             sizes = np.array([_ANY if each is None else each for each in wanted], dtype)
             new = _new_constant(body.proto, f"{mend.node}/cut_sizes", sizes)
         else:

@@ -156,7 +156,13 @@ def _check(
         def again(name: str = name) -> Any:
             return loading.load(source).signatures[name]
 
-        largest = max(largest, each.compare(shrunk.signatures[name], again, tolerance))
+        try:
+            largest = max(largest, each.compare(shrunk.signatures[name], again, tolerance))
+        except verify.VerificationError as error:
+            raise verify.VerificationError(
+                f"The shrunk model does not answer as the stripped one, within {tolerance:g} * (1 + |answer|): {error} "
+                "If that is rounding alone, give a larger shrink_tolerance; shrink=False gives the stripped model."
+            ) from error
     logging.info("The shrunk model's answers differ by up to %g.", largest)
     return largest
 

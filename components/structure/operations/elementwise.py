@@ -8,7 +8,7 @@ from ..evaluation import evaluate
 from ..operation import BarrierError, Operation, operation
 from ..tensors import Tensor
 from ..units import Axis
-from ..values import Along, Known
+from ..values import Along, Known, along
 
 _UNARY = (
     "Abs",
@@ -71,6 +71,8 @@ _BROADCASTING = (
     "Sub",
 )
 _PRODUCTS = ("Mul",)
+# A weight is no larger that is added, or multiplied by, element by element, and looked at for constants.
+_MOST_ELEMENTS = 1 << 20
 _DIVISIONS = ("Div", "RealDiv", "Pow")
 
 
@@ -194,10 +196,12 @@ def _vector(tensor: Tensor, at: int, size: int) -> tuple[np.ndarray, np.ndarray]
         return np.broadcast_to(value.vector, (size,)), np.broadcast_to(value.mask, (size,))
     if not isinstance(value, Known):
         return None
-    others = [each for axis, each in enumerate(value.shape) if axis - len(value.shape) != at]
-    if any(each != 1 for each in others):
-        return None
-    return np.broadcast_to(value.array.reshape(-1), (size,)), np.ones(size, bool)
+    axis = at + len(value.shape)
+    if axis < 0 or value.shape[axis] == 1:
+        # The same number for all of the axis.
+        return (np.broadcast_to(value.array.reshape(-1), (size,)), np.ones(size, bool)) if value.size == 1 else None
+    found = along(value, axis) if value.size <= _MOST_ELEMENTS else None
+    return None if found is None else (found.vector, found.mask)
 
 
 def _with_more_axes(value: object, count: int) -> Along | Known | None:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from ..operation import BarrierError, Operation, operation
+from ..site import Mend
 from ..tensors import Tensor
-from ..values import Size, Sizes, as_sizes
+from ..values import Along, Known, Size, Sizes, as_sizes
 
 
 @operation("Shape")
@@ -34,10 +35,32 @@ def prod(op: Operation) -> Tensor:
     return op.output((None,) * len(op.shapes[0]), Sizes((total,)))
 
 
-@operation("Fill")
+@operation("Fill", takes_sizes=True)
 def fill(op: Operation) -> Tensor:
-    """One number everywhere."""
-    return Tensor.opaque(op.shapes[0])
+    """One number everywhere, as in the first state of a recurrent layer."""
+    told = as_sizes(op.inputs[0].value)
+    shape = op.shapes[0]
+    if told is None or len(told) != len(shape):
+        raise BarrierError
+    axes = []
+    for size, each in zip(shape, told, strict=True):
+        # Sizes that are asked of other axes follow those.
+        axes.append(None if each.dynamic or each.axes else op.units.axis(size))
+        for axis in each.axes:
+            op.pin(axis)
+    units = [axis for axis, found in enumerate(axes) if found is not None]
+    if not units:
+        return op.output(axes)
+    op.mends.append(
+        Mend(
+            op.node.name, 0, tuple(size if axis is None else axis for size, axis in zip(shape, axes, strict=True)), told
+        )
+    )
+    number = op.inputs[1].value
+    if not isinstance(number, Known):
+        return op.output(axes)
+    size = shape[units[-1]]
+    return op.output(axes, Along(units[-1], np.full(size, number.array), np.ones(size, bool)))
 
 
 def picked(op: Operation, indices: np.ndarray) -> Tensor:

@@ -23,6 +23,23 @@ def resize(op: Operation) -> Tensor:
     return _by_channel(op, 3)
 
 
+@operation("SpaceToBatchND", "BatchToSpaceND")
+def space_and_batch(op: Operation) -> Tensor:
+    """Places become examples and back, as around a dilated convolution; channels stay, and what is padded is 0."""
+    tensor = op.inputs[0]
+    rank = op.rank(0)
+    moved = 1 + op.known(1).size
+    for axis in range(moved):
+        op.pin(tensor.axes[axis])
+    axes = [None if axis < moved else tensor.axes[axis] for axis in range(rank)]
+    value = tensor.value
+    if not isinstance(value, Along) or value.axis < moved:
+        return op.output(axes)
+    if op.node.op == "SpaceToBatchND":
+        value = Along.unless_empty(value.axis, value.vector, value.mask & (value.vector == 0))
+    return op.output(axes, value)
+
+
 @operation("Pad", "PadV2", "MirrorPad")
 def pad(op: Operation) -> Tensor:
     """More places along some axes, which are not cut."""
