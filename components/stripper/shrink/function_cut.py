@@ -31,6 +31,7 @@ class FunctionCutter:
         self._biases = biases
         self._versions: dict[str, list[function_pb2.FunctionDef]] = collections.defaultdict(list)
         self._taken = set(functions)
+        self._kept_names: set[str] = set()
 
     def rewrite(self, roots: Sequence[Call]) -> list[function_pb2.FunctionDef]:
         """All functions, after the cut: those that the roots call, and those that nothing calls, which are as before.
@@ -38,13 +39,13 @@ class FunctionCutter:
         Args:
             roots: The calls whose functions keep their names.
         """
-        # A root that others call too has its own form first, which keeps the name.
+        self._kept_names.update(call.function for call in roots)
         for call in roots:
-            self._rewritten(call)
+            self._rewritten(call, keeps_name=True)
         found = [version for versions in self._versions.values() for version in versions]
         return found + [each for name, each in self._functions.items() if name not in self._versions]
 
-    def _rewritten(self, call: Call) -> str:
+    def _rewritten(self, call: Call, keeps_name: bool = False) -> str:
         """Rewrites a function as it is called, and those below; returns its name then."""
         body = FunctionBody(self._functions[call.function])
         for name, below in call.calls.items():
@@ -72,7 +73,7 @@ class FunctionCutter:
             # What computed sizes that are told by constants now.
             body = FunctionBody(body.proto)
             body.remove_unreached()
-        return self._published(call.function, body.proto)
+        return self._published(call.function, body.proto, keeps_name)
 
     def _cut_shapes(self, function: function_pb2.FunctionDef, call: Call) -> None:
         for node in function.node_def:
@@ -129,15 +130,18 @@ class FunctionCutter:
             found *= self._cut.count(axis)
         return found
 
-    def _published(self, name: str, function: function_pb2.FunctionDef) -> str:
+    def _published(self, name: str, function: function_pb2.FunctionDef, keeps_name: bool) -> str:
         """Takes a rewritten function into the library, unless its like is there; returns its name."""
-        for version in self._versions[name]:
-            function.signature.name = version.signature.name
-            if function == version:
-                return version.signature.name
-        number, new = len(self._versions[name]), name
-        while number and new in self._taken:
-            new, number = f"{name}_cut_{number}", number + 1
+        new = name
+        if not keeps_name:
+            for version in self._versions[name]:
+                function.signature.name = version.signature.name
+                if function == version:
+                    return version.signature.name
+            # The name of a root is the root's own, though others call it with other tensors.
+            number = len(self._versions[name]) or int(name in self._kept_names)
+            while number and new in self._taken:
+                new, number = f"{name}_cut_{number}", number + 1
         self._taken.add(new)
         function.signature.name = new
         self._versions[name].append(function)
