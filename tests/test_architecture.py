@@ -53,7 +53,10 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "stripper.tf1": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper.proof": ("stripper.check", "stripper.tf1", "leftovers", "saved_model"),
     "stripper.shrink": ("stripper.check", "places", "saved_model", "staging", "structure"),
-    "stripper.export": ("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging", "structure"),
+    "stripper.export": (
+        *("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging"),
+        "structure",
+    ),
     "stripper": (
         *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.shrink", "stripper.proof", "stripper.export"),
         *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model", "staging"),
@@ -68,7 +71,18 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
-        *("engine", "metadata", "places", "properties", "record_files", "report", "saved_model", "staging", "version"),
+        *(
+            "engine",
+            "metadata",
+            "places",
+            "properties",
+            "record_files",
+            "report",
+            "saved_model",
+            "staging",
+            "structure",
+        ),
+        "version",
     ),
 }
 

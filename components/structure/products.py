@@ -220,7 +220,7 @@ def _chunks(array: np.ndarray) -> Iterator[tuple[int, int]]:
         yield begin, min(begin + rows, len(array))
 
 
-def refuse_unless(condition: bool) -> None:
+def check_known(condition: bool) -> None:
     """Raises `BarrierError` unless a condition holds."""
     if not condition:
         raise BarrierError

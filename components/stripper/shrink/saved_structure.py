@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2, tensor_pb2
 
+from ...places import is_local
 from ...saved_model import checkpoint, loading
 from ...saved_model.object_graph import ObjectGraph
 from ...saved_model.saved_objects import SavedObjects
@@ -96,7 +97,7 @@ def read_value(bundle: TensorBundle, key: str) -> np.ndarray:
     file = bundle.data_file(entry)
     shape = tuple(tf.TensorShape(entry.shape).as_list())
     dtype = tf.as_dtype(entry.dtype).as_numpy_dtype
-    if "://" in file or not entry.size:
+    if not is_local(file) or not entry.size:
         with tf.io.gfile.GFile(file, "rb") as stream:
             stream.seek(entry.offset)
             return np.frombuffer(stream.read(entry.size), dtype).reshape(shape)

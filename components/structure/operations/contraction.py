@@ -3,7 +3,7 @@
 import dataclasses
 
 from ..operation import Operation, operation
-from ..products import Term, refuse_unless, sum_of_products
+from ..products import Term, check_known, sum_of_products
 from ..site import Gather
 from ..tensors import Tensor
 from ..values import Known
@@ -13,7 +13,7 @@ from ..values import Known
 def mat_mul(op: Operation) -> Tensor:
     """A product of two matrices."""
     one, other = op.inputs
-    refuse_unless(one.rank == other.rank == 2)
+    check_known(one.rank == other.rank == 2)
     left, right = ("i", "k"), ("k", "j")
     if op.attribute("transpose_a"):
         left = left[::-1]
@@ -32,7 +32,7 @@ def mat_mul(op: Operation) -> Tensor:
 def batch_mat_mul(op: Operation) -> Tensor:
     """Products of matrices, which stand along the axes before the last two."""
     one, other = op.inputs
-    refuse_unless(one.rank is not None and other.rank is not None)
+    check_known(one.rank is not None and other.rank is not None)
     rank = len(op.shapes[0])
     batch = [f"b{at}" for at in range(rank - 2)]
     left, right = ("i", "k"), ("k", "j")
@@ -51,7 +51,7 @@ def batch_mat_mul(op: Operation) -> Tensor:
 @operation("Einsum")
 def einsum(op: Operation) -> Tensor:
     """A sum of products of two factors in Einstein's notation."""
-    refuse_unless(len(op.inputs) == 2)
+    check_known(len(op.inputs) == 2)
     inputs, _, output = op.attribute("equation").replace(" ", "").partition("->")
     terms = [
         Term(tensor, _labels(text, tensor.rank)) for text, tensor in zip(inputs.split(","), op.inputs, strict=True)
@@ -59,14 +59,14 @@ def einsum(op: Operation) -> Tensor:
     labels = _labels(output, len(op.shapes[0]))
     for each in (*(term.labels for term in terms), labels):
         # A label twice is a diagonal.
-        refuse_unless(len(set(each)) == len(each))
+        check_known(len(set(each)) == len(each))
     return sum_of_products(op, *terms, labels)
 
 
 def _labels(text: str, rank: int | None) -> tuple[str, ...]:
-    refuse_unless(rank is not None)
+    check_known(rank is not None)
     before, dots, after = text.partition("...")
     count = rank - len(before) - len(after)
-    refuse_unless(count == 0 or (bool(dots) and count > 0))
+    check_known(count == 0 or (bool(dots) and count > 0))
     # Counted from the last, as they are aligned so.
     return (*before, *(f".{count - at}" for at in range(count)), *after)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..operation import BarrierError, Operation, operation
-from ..products import Term, any_nonzero, refuse_unless, sum_of_products
+from ..products import Term, any_nonzero, check_known, sum_of_products
 from ..site import Mend, count
 from ..tensors import Tensor
 from ..values import Along, Known, as_sizes
@@ -15,9 +15,9 @@ def convolution(op: Operation) -> Tensor:
     """Sums over the places of a kernel, and over all channels."""
     image, kernel = op.inputs
     rank = op.rank(0)
-    refuse_unless(kernel.rank == rank)
+    check_known(kernel.rank == rank)
     channel = channel_axis(op, rank)
-    refuse_unless(image.shape[channel] is not None and image.shape[channel] == kernel.shape[-2])
+    check_known(image.shape[channel] is not None and image.shape[channel] == kernel.shape[-2])
     places, taps = _pinned_places(op, image, channel), tuple(f"k{at}" for at in range(rank - 2))
     labels = _image_labels(rank, channel, places, "in")
     return sum_of_products(
@@ -35,11 +35,11 @@ def convolution(op: Operation) -> Tensor:
 def depthwise(op: Operation) -> Tensor:
     """Each channel is convolved by itself, to one or several."""
     image, kernel = op.inputs
-    refuse_unless(image.rank == kernel.rank == 4)
+    check_known(image.rank == kernel.rank == 4)
     channel = channel_axis(op, 4)
     _pinned_places(op, image, channel)
     channels, several = kernel.shape[2], kernel.shape[3]
-    refuse_unless(channels is not None and several is not None)
+    check_known(channels is not None and several is not None)
     tied = op.tie(image.axes[channel], kernel.axes[2])
     for axis in (0, 1, 3):
         op.pin(kernel.axes[axis])
@@ -55,9 +55,9 @@ def depthwise(op: Operation) -> Tensor:
 def transposed(op: Operation) -> Tensor:
     """A transposed convolution, whose first input tells the sizes of what it makes."""
     _, kernel, image = op.inputs
-    refuse_unless(image.rank == kernel.rank == 4)
+    check_known(image.rank == kernel.rank == 4)
     channel = channel_axis(op, 4)
-    refuse_unless(image.shape[channel] == kernel.shape[3])
+    check_known(image.shape[channel] == kernel.shape[3])
     places = _pinned_places(op, image, channel)
     labels = _image_labels(4, channel, places, "in")
     found = sum_of_products(
