@@ -23,9 +23,3 @@ def read(op: Operation) -> Tensor:
     if holder is None:
         return op.barrier()[0]
     return Tensor(holder.shape, holder.axes, holder.value, holder)
-
-
-@operation("VariableShape", "VarIsInitializedOp")
-def ask(op: Operation) -> tuple[Tensor, ...]:
-    """Something about a variable, which stays as it is then."""
-    return op.barrier()
