@@ -87,7 +87,8 @@ class Operation:
     def traced(self) -> tuple[Tensor, ...]:
         """The node's outputs, by the rule for its operation; a barrier if there is none."""
         entry = _RULES.get(self.node.op)
-        if entry is None or (self.shapes and self.shapes[0] is None):
+        unranked = any(each.shape is None for each in self.inputs)
+        if entry is None or unranked or (self.shapes and self.shapes[0] is None):
             return self.barrier()
         if not entry.takes_sizes:
             for each in self.inputs:

@@ -88,7 +88,8 @@ def sum_of_products(
         for label in summed
         if (found := along(one.tensor.value, one.labels.index(label))) is not None
     }
-    if only_zero:
+    if only_zero or len(constants) > 1:
+        # What is constant along two axes must not be summed up twice.
         constants = {axis: Along(axis, each.vector, each.mask & (each.vector == 0)) for axis, each in constants.items()}
     op.sites.append(
         Site(
@@ -198,7 +199,7 @@ def any_nonzero(array: np.ndarray, kept: Sequence[int]) -> np.ndarray:
 
 
 def weighted_sum(rows: np.ndarray, vector: np.ndarray, kept: Sequence[int]) -> np.ndarray:
-    """The sum of rows, each times a number, over all axes but some; in the rows' dtype, computed in float64.
+    """The sum of rows, each times a number, over all axes but some; in the rows' dtype, computed in a wide one.
 
     Args:
         rows: Of any shape.
@@ -206,7 +207,7 @@ def weighted_sum(rows: np.ndarray, vector: np.ndarray, kept: Sequence[int]) -> n
         kept: Axes of `rows` that stay, none of them the first, in ascending order.
     """
     gone = tuple(axis - 1 for axis in range(1, rows.ndim) if axis not in kept)
-    wide = np.complex128 if rows.dtype.kind == "c" else np.float64
+    wide = {"c": np.complex128, "i": np.int64, "u": np.int64, "b": np.int64}.get(rows.dtype.kind, np.float64)
     total = np.zeros([rows.shape[axis] for axis in kept], wide)
     used = np.flatnonzero(vector)
     for row, number in zip(rows[used], vector[used].astype(wide), strict=True):

@@ -13,7 +13,7 @@ from .operation import Operation, pin
 from .site import Gather, Mend, Site
 from .tensors import HeldValue, Holder, Shape, Tensor
 from .units import Groups, Units
-from .values import Known
+from .values import Known, is_finite
 
 _CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}
 _BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
@@ -128,9 +128,9 @@ def trace(
 
     Returns:
         The calls of all roots, and what is tied. A variable that a function may change has no known value, and no axis
-        of it is cut.
+        of it is cut. Nor is one with an infinity or NaN in it, by which zeros are multiplied to NaN.
     """
-    changed: set[Hashable] = set()
+    changed = {name for name, each in held.items() if each.read is not None and not is_finite(each.read())}
     while True:
         tracer = _Tracer(functions, held, changed, gathered)
         found = tracer.run(roots)
@@ -234,9 +234,10 @@ class _Tracer:
         held = HeldValue(shape, lambda: tf.make_ndarray(proto))
         # Numbers of shapes and of places are no weights.
         floating = tf.as_dtype(proto.dtype).is_floating or tf.as_dtype(proto.dtype).is_complex
-        holder = self._holder((id(call), node.name), held, floating)
+        finite = not floating or is_finite(held.read())
+        holder = self._holder((id(call), node.name), held, floating and finite)
         call.constants[node.name] = holder
-        return Tensor(shape, holder.axes, Known(shape, held.read), holder)
+        return Tensor(shape, holder.axes, Known(shape, held.read) if finite else None, holder)
 
     def _trace_call(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor]) -> None:
         below = self._call(node.attr["f"].func.name, inputs)

@@ -7,6 +7,7 @@ import numpy as np
 
 # A tensor of up to so many bytes is kept once it was computed.
 _KEPT_BYTES = 1 << 22
+_PART = 1 << 22
 
 
 class Known:
@@ -95,6 +96,14 @@ class Sizes:
 
 
 Value = Known | Along | Sizes
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether no element is an infinity or NaN; looked at part by part, so that little memory is needed."""
+    if array.dtype.kind not in "fcV" or array.dtype.names is not None:
+        return True
+    flat = array.reshape(-1)
+    return all(bool(np.isfinite(flat[at : at + _PART]).all()) for at in range(0, flat.size, _PART))
 
 
 def as_sizes(value: Value | None) -> tuple[Size, ...] | None:

@@ -33,6 +33,8 @@ def batch_mat_mul(op: Operation) -> Tensor:
     """Products of matrices, which stand along the axes before the last two."""
     one, other = op.inputs
     check_known(one.rank is not None and other.rank is not None)
+    if op.node.op == "BatchMatMulV3":
+        check_known(op.attribute("Ta") == op.attribute("Tb") == op.attribute("Tout"))
     rank = len(op.shapes[0])
     batch = [f"b{at}" for at in range(rank - 2)]
     left, right = ("i", "k"), ("k", "j")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..operation import BarrierError, Operation, operation
+from ..operation import BarrierError, Operation, operation, pin_sizes
 from ..products import Term, any_nonzero, check_known, sum_of_products
 from ..site import Mend, count
 from ..tensors import Tensor
@@ -18,6 +18,8 @@ def convolution(op: Operation) -> Tensor:
     check_known(kernel.rank == rank)
     channel = channel_axis(op, rank)
     check_known(image.shape[channel] is not None and image.shape[channel] == kernel.shape[-2])
+    # As weights, an image would be summed up over all its places, not those below the kernel.
+    check_known(isinstance(kernel.value, Known) or not isinstance(image.value, Known))
     places, taps = _pinned_places(op, image, channel), tuple(f"k{at}" for at in range(rank - 2))
     labels = _image_labels(rank, channel, places, "in")
     return sum_of_products(
@@ -76,6 +78,8 @@ def transposed(op: Operation) -> Tensor:
             op.pin(units)
         wanted = tuple(units if axis == channel else size for axis, size in enumerate(shape))
         op.mends.append(Mend(op.node.name, 0, wanted, told))
+    else:
+        pin_sizes(op.units, op.inputs[0].value)
     return found
 
 

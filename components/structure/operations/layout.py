@@ -38,6 +38,9 @@ def squeeze(op: Operation) -> Tensor:
         if None in tensor.shape:
             raise BarrierError
         gone = [axis for axis, size in enumerate(tensor.shape) if size == 1]
+        if not gone:
+            # No attribute says that none goes, should a cut leave an axis of size 1.
+            raise BarrierError
         op.mends.append(Mend(op.node.name, 0, tuple(gone), operation="Squeeze"))
     order = [axis for axis in range(op.rank(0)) if axis not in gone]
     return op.output([tensor.axes[axis] for axis in order], _moved(tensor.value, order))

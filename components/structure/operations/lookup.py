@@ -1,6 +1,6 @@
 """Operations that take rows of a table."""
 
-from ..operation import BarrierError, Operation, operation
+from ..operation import BarrierError, Operation, operation, pin_sizes
 from ..tensors import Tensor
 from ..values import Along, Known, Sizes, along
 from .sizes import picked
@@ -20,6 +20,8 @@ def gather(op: Operation) -> Tensor:
     """Slices along one axis, of which no index is cut."""
     if isinstance(op.inputs[0].value, Sizes):
         return picked(op, op.known(1))
+    for each in op.inputs:
+        pin_sizes(op.units, each.value)
     axis = int(op.known(2).reshape(()))
     if axis not in (0, -op.rank(0)) or op.attribute("batch_dims"):
         raise BarrierError

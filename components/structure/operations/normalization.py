@@ -1,6 +1,7 @@
 """Batch normalisation as one operation."""
 
 import numpy as np
+import tensorflow as tf
 
 from ..operation import BarrierError, Operation, operation
 from ..tensors import Tensor
@@ -39,5 +40,6 @@ def _value(op: Operation, channel: int) -> Along | None:
     with np.errstate(all="ignore"):
         deviation = np.sqrt(variance + np.float32(op.attribute("epsilon")))
         normalized = (vector - mean) / deviation * scale + offset
-    value = np.where(scale == 0, offset, normalized)
+    dtype = tf.as_dtype(op.attribute("T")).as_numpy_dtype
+    value = np.where(scale == 0, offset, normalized).astype(dtype)
     return Along.unless_empty(channel, value, mask | (scale == 0))
