@@ -93,7 +93,7 @@ def _bias_behind(cut: Cut, call: Call, readers: _Readers, name: str, addend: np.
         return None
     (reference,) = (each for each in data_inputs(addition) if each.partition(":")[0] != name)
     name = reference.partition(":")[0]
-    if name not in call.tensors or any(size != 1 for size in call.tensors[name][0].shape[:-1]):
+    if name not in call.tensors or any(size != 1 for size in (call.tensors[name][0].shape or (None,))[:-1]):
         return None
     while (node := readers.nodes.get(name)) is not None and readers.only(name) is not None:
         holder = call.constants.get(name) or call.tensors[name][0].holder
@@ -101,7 +101,8 @@ def _bias_behind(cut: Cut, call: Call, readers: _Readers, name: str, addend: np.
             if node.op == "Const":
                 return name
             if node.op == "ReadVariableOp":
-                return holder if isinstance(holder.name, Variable) else None
+                # One that has no known value is changed, or read by what is not traced.
+                return holder if isinstance(holder.name, Variable) and holder.value is not None else None
         if node.op not in _HANDS_ON or not data_inputs(node):
             return None
         name = data_inputs(node)[0].partition(":")[0]

@@ -18,6 +18,7 @@ from .cut import Cut, cut_array
 
 _OUTPUT_SHAPES = "_output_shapes"
 _INPUT_SHAPES = "_input_shapes"
+_SHAPES_OF_BRANCHES = "output_shapes"
 _ANY = -1
 
 
@@ -31,21 +32,22 @@ class FunctionCutter:
         self._biases = biases
         self._versions: dict[str, list[function_pb2.FunctionDef]] = collections.defaultdict(list)
         self._taken = set(functions)
-        self._kept_names: set[str] = set()
+        self._roots: set[str] = set()
 
     def rewrite(self, roots: Sequence[Call]) -> list[function_pb2.FunctionDef]:
-        """All functions, after the cut: those that the roots call, and those that nothing calls, which are as before.
+        """All functions, after the cut, and besides all as they were, for what is not traced may call them.
 
         Args:
-            roots: The calls whose functions keep their names.
+            roots: The calls whose functions keep their names. Others have another name if they are changed.
         """
-        self._kept_names.update(call.function for call in roots)
+        self._roots = {call.function for call in roots}
         for call in roots:
-            self._rewritten(call, keeps_name=True)
+            self._rewritten(call, is_root=True)
         found = [version for versions in self._versions.values() for version in versions]
-        return found + [each for name, each in self._functions.items() if name not in self._versions]
+        names = {each.signature.name for each in found}
+        return found + [each for name, each in self._functions.items() if name not in names]
 
-    def _rewritten(self, call: Call, keeps_name: bool = False) -> str:
+    def _rewritten(self, call: Call, *, is_root: bool = False) -> str:
         """Rewrites a function as it is called, and those below; returns its name then."""
         body = FunctionBody(self._functions[call.function])
         for name, below in call.calls.items():
@@ -73,7 +75,7 @@ class FunctionCutter:
             # What computed sizes that are told by constants now.
             body = FunctionBody(body.proto)
             body.remove_unreached()
-        return self._published(call.function, body.proto, keeps_name)
+        return self._published(call.function, body.proto, is_root)
 
     def _cut_shapes(self, function: function_pb2.FunctionDef, call: Call) -> None:
         for node in function.node_def:
@@ -130,31 +132,33 @@ class FunctionCutter:
             found *= self._cut.count(axis)
         return found
 
-    def _published(self, name: str, function: function_pb2.FunctionDef, keeps_name: bool) -> str:
+    def _published(self, name: str, function: function_pb2.FunctionDef, is_root: bool) -> str:
         """Takes a rewritten function into the library, unless its like is there; returns its name."""
-        new = name
-        if not keeps_name:
+        if not is_root:
             for version in self._versions[name]:
                 function.signature.name = version.signature.name
                 if function == version:
                     return version.signature.name
-            # The name of a root is the root's own, though others call it with other tensors.
-            number = len(self._versions[name]) or int(name in self._kept_names)
-            while number and new in self._taken:
-                new, number = f"{name}_cut_{number}", number + 1
-        self._taken.add(new)
-        function.signature.name = new
+        function.signature.name = name
+        # The name of a root is the root's own, though others call it with other tensors.
+        if not is_root and (name in self._roots or function != self._functions[name]):
+            number = 1
+            while f"{name}_cut_{number}" in self._taken:
+                number += 1
+            function.signature.name = f"{name}_cut_{number}"
+            self._taken.add(function.signature.name)
         self._versions[name].append(function)
-        return new
+        return function.signature.name
 
 
 def _set_output_shapes(node: node_def_pb2.NodeDef, shapes: Sequence[Shape], tensors: Sequence[Tensor]) -> None:
     """Says in a node what shapes its outputs have, where axes may be cut; all others stay as they were told."""
-    told = node.attr[_OUTPUT_SHAPES].list.shape if _OUTPUT_SHAPES in node.attr else ()
-    for proto, shape, tensor in zip(told, shapes, tensors, strict=False):
-        for dimension, size, axis in zip(proto.dim, shape or (), tensor.axes, strict=False):
-            if axis is not None and dimension.size >= 0:
-                dimension.size = size
+    for key in (_OUTPUT_SHAPES, _SHAPES_OF_BRANCHES):
+        told = node.attr[key].list.shape if key in node.attr else ()
+        for proto, shape, tensor in zip(told, shapes, tensors, strict=False):
+            for dimension, size, axis in zip(proto.dim, shape or (), tensor.axes, strict=False):
+                if axis is not None and dimension.size >= 0:
+                    dimension.size = size
 
 
 def _dtype_of_sizes(node: node_def_pb2.NodeDef) -> np.dtype:

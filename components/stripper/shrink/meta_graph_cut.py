@@ -7,6 +7,7 @@ from tensorflow.core.framework import function_pb2, graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework.meta_graph import stripped_op_list_for_graph
 
+from ...saved_model.function_library import drop_uncalled_functions
 from ...structure.tensors import Shape
 from ...structure.trace import in_order
 from .biases import Biases
@@ -43,6 +44,7 @@ def cut_meta_graph(structure: SavedStructure, cut: Cut, biases: Biases) -> meta_
     functions = FunctionCutter(structure.source.library.functions, cut, biases).rewrite(cut.trace.roots)
     del graph_def.library.function[:]
     graph_def.library.function.extend(functions)
+    drop_uncalled_functions(found)
     _cut_main_graph(graph_def, structure, shapes)
     found.meta_info_def.stripped_op_list.CopyFrom(stripped_op_list_for_graph(graph_def))
     return found
