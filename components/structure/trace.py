@@ -201,10 +201,24 @@ class _Tracer:
             return call.tensors[name][self._output_index(nodes[name], output) + int(index or 0)]
 
         nodes = {node.name: node for node in definition.node_def}
-        for node in in_order(definition):
-            self._trace(call, node, [value(each) for each in node.input if not each.startswith("^")])
+        ordered = in_order(definition)
+        if _has_loop(ordered):
+            self._leave(call, ordered)
+        else:
+            for node in ordered:
+                self._trace(call, node, [value(each) for each in node.input if not each.startswith("^")])
         call.outputs = [value(definition.ret[output.name]) for output in definition.signature.output_arg]
         return call
+
+    def _leave(self, call: Call, nodes: Sequence[node_def_pb2.NodeDef]) -> None:
+        """Takes a function as a barrier: its arguments keep their shapes, and nothing is known of its nodes."""
+        for each in call.arguments:
+            self._note_use(each)
+            pin(self._units, each)
+        for node in nodes:
+            shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
+            shapes += [None] * (self._output_count(node) - len(shapes))
+            call.tensors[node.name] = tuple(map(Tensor.opaque, shapes))
 
     def _trace(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor]) -> None:
         shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
@@ -330,6 +344,18 @@ def in_order(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
                 entered.add(name)
                 stack.extend(each.partition(":")[0] for each in nodes[name].input if not each.startswith("^"))
     return list(found.values())
+
+
+def _has_loop(nodes: Sequence[node_def_pb2.NodeDef]) -> bool:
+    """Whether nodes in their order read a later one, as the loops of TensorFlow 1 do."""
+    names = {node.name for node in nodes}
+    before: set[str] = set()
+    for node in nodes:
+        read = {each.partition(":")[0] for each in node.input if not each.startswith("^")}
+        if (read & names) - before:
+            return True
+        before.add(node.name)
+    return False
 
 
 def _shape(proto: object) -> Shape:

@@ -116,7 +116,8 @@ class FunctionCutter:
             new = _new_constant(body.proto, f"{mend.node}/cut_sizes", sizes)
         else:
             changes = [
-                0 if want is None or tell == _ANY else want - tell for want, tell in zip(wanted, told, strict=True)
+                0 if want is None or tell in (None, _ANY) else want - tell
+                for want, tell in zip(wanted, told, strict=True)
             ]
             change = _new_constant(body.proto, f"{mend.node}/cut_by", np.array(changes, dtype))
             new = _new_sum(body.proto, f"{mend.node}/cut_sizes", reference, change, dtype, (len(wanted),))
@@ -163,7 +164,8 @@ def _set_output_shapes(node: node_def_pb2.NodeDef, shapes: Sequence[Shape], tens
 
 def _dtype_of_sizes(node: node_def_pb2.NodeDef) -> np.dtype:
     """The dtype in which a node takes sizes."""
-    key = {"Reshape": "Tshape", "StridedSlice": "Index", "Slice": "Index", "SplitV": "Tlen"}.get(node.op)
+    keys = {"Reshape": "Tshape", "StridedSlice": "Index", "Slice": "Index", "SplitV": "Tlen", "Fill": "index_type"}
+    key = keys.get(node.op)
     return np.dtype(np.int32 if key is None else tf.as_dtype(attribute(node, key)).as_numpy_dtype)
 
 

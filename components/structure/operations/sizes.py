@@ -57,7 +57,8 @@ def fill(op: Operation) -> Tensor:
         )
     )
     number = op.inputs[1].value
-    if not isinstance(number, Known):
+    if not isinstance(number, Known) or isinstance(op.inputs[0].value, Known):
+        # All of it is known if both are.
         return op.output(axes)
     size = shape[units[-1]]
     return op.output(axes, Along(units[-1], np.full(size, number.array), np.ones(size, bool)))

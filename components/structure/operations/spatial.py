@@ -1,5 +1,7 @@
 """Operations over the places of images and sequences, channel by channel."""
 
+import dataclasses
+
 import numpy as np
 
 from ..operation import Operation, operation
@@ -20,7 +22,11 @@ def pool(op: Operation) -> Tensor:
 @operation("ResizeBilinear", "ResizeNearestNeighbor")
 def resize(op: Operation) -> Tensor:
     """Each channel by itself, of the last axis."""
-    return _by_channel(op, 3)
+    found = _by_channel(op, 3)
+    if isinstance(found.value, Along) and op.node.op == "ResizeBilinear":
+        # It makes float32 of anything.
+        return dataclasses.replace(found, value=dataclasses.replace(found.value, vector=np.float32(found.value.vector)))
+    return found
 
 
 @operation("SpaceToBatchND", "BatchToSpaceND")
