@@ -14,7 +14,9 @@ from .places import is_local
 STRIPPING = "stripping"  # a folder that is written to
 REPLACED = "replaced"  # the folder that was at the place
 WRITING = "writing"  # a file that is written to
-PROOF_SUFFIX = ".proof"  # behind the name of a folder that is written to: another, which its writer has as well
+# Behind the name of a folder that is written to: others, which its writer has as well.
+PROOF_SUFFIX = ".proof"
+SHRUNK_SUFFIX = ".shrunk"
 
 # Where no lock tells, what nobody has written to for so long is a dead writer's.
 _DEAD_SECONDS = 24 * 3600
@@ -164,8 +166,9 @@ def _put_in_order(path: str, kind: str, place: str) -> None:
     if kind == WRITING:
         tf.io.gfile.remove(path)
     elif kind == STRIPPING:
-        if tf.io.gfile.exists(path + PROOF_SUFFIX):
-            tf.io.gfile.rmtree(path + PROOF_SUFFIX)
+        for suffix in (PROOF_SUFFIX, SHRUNK_SUFFIX):
+            if tf.io.gfile.exists(path + suffix):
+                tf.io.gfile.rmtree(path + suffix)
         tf.io.gfile.rmtree(path)
     else:
         settle(path, place)

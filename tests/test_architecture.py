@@ -52,10 +52,9 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "stripper.tf2": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper.tf1": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper.proof": ("stripper.check", "stripper.tf1", "leftovers", "saved_model"),
-    "stripper.shrink": ("stripper.check", "places", "saved_model", "staging", "structure"),
+    "stripper.shrink": ("stripper.check", "leftovers", "places", "saved_model", "staging", "structure"),
     "stripper.export": (
-        *("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging"),
-        "structure",
+        *("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging", "structure"),
     ),
     "stripper": (
         *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.shrink", "stripper.proof", "stripper.export"),

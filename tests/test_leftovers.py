@@ -43,6 +43,7 @@ def _age(path, seconds):
 
 def test_next_writer_removes_what_dead_ones_left(place):
     os.mkdir(_leave(place, leftovers.STRIPPING) + leftovers.PROOF_SUFFIX)
+    os.mkdir(_leave(place, leftovers.STRIPPING) + leftovers.SHRUNK_SUFFIX)
     _leave(place, leftovers.WRITING)
     with staged(place):
         pass

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from ... import staging
+from ...leftovers import SHRUNK_SUFFIX
 from ...saved_model import loading, sizes
 from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph
 from ...saved_model.saved_objects import SavedObjects
@@ -33,7 +34,8 @@ def shrink_in_place(folder: str, records: Sequence[bytes] | None, tolerance: Rel
     """Puts a shrunk model in the place of a stripped one, which stays as it is if no unit is dead.
 
     Args:
-        folder: Of the stripped SavedModel; the shrunk one is written beside it first.
+        folder: Of the stripped SavedModel; the shrunk one is written beside it first. The folder itself stays, with the
+            lock that its writer has on it.
         records: As `shrink_saved_model` takes them.
         tolerance: As `shrink_saved_model` takes it.
 
@@ -43,12 +45,15 @@ def shrink_in_place(folder: str, records: Sequence[bytes] | None, tolerance: Rel
     Raises:
         OSError, ValueError, VerificationError: As `shrink_saved_model`.
     """
-    beside = f"{folder.rstrip('/')}.shrunk"
+    beside = folder.rstrip("/") + SHRUNK_SUFFIX
     try:
         report = shrink_saved_model(folder, beside, records, tolerance)
         if tf.io.gfile.exists(beside):
-            tf.io.gfile.rmtree(folder)
-            tf.io.gfile.rename(beside, folder)
+            staging.empty_folder(folder)
+            for entry in tf.io.gfile.listdir(beside):
+                name = entry.rstrip("/")
+                tf.io.gfile.rename(os.path.join(beside, name), os.path.join(folder, name))
+            tf.io.gfile.rmtree(beside)
         return report
     except BaseException:
         if tf.io.gfile.exists(beside):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from helpers.dead_units import ZOO, Specimen, drawn, without
-from tfx_pruning import strip_saved_model
+from tfx_pruning import leftovers, strip_saved_model
 from tfx_pruning.saved_model import sizes
 from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
 from tfx_pruning.stripper.check.verify import VerificationError
@@ -239,6 +239,18 @@ def test_a_further_check_is_given_the_shrunk_model(saved, tmp_path):
 
     strip_saved_model(saved("unread"), tmp_path / "shrunk", shrink=True, check=check)
     assert shapes == [(6, 6)]
+
+
+def test_a_writer_keeps_the_lock_on_the_folder_that_is_shrunk(saved, tmp_path):
+    destination = str(tmp_path / "shrunk")
+
+    def another_writer_clears_up(folder):
+        leftovers.clear(destination)
+        assert os.path.isfile(os.path.join(folder, "saved_model.pb"))
+        assert not os.path.exists(folder + leftovers.SHRUNK_SUFFIX)
+
+    strip_saved_model(saved("unread"), destination, shrink=True, check=another_writer_clears_up)
+    assert sorted(os.listdir(tmp_path)) == ["model", "shrunk"]
 
 
 def test_a_failing_check_leaves_nothing(saved, tmp_path):
