@@ -123,7 +123,14 @@ class Operation:
 
     def output(self, axes: Sequence[Axis], value: Value | None = None, index: int = 0) -> Tensor:
         """The node's output number `index`."""
-        return Tensor(self.shapes[index], tuple(axes), value)
+        shape = self.shapes[index]
+        if shape is not None:
+            # A function of any size that is called with units has as many.
+            shape = tuple(
+                units.size if size is None and units is not None else size
+                for size, units in zip(shape, axes, strict=True)
+            )
+        return Tensor(shape, tuple(axes), value)
 
     def attribute(self, name: str) -> Any:
         """The value of an attribute; lists are lists, strings are str."""

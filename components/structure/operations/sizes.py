@@ -16,10 +16,10 @@ def shape(op: Operation) -> Tensor:
         return op.barrier()[0]
     sizes = []
     for size, axis in zip(tensor.shape, tensor.axes, strict=True):
-        if size is None:
-            sizes.append(Size(1, dynamic=1))
+        if axis is not None:
+            sizes.append(Size(1, (axis,)))
         else:
-            sizes.append(Size(size) if axis is None else Size(1, (axis,)))
+            sizes.append(Size(1, dynamic=1) if size is None else Size(size))
     return op.output((None,), Sizes(tuple(sizes)))
 
 

@@ -100,6 +100,29 @@ def _slice_of_given_size_in_a_function_of_any_size():
 
 
 @_add
+def _number_of_units_in_a_function_of_any_size():
+    @tf.function(input_signature=[tf.TensorSpec([None, None])])
+    def mean(h):
+        h = tf.nn.relu(h)
+        return h / tf.cast(tf.shape(h)[1], tf.float32)
+
+    weights = {"a": drawn(6, 4), "b": without(drawn(4, 3), 0, 1)}
+    return Specimen(weights, lambda w, x: mean(x @ w["a"]) @ w["b"], (None, 6), {})
+
+
+@_add
+def _reshape_in_a_function_of_any_size():
+    @tf.function(input_signature=[tf.TensorSpec([None, None])])
+    def doubled(h):
+        h = tf.nn.relu(h)
+        h = tf.reshape(h, [-1, tf.shape(h)[1], 1]) * tf.constant([1.0, 2.0])
+        return tf.reshape(h, [tf.shape(h)[0], -1])
+
+    weights = {"a": drawn(6, 4), "b": without(drawn(8, 3), 0, 0, 1, 4)}
+    return Specimen(weights, lambda w, x: doubled(x @ w["a"]) @ w["b"], (None, 6), None)
+
+
+@_add
 def _softmax_in_a_function_of_any_rank():
     @tf.function(input_signature=[tf.TensorSpec(None)])
     def normalized(h):
