@@ -111,7 +111,7 @@ def _most_that_can_go(graph: Graph, values: list[np.ndarray]) -> int:
     return most
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graphs())
 def test_shrink_takes_all_that_can_go(tmp_path_factory, graph):
     folder = tmp_path_factory.mktemp("random")
