@@ -62,6 +62,7 @@ class PipelineConfig:
         eval_steps: Batches of the validation at the end of each training.
         pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
             except `target_sparsity`, whose default here is 0.9.
+        shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
         warm_start: Whether the dense training starts from the model that was blessed last. That needs a Resolver,
             which not every runner has.
         enable_cache: Whether a component is skipped if its inputs have not changed since an earlier run.
@@ -109,8 +110,9 @@ class PipelineConfig:
         """Builds a configuration from field names and values, some of which may come from a file.
 
         Some defaults suit the taxi example only. With another module, `label_key` must be given, the pipeline is named
-        after the module, and `further_metrics` is empty. With another module or metric, there is no `min_metric`. If
-        lower values are better, `max_metric_drop` must be given, as such metrics have units of all sizes.
+        after the module, `further_metrics` is empty, and the model is not shrunk unless `shrink` says so. With another
+        module or metric, there is no `min_metric`. If lower values are better, `max_metric_drop` must be given, as such
+        metrics have units of all sizes.
 
         Args:
             values: Fields and their values.
