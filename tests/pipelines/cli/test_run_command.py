@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -19,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from helpers import house_data
+from helpers.shrunk_models import matrices, without_what_was_cut
 from tfx_pruning import PruningHParams, properties
 from tfx_pruning.cli.main import cli
 from tfx_pruning.metadata.artifacts import list_artifacts
@@ -234,17 +234,14 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Houses:
     return Houses(root, json.loads(result.stdout))
 
 
-def _nonzero(model: str) -> dict[tuple[int, ...], int]:
-    """Non-zero parameters of a SavedModel's kernels, by their shapes."""
-    reader = tf.train.load_checkpoint(os.path.join(model, "variables", "variables"))
-    tensors = [reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in key]
-    return {tensor.shape: np.count_nonzero(tensor) for tensor in tensors if tensor.ndim == 2}
-
-
 @pytest.mark.e2e
 def test_own_data_end_with_a_pushed_model_of_exactly_that_sparsity(houses: Houses) -> None:
     pushed = houses.printed
-    nonzero = _nonzero(pushed["pushed_to"])
+    (model,) = [each for each in list_artifacts(houses.reader, "Model") if each.made_by.node == "PruningTrainer"]
+    trained, shrunk = pathlib.Path(model.uri, "Format-Serving"), pathlib.Path(pushed["pushed_to"])
+    kernels, cut = matrices(shrunk), without_what_was_cut(trained, shrunk)
+    assert [key for key, kernel in kernels.items() if not np.array_equal(kernel, cut[key])] == []
+    nonzero = {matrices(trained)[key].shape: np.count_nonzero(matrices(trained)[key]) for key in kernels}
     assert nonzero[3, 40] + nonzero[40, 40] == round((120 + 1600) * 0.25)
     assert nonzero[40, 1] == 40
     assert (pushed["prunable_parameters"], pushed["nonzero_parameters"]) == (1720, 430)

@@ -12,11 +12,11 @@ import time
 import ml_metadata
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from ml_metadata.proto import metadata_store_pb2
 
 from helpers.page_text import PageText
+from helpers.shrunk_models import matrices, without_what_was_cut
 from helpers.taxi_trips import write_few_trips
 from tfx_pruning import properties
 from tfx_pruning.metadata.connection import connection_config, open_store
@@ -143,15 +143,6 @@ def _verdicts(found):
     return {each["name"]: each["within"] for each in found["candidates"]}
 
 
-def _kernels(folder):
-    """The matrices of a SavedModel."""
-    reader = tf.train.load_checkpoint(os.path.join(folder, "variables", "variables"))
-    values = {
-        key: reader.get_tensor(key) for key, shape in reader.get_variable_to_shape_map().items() if len(shape) == 2
-    }
-    return list(values.values())
-
-
 def _files(folder):
     return {
         str(file.relative_to(folder)): file.read_bytes() for file in pathlib.Path(folder).rglob("*") if file.is_file()
@@ -200,9 +191,11 @@ def test_second_call_finds_all_in_the_cache_and_says_the_same(again, resumed, st
 def test_pushed_model_is_the_sparsest_candidate(killed, resumed, store):
     pushed = killed / "serving" / resumed.pushed[0]
     assert _files(pushed) == _files(pathlib.Path(store.output(f"Stripper.{MOST}", "model").uri, "Format-Serving"))
-    kernels = _kernels(pushed)
-    size = sum(kernel.size for kernel in kernels)
-    assert sum(np.count_nonzero(kernel) for kernel in kernels) == round(size * 0.1)
+    trained = pathlib.Path(store.output(f"PruningTrainer.{MOST}", "model").uri, "Format-Serving")
+    kernels, cut = matrices(pushed), without_what_was_cut(trained, pushed)
+    assert [key for key, kernel in kernels.items() if not np.array_equal(kernel, cut[key])] == []
+    size = sum(matrices(trained)[key].size for key in kernels)
+    assert sum(np.count_nonzero(matrices(trained)[key]) for key in kernels) == round(size * 0.1)
     found = store.properties("Pusher", "pushed_model")
     assert (found["pushed"], found["pushed_destination"]) == (1, str(pushed))
 

@@ -122,7 +122,7 @@ def artifact(kind, name):
     return made
 
 trained, stripped = artifact(standard_artifacts.Model, "trained"), artifact(standard_artifacts.Model, "stripped")
-given = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 1}
+given = {"splits": "null", "signature_name": "serving_default", "tolerance": 0.0, "num_examples": 1, "shrink": 0}
 Executor().Do(
     {"trained_model": [trained]},
     {"model": [stripped], "report": [artifact(PruningReport, "report")]},
