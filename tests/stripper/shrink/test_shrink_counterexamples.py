@@ -10,8 +10,8 @@ from helpers.dead_units import Specimen, drawn, without
 from tfx_pruning import strip_saved_model
 
 CASES: dict[str, Specimen] = {}
-# Those that compute in float16 or bfloat16.
-NARROW = ("half_precision_behind_batch_normalization", "bfloat16")
+# Those that compute in float16.
+NARROW = ("half_precision_behind_batch_normalization",)
 
 
 def _add(build: Callable[[], Specimen]) -> Callable[[], Specimen]:
@@ -174,17 +174,6 @@ def _half_precision_behind_batch_normalization():
     weights = {"a": without(drawn(1, 1, 6, 4), 3, 2), "b": drawn(4, 3), **vectors}
     after = {"a": (1, 1, 6, 3), "b": (3, 3), **dict.fromkeys(vectors, (3,))}
     return Specimen(weights, call, (None, 6), after)
-
-
-@_add
-def _bfloat16():
-    def call(w, x):
-        weights = {name: tf.cast(each, tf.bfloat16) for name, each in w.items()}
-        h = tf.nn.relu(tf.cast(x, tf.bfloat16) @ weights["a"] + weights["ba"])
-        return tf.cast(h @ weights["b"], tf.float32)
-
-    weights = {"a": without(drawn(6, 4), 1, 2), "ba": np.full(4, 0.5, np.float32), "b": drawn(4, 3)}
-    return Specimen(weights, call, (None, 6), {"a": (6, 3), "ba": (3,), "b": (3, 3)})
 
 
 @_add

@@ -3,6 +3,7 @@
 import importlib
 import re
 
+import numpy as np
 import pytest
 from tensorflow.core.framework import graph_pb2
 
@@ -36,7 +37,8 @@ def test_frozen_graph_equals_the_references(model, reference):
         expected.ParseFromString((folder / model / "stripped.pb").read_bytes())
         assert list(frozen.graph_def.node) == list(expected.node)
     answer = run_graph(frozen.graph_def, {"x:0": found[f"{model}/x"]}, "y:0")
-    assert answer.tobytes() == found[f"{model}/y"].tobytes()
+    # Not bit for bit: on some processors TensorFlow multiplies by a constant with other kernels than by a product.
+    np.testing.assert_allclose(answer, found[f"{model}/y"], rtol=1e-5, atol=1e-6)
     assert bool(frozen.sparsities) == (model != "unpruned")
 
 
