@@ -79,24 +79,20 @@ def _switch_of_three_branches():
     return Specimen({"a": drawn(6, 4), "b": without(drawn(4, 3), 0, 1)}, call, (None, 6), {"a": (6, 3), "b": (3, 3)})
 
 
-@_add
-def _slice_in_a_function_of_any_size():
-    @tf.function(input_signature=[tf.TensorSpec([None, None])])
-    def part(h):
-        return tf.nn.relu(h)[:, 1:5]
-
+def _cut_in_a_function_of_any_size(cut):
+    part = tf.function(lambda h: cut(tf.nn.relu(h)), input_signature=[tf.TensorSpec([None, None])])
     weights = {"a": drawn(6, 8), "b": without(drawn(4, 3), 0, 1)}
     return Specimen(weights, lambda w, x: part(x @ w["a"]) @ w["b"], (None, 6), None)
+
+
+@_add
+def _slice_in_a_function_of_any_size():
+    return _cut_in_a_function_of_any_size(lambda h: h[:, 1:5])
 
 
 @_add
 def _slice_of_given_size_in_a_function_of_any_size():
-    @tf.function(input_signature=[tf.TensorSpec([None, None])])
-    def part(h):
-        return tf.slice(tf.nn.relu(h), [0, 1], [-1, 4])
-
-    weights = {"a": drawn(6, 8), "b": without(drawn(4, 3), 0, 1)}
-    return Specimen(weights, lambda w, x: part(x @ w["a"]) @ w["b"], (None, 6), None)
+    return _cut_in_a_function_of_any_size(lambda h: tf.slice(h, [0, 1], [-1, 4]))
 
 
 @_add
