@@ -37,8 +37,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
     Example:
         ```
         stripper = Stripper(
-                model=pruning_trainer.outputs['model'],
-                examples=example_gen.outputs['examples'])
+            model=pruning_trainer.outputs['model'],
+            examples=example_gen.outputs['examples'])
         pusher = Pusher(model=stripper.outputs['model'], push_destination=...)
         ```
 
