@@ -69,6 +69,27 @@ def _branches_that_are_cut():
     return Specimen(weights, call, (None, 6), {"a": (6, 3), "c": (6, 3), "b": (3, 3)})
 
 
+def _unit_times_what_depends_on_the_input(bias, after):
+    """The third unit of `h` is relu(bias), and is multiplied by numbers that no bias can stand for."""
+
+    def call(w, x):
+        h = tf.nn.relu(x @ w["a"] + w["ba"])
+        return tf.einsum("bi,bji->bj", h, tf.reshape(x @ w["c"], [-1, 3, 4]))
+
+    biases = np.array([0.5, 0.5, bias, 0.5], np.float32)
+    return Specimen({"a": without(drawn(6, 4), 1, 2), "ba": biases, "c": drawn(6, 12)}, call, (None, 6), after)
+
+
+@_add
+def _constant_times_what_depends_on_the_input():
+    return _unit_times_what_depends_on_the_input(0.5, {})
+
+
+@_add
+def _zero_times_what_depends_on_the_input():
+    return _unit_times_what_depends_on_the_input(-0.5, {"a": (6, 3), "ba": (3,), "c": (6, 9)})
+
+
 @_add
 def _switch_of_three_branches():
     def call(w, x):
