@@ -80,7 +80,7 @@ def command(
         if value is not None and not formats:
             raise click.UsageError(f"{option} needs --export.")
     if shrink_tolerance is not None and not shrink:
-        raise click.UsageError("--shrink-tolerance needs --shrink.")
+        raise click.UsageError("--shrink-tolerance needs --shrink: give both, or neither.")
     formats = tuple(dict.fromkeys(formats))
     with output.working(f"Stripping {source}"):
         _check_formats(formats, bool(data))

@@ -197,4 +197,4 @@ def test_strip_says_that_nothing_is_dead(source, run):
 def test_strip_refuses_a_tolerance_of_nothing(source, run):
     result = run(source, "out", "--shrink-tolerance", "0.1")
     assert result.exit_code == 2
-    assert "--shrink-tolerance needs --shrink." in result.output
+    assert "--shrink-tolerance needs --shrink: give both, or neither." in result.output
