@@ -1,3 +1,4 @@
+import pathlib
 import re
 
 from tfx import types
@@ -45,6 +46,14 @@ def test_properties_are_copied_with_their_types_but_for_those_of_tfx():
         properties.TOLERANCE: "0.0",
     }
     assert [type(value) for _, value in sorted(copied.items())] == [int, float, int, str]
+
+
+def test_every_key_that_is_documented_as_an_int_is_a_count():
+    source = pathlib.Path(properties.__file__).read_text(encoding="utf-8")
+    kinds = dict(re.findall(r"^([A-Z_]+) = .*  # (int|float|str)\b", source, re.MULTILINE))
+    assert len(kinds) > 30
+    ints = {key for key, kind in kinds.items() if kind == "int"}
+    assert {key for key in kinds if properties.is_count(getattr(properties, key))} == ints
 
 
 def test_only_the_properties_that_are_named_and_there_are_copied():
