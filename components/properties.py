@@ -29,6 +29,7 @@ BYTES_BEFORE_SHRINKING = "bytes_before_shrinking"  # int, the stripped SavedMode
 GZIPPED_BYTES_BEFORE_SHRINKING = "gzipped_bytes_before_shrinking"  # int, the same as one .tar.gz
 SHRINK_MAX_DIFFERENCE = "shrink_max_difference"  # str, a float: of an answer, in absolute numbers
 SHRINK_TOLERANCE = "shrink_tolerance"  # str, a float: the t in |difference| <= t * (1 + |answer|)
+SHRINK_UNTRACED = "shrink_untraced"  # str, why the model could not be traced, so that nothing was cut; else missing
 
 # If Stripper was given examples. What may be tiny is a str, as ML Metadata keeps six decimals of a float in SQLite.
 SIGNATURE_PROVEN = "signature_proven"  # str

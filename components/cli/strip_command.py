@@ -137,6 +137,9 @@ def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> No
 
 def _show_shrunk(console: Console, found: dict[str, Any]) -> None:
     console.print()
+    if found["untraced"] is not None:
+        console.print(f"Nothing was cut: {found['untraced']}", soft_wrap=True, markup=False)
+        return
     if not found["variables"]:
         console.print("No unit is dead, so that nothing was cut.")
         return

@@ -20,30 +20,33 @@ class Shrinking:
     Attributes:
         shapes: By variable that became smaller: its shapes, each as text such as '64 x 300'.
         parameters: Of all variables.
-        multiply_adds: Of matrix products and convolutions for one example.
+        multiply_adds: Of matrix products and convolutions for one example; None if they could not be counted.
         bytes: Of all files.
         gzipped_bytes: Of one .tar.gz.
         largest_difference: Of two numbers among the answers.
         tolerance: The t in |difference| <= t * (1 + |answer|), which all answers kept.
+        untraced: Why the model could not be traced, so that nothing was cut; None if it was.
     """
 
     shapes: Mapping[str, tuple[str, str]]
     parameters: tuple[int, int]
-    multiply_adds: tuple[int, int]
+    multiply_adds: tuple[int, int] | None
     bytes: tuple[int, int]
     gzipped_bytes: tuple[int, int]
     largest_difference: float
     tolerance: float
+    untraced: str | None = None
 
     @property
     def figures(self) -> dict[str, tuple[int, int]]:
         """What was counted, by name."""
-        return {
+        counted = {
             "parameters": self.parameters,
             "multiply-adds an example": self.multiply_adds,
             "bytes": self.bytes,
             "bytes gzipped": self.gzipped_bytes,
         }
+        return {name: pair for name, pair in counted.items() if pair is not None}
 
 
 @dataclasses.dataclass(frozen=True)

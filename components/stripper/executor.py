@@ -168,7 +168,10 @@ def _set_shrink_properties(stripped: types.Artifact, report: ShrinkReport, gzipp
         (properties.BYTES_BEFORE_SHRINKING, report.bytes_before),
         (properties.GZIPPED_BYTES_BEFORE_SHRINKING, gzipped_before),
     ):
-        stripped.set_int_custom_property(key, value)
+        if value is not None:
+            stripped.set_int_custom_property(key, value)
+    if report.untraced is not None:
+        stripped.set_string_custom_property(properties.SHRINK_UNTRACED, report.untraced)
     stripped.set_string_custom_property(properties.SHRINK_MAX_DIFFERENCE, repr(report.largest_difference))
     stripped.set_string_custom_property(properties.SHRINK_TOLERANCE, repr(report.tolerance))
 

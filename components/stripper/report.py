@@ -80,11 +80,14 @@ def _shrinking(stripped: StripReport) -> Shrinking | None:
     return Shrinking(
         shapes={each.key: (_in_words(each.shape_before), _in_words(each.shape_after)) for each in report.variables},
         parameters=(report.parameters_before, report.parameters_after),
-        multiply_adds=(report.multiply_adds_before, report.multiply_adds_after),
+        multiply_adds=None
+        if report.untraced is not None
+        else (report.multiply_adds_before, report.multiply_adds_after),
         bytes=(report.bytes_before, report.bytes_after),
         gzipped_bytes=(gzipped, stripped.gzipped_bytes),
         largest_difference=report.largest_difference,
         tolerance=report.tolerance,
+        untraced=report.untraced,
     )
 
 

@@ -24,7 +24,7 @@ def trace_function(function: tf.types.experimental.ConcreteFunction, variables: 
         The trace, whose groups say which indices of which axes of the variables live and die together.
 
     Raises:
-        ValueError: The function uses an operation that is not loaded.
+        ValueError: The function uses an operation that is not loaded, or makes too many calls of others.
     """
     held = {place: _held(variable) for place, variable in enumerate(variables)}
     places = {id(variable.handle): place for place, variable in enumerate(variables)}

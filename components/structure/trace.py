@@ -21,6 +21,10 @@ _READERS = ("ReadVariableOp", "ResourceGather")
 _MOST_CALLS = 10_000
 
 
+class TooManyCallsError(ValueError):
+    """That a model's functions call each other too often to be traced, each call by itself."""
+
+
 @dataclasses.dataclass(eq=False)
 class Call:
     """One call of a function, with all that it calls in turn.
@@ -129,6 +133,10 @@ def trace(
     Returns:
         The calls of all roots, and what is tied. A variable that a function may change has no known value, and no axis
         of it is cut. Nor is one with an infinity or NaN in it, by which zeros are multiplied to NaN.
+
+    Raises:
+        TooManyCallsError: There are more than 10,000 calls.
+        ValueError: A function uses an operation that is not loaded.
     """
     changed = {name for name, each in held.items() if each.read is not None and not is_finite(each.read())}
     while True:
@@ -188,7 +196,10 @@ class _Tracer:
     def _call(self, function: str, arguments: list[Tensor]) -> Call:
         self._count += 1
         if self._count > _MOST_CALLS:
-            raise ValueError(f"The model calls more than {_MOST_CALLS} functions; it is too large to be shrunk.")
+            raise TooManyCallsError(
+                f"The model makes more than {_MOST_CALLS:,} calls of functions, but each is traced by itself, and no "
+                "more are traced. Have it make fewer, such as by tf.while_loop in place of an unrolled loop."
+            )
         definition = self._functions[function]
         call = Call(function, arguments)
         names = {each.name: tensor for each, tensor in zip(definition.signature.input_arg, arguments, strict=True)}

@@ -105,7 +105,12 @@ def _shrunk(stripped: Mapping[str, object]) -> dict[str, tuple[int, int]]:
         "multiply-adds an example": (properties.MULTIPLY_ADDS_BEFORE_SHRINKING, properties.MULTIPLY_ADDS_SHRUNK),
         "SavedModel, bytes": (properties.BYTES_BEFORE_SHRINKING, properties.STRIPPED_BYTES),
     }
-    return {name: (int(stripped[before]), int(stripped[after])) for name, (before, after) in pairs.items()}
+    return {
+        name: (int(stripped[before]), int(stripped[after]))
+        for name, (before, after) in pairs.items()
+        # The multiply-adds of a model that could not be traced are not known.
+        if before in stripped
+    }
 
 
 def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:

@@ -27,7 +27,8 @@ class ShrinkReport:
         parameters_before: Elements of all variables that are no strings, before.
         parameters_after: The same of the shrunk model.
         multiply_adds_before: Of all matrix products and convolutions for one example, of the signature that has most of
-            them; an axis whose size is not known before the model runs, such as that of examples, counts as 1.
+            them; an axis whose size is not known before the model runs, such as that of examples, counts as 1. None if
+            they could not be counted, for the model could not be traced.
         multiply_adds_after: The same of the shrunk model.
         bytes_before: All files of the stripped model, in bytes.
         bytes_after: The same of the shrunk model.
@@ -35,21 +36,25 @@ class ShrinkReport:
             shrunk model is `StripReport.gzipped_bytes`.
         largest_difference: The largest absolute difference of a number among the answers that were compared.
         tolerance: The t in |difference| <= t * (1 + |answer|).
+        untraced: Why the model could not be traced, so that nothing was cut; None if it was.
     """
 
     variables: tuple[CutVariable, ...]
     parameters_before: int
     parameters_after: int
-    multiply_adds_before: int
-    multiply_adds_after: int
+    multiply_adds_before: int | None
+    multiply_adds_after: int | None
     bytes_before: int
     bytes_after: int
     gzipped_bytes_before: int | None
     largest_difference: float
     tolerance: float
+    untraced: str | None = None
 
     def in_words(self) -> str:
         """The report in one sentence."""
+        if self.untraced is not None:
+            return f"nothing was cut: {self.untraced}"
         if not self.variables:
             return "no unit is dead, so that nothing was cut"
         return (

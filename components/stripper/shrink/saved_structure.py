@@ -63,6 +63,7 @@ class SavedStructure:
             source: The SavedModel, of TensorFlow 2.
 
         Raises:
+            TooManyCallsError: Its functions call each other too often to be traced.
             ValueError: Its files are damaged, or it uses operations that are not loaded.
         """
         with loading.failure_explained(source.folder):
@@ -91,6 +92,12 @@ def checkpoint_key(graph: ObjectGraph, node: int) -> str:
     return graph.key(node) + checkpoint.VALUE_SUFFIX
 
 
+def declared_shape(graph: ObjectGraph, node: int) -> tuple[int | None, ...]:
+    """The shape that a variable is declared with; () if its rank is not."""
+    shape = tf.TensorShape(graph.variable(node).shape)
+    return tuple(shape.as_list()) if shape.rank is not None else ()
+
+
 def read_value(bundle: TensorBundle, key: str) -> np.ndarray:
     """The value of a variable, read from where it stands only as far as it is used, if that file is local."""
     entry = bundle.entries[key.encode()]
@@ -105,11 +112,11 @@ def read_value(bundle: TensorBundle, key: str) -> np.ndarray:
 
 
 def _held_variable(graph: ObjectGraph, node: int, bundle: TensorBundle) -> HeldValue:
-    shape = tf.TensorShape(graph.variable(node).shape)
+    shape = declared_shape(graph, node)
     key = checkpoint_key(graph, node)
-    if not shape.is_fully_defined() or not bundle.is_plain(key):
-        return HeldValue(tuple(shape.as_list()) if shape.rank is not None else (), None)
-    return HeldValue(tuple(shape.as_list()), lambda: read_value(bundle, key))
+    if not tf.TensorShape(graph.variable(node).shape).is_fully_defined() or not bundle.is_plain(key):
+        return HeldValue(shape, None)
+    return HeldValue(shape, lambda: read_value(bundle, key))
 
 
 def _held_constant(proto: tensor_pb2.TensorProto) -> HeldValue:

@@ -1,6 +1,7 @@
 """Takes dead units out of a stripped SavedModel."""
 
 import concurrent.futures
+import dataclasses
 import gc
 import os
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from ... import staging
 from ...leftovers import SHRUNK_SUFFIX
 from ...saved_model import loading, sizes
 from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph
+from ...saved_model.object_graph import ObjectGraph
 from ...saved_model.saved_objects import SavedObjects
 from ...structure.kept_indices import KeptIndices, KeptVariable
+from ...structure.trace import TooManyCallsError
 from ..check import verify
 from ..check.relative_tolerance import RelativeTolerance
 from .biases import Biases
@@ -25,7 +28,7 @@ from .checkpoint_cut import CheckpointCut
 from .cut import Cut, is_constant
 from .meta_graph_cut import cut_meta_graph
 from .report import CutVariable, ShrinkReport
-from .saved_structure import SavedStructure, Variable
+from .saved_structure import SavedStructure, Variable, declared_shape
 
 _COPIED = ("assets", EXTRA_ASSETS, "debug")
 
@@ -68,7 +71,8 @@ def shrink_saved_model(
 
     Args:
         source: Folder of the stripped SavedModel, of TensorFlow 2.
-        destination: A folder for the shrunk one. Nothing is made there if no unit is dead.
+        destination: A folder for the shrunk one. Nothing is made there if no unit is dead, or if the model's functions
+            call each other too often to be traced, which the report says then.
         records: Serialized records for signatures that parse such, besides drawn inputs.
         tolerance: By how much its answers may differ.
 
@@ -81,14 +85,19 @@ def shrink_saved_model(
             are damaged.
         VerificationError: An answer differs by more than the tolerance.
     """
-    structure = SavedStructure.of(SavedObjects.read(source))
-    cut = Cut.of(structure.trace)
+    objects = SavedObjects.read(source)
     size = sizes.directory_bytes(source)
-    multiply_adds = max(map(cut.multiply_adds, cut.trace.roots), default=(0, 0))
-    before = {structure.source.graph.key(node): _shape(structure, node) for node in structure.source.graph.variables}
+    before = _shapes(objects.graph)
     parameters = sum(map(_elements, before.values()))
+    uncut = ShrinkReport((), parameters, parameters, None, None, size, size, None, 0.0, float(tolerance))
+    try:
+        structure = SavedStructure.of(objects)
+    except TooManyCallsError as error:
+        return dataclasses.replace(uncut, untraced=str(error))
+    cut = Cut.of(structure.trace)
+    multiply_adds = max(map(cut.multiply_adds, cut.trace.roots), default=(0, 0))
     if not any(cut.is_cut(axis) for axis in structure.trace.axes()):
-        return ShrinkReport((), parameters, parameters, *multiply_adds, size, size, None, 0.0, float(tolerance))
+        return dataclasses.replace(uncut, multiply_adds_before=multiply_adds[0], multiply_adds_after=multiply_adds[1])
     _check_varies(structure, cut)
     kept = _kept_indices(structure, cut)
     after = {key: kept.variables[key].left if key in kept.variables else shape for key, shape in before.items()}
@@ -184,8 +193,8 @@ def _check_varies(structure: SavedStructure, cut: Cut) -> None:
             )
 
 
-def _shape(structure: SavedStructure, node: int) -> tuple[int, ...]:
-    return structure.trace.holders[Variable(node)].shape
+def _shapes(graph: ObjectGraph) -> dict[str, tuple[int, ...]]:
+    return {graph.key(node): declared_shape(graph, node) for node in graph.variables}
 
 
 def _elements(shape: tuple[int, ...]) -> int:

@@ -16,6 +16,7 @@ from tfx_pruning.report.files import read_report
 from tfx_pruning.saved_model import sizes
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.executor import Executor
+from tfx_pruning.structure import trace
 
 _PROPERTIES = {
     "splits": "null",
@@ -92,6 +93,20 @@ def test_do_writes_what_shrinking_did(artifacts):
 def test_do_takes_numbers_as_kubeflow_hands_them_on(artifacts):
     _do(artifacts, shrink=1.0, num_examples=256)
     assert artifacts[2].get_custom_property(properties.VARIABLES_CUT) == 3
+
+
+def test_do_says_why_a_model_was_not_traced(artifacts, monkeypatch):
+    monkeypatch.setattr(trace, "_MOST_CALLS", 0)
+    _do(artifacts)
+    _, _, stripped, report = artifacts
+    why = "The model makes more than 0 calls of functions"
+    assert stripped.get_custom_property(properties.SHRINK_UNTRACED).startswith(why)
+    assert stripped.get_custom_property(properties.VARIABLES_CUT) == 0
+    assert not stripped.has_custom_property(properties.MULTIPLY_ADDS_SHRUNK)
+    shrinking = read_report(report.uri).stripping.shrinking
+    assert (shrinking.parameters, shrinking.multiply_adds) == ((80, 80), None)
+    with open(os.path.join(report.uri, "pruning_report.html")) as stream:
+        assert f"<p>Nothing was cut: {why}" in stream.read()
 
 
 def test_do_does_not_shrink_unless_told(artifacts):
