@@ -26,19 +26,24 @@ class MaskUpdate:
     """Scores a set of weights, shares out the sparsity among them, and updates their masks."""
 
     def __init__(
-        self, hparams: PruningHParams, states: Sequence[WeightState], sparsity: SparsitySource | None = None
+        self,
+        hparams: PruningHParams,
+        paths: Sequence[str],
+        states: Sequence[WeightState],
+        sparsity: SparsitySource | None = None,
     ) -> None:
         """Takes the weights. Raises the errors that `Pruning` documents.
 
         Args:
             hparams: The hyperparameters.
-            states: The states of the weights.
+            paths: The weights' names.
+            states: Their states.
             sparsity: Replaces the schedule.
         """
         self._hparams = hparams
+        self._paths = paths
         self._states = states
         self._criterion = criterion_of(hparams)
-        paths = [state.path for state in states]
         shapes = [tuple(state.weight.shape) for state in states]
         self._granularities = granularities(hparams, paths, shapes)
         if hparams.run_length:
@@ -126,7 +131,7 @@ class MaskUpdate:
         return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
 
     def _check_regrowth(self) -> None:
-        masked = [state.path for state in self._states if state.masked_forward]
+        masked = [path for path, state in zip(self._paths, self._states, strict=True) if state.masked_forward]
         if self._hparams.regrow and masked:
             raise ValueError(
                 f"regrow={self._hparams.regrow!r} needs the gradients of pruned weights, and apply_mask makes those of "

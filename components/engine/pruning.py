@@ -76,6 +76,8 @@ class Pruning(Trackable):
         hparams: PruningHParams,
         variables: Sequence[Weight] | tf.Module | keras.Layer,
         sparsity: SparsitySource | None = None,
+        *,
+        holder: tf.Module | keras.Layer | None = None,
     ) -> None:
         """Chooses the weights and makes their variables.
 
@@ -86,6 +88,7 @@ class Pruning(Trackable):
                 object; for a list, make the object an attribute of what is saved.
             sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable that
                 takes the step (int64 scalar tensor) and returns a floating scalar tensor; in [0, 1).
+            holder: The model that a list of variables belongs to. Its layers tell weights of one path apart.
 
         Raises:
             TypeError: `hparams` is not PruningHParams, `variables` is neither a model nor a list of variables, or
@@ -105,11 +108,12 @@ class Pruning(Trackable):
                 f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
         given = list(variables if model is None else model.trainable_variables)
-        chosen = prunable_weights(given, hparams)
+        named = prunable_weights(given, hparams, holder if model is None else model)
+        self._paths, chosen = list(named), list(named.values())
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
-        self._masks = MaskUpdate(hparams, self._states, sparsity)
+        self._masks = MaskUpdate(hparams, self._paths, self._states, sparsity)
         for state in self._states:
             state.make(variables_of(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -140,8 +144,8 @@ class Pruning(Trackable):
 
     @property
     def paths(self) -> list[str]:
-        """The pruned weights' paths, in order."""
-        return [state.path for state in self._states]
+        """The pruned weights' names, in order, each one's own: see `weight_names`."""
+        return list(self._paths)
 
     @property
     def weights(self) -> list[tf.Variable]:
@@ -279,8 +283,8 @@ class Pruning(Trackable):
         return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)
 
     def sparsity_by_variable(self) -> dict[str, float]:
-        """Fraction of zeros in each weight's mask, by the weight's path."""
-        return {state.path: float(state.sparsity()) for state in self._states}
+        """Fraction of zeros in each weight's mask, by the weight's name of `paths`."""
+        return {path: float(state.sparsity()) for path, state in zip(self._paths, self._states, strict=True)}
 
     def sparsity_asked(self, step: int) -> float:
         """Fraction of zeros that the masks of all weights together should have at `step`.
@@ -330,12 +334,13 @@ class Pruning(Trackable):
         """
         step = tf.cast(tf.convert_to_tensor(step), tf.int64)
         has_average = self.criterion.has_average
+        named = dict(zip(self._paths, self._states, strict=True))
         # One scope for both: in a graph a second of the same name would be called another.
         with tf.name_scope(self.hparams.name):
             if scalars:
-                summaries.write_scalars(self._states, has_average, self.last_mask_update_step, step)
+                summaries.write_scalars(named, has_average, self.last_mask_update_step, step)
             if histograms:
-                summaries.write_histograms(self._states, has_average, self.scores, step)
+                summaries.write_histograms(named, has_average, self.scores, step)
 
     def _observe_and_update(
         self,

@@ -1,7 +1,7 @@
 """TensorBoard summaries of a pruning."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,22 +22,22 @@ def write_logs(logs: Mapping[str, Any], step: int) -> None:
 
 
 def write_scalars(
-    states: Sequence[WeightState], has_average: bool, last_mask_update_step: tf.Variable, step: tf.Tensor
+    weights: Mapping[str, WeightState], has_average: bool, last_mask_update_step: tf.Variable, step: tf.Tensor
 ) -> None:
     """Writes sparsities, thresholds and, if the criterion has one, the gradient states' norms and sparsities.
 
     Args:
-        states: The weights' states.
+        weights: The weights' states by their names.
         has_average: Whether they have a gradient state.
         last_mask_update_step: int64 scalar.
         step: int64 scalar.
     """
-    kept = [state.kept() for state in states]
-    size = sum(state.size for state in states)
+    kept = [state.kept() for state in weights.values()]
+    size = sum(state.size for state in weights.values())
     tf.summary.scalar("sparsity", 1.0 - tf.cast(tf.add_n(kept), tf.float64) / size, step=step)
     tf.summary.scalar("last_mask_update_step", last_mask_update_step, step=step)
-    for state in states:
-        path = escaped(state.path)
+    for name, state in weights.items():
+        path = escaped(name)
         tf.summary.scalar(f"{path}/sparsity", state.sparsity(), step=step)
         tf.summary.scalar(f"{path}/threshold", state.threshold, step=step)
         if has_average:
@@ -46,18 +46,18 @@ def write_scalars(
 
 
 def write_histograms(
-    states: Sequence[WeightState], has_average: bool, scores: Callable[[int], tf.Tensor], step: tf.Tensor
+    weights: Mapping[str, WeightState], has_average: bool, scores: Callable[[int], tf.Tensor], step: tf.Tensor
 ) -> None:
     """Writes the histograms of the weights, their scores and, if the criterion has one, their gradient states.
 
     Args:
-        states: The weights' states.
+        weights: The weights' states by their names.
         has_average: Whether they have a gradient state.
-        scores: Gives the scores of one of them by its index; called if there is a writer.
+        scores: Gives the scores of one of them by its index in `weights`; called if there is a writer.
         step: int64 scalar.
     """
-    for index, state in enumerate(states):
-        path = escaped(state.path)
+    for index, (name, state) in enumerate(weights.items()):
+        path = escaped(name)
         _write_histogram(f"{path}/weights", functools.partial(tf.convert_to_tensor, state.weight), step)
         _write_histogram(f"{path}/scores", functools.partial(scores, index), step)
         if has_average:

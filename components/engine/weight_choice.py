@@ -1,24 +1,31 @@
 """Which weights are pruned: the default rule, `include` and `exclude`."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .hparams import PruningHParams
+from .weight_names import weight_names
 from .weight_state import Weight, WeightState, path_of, tf_variable
 
 _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_kernel)$")
 
 
-def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> list[Weight]:
-    """The weights among `variables` that `hparams` asks to prune, each once, in order.
+def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model: Any = None) -> dict[str, Weight]:
+    """The weights among `variables` that `hparams` asks to prune, each once, in order, by their `weight_names`.
 
-    With `include`: the weights whose path matches one of its regexes. Without, the first of these that exist: the
+    With `include`: the weights whose name matches one of its regexes. Without, the first of these that exist: the
     weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and, if all
     variables are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of
     these.
+
+    Args:
+        variables: The variables.
+        hparams: The hyperparameters.
+        model: What holds the variables; see `weight_names`.
 
     Raises:
         TypeError: One of `variables` is not a variable.
@@ -31,55 +38,55 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams) -> li
                 f"Expected tf.Variables or keras.Variables to prune, got {variable!r} of type "
                 f"{type(variable).__name__}. Pass a model, or a list of its variables."
             )
-    candidates = list({id(tf_variable(variable)): variable for variable in variables}.values())
+    once = list({id(tf_variable(variable)): variable for variable in variables}.values())
+    candidates = dict(zip(weight_names(once, model), once, strict=True))
     if not candidates:
         raise ValueError("There are no trainable variables to prune. Build the model first.")
     chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates)
     for pattern in hparams.exclude:
         _check_match("exclude", pattern, candidates)
-    chosen = [weight for weight in chosen if not _matches(hparams.exclude, weight)]
+    chosen = {name: weight for name, weight in chosen.items() if not _matches(hparams.exclude, name)}
     if not chosen:
         rule = f"include={list(hparams.include)}" if hparams.include else "the default (kernels)"
         raise ValueError(
             f"No weight to prune: {rule} with exclude={list(hparams.exclude)} leaves none of the trainable variables "
-            f"{_paths(candidates)}. Name the weights with include=[regex,...]."
+            f"{list(candidates)}. Name the weights with include=[regex,...]."
         )
-    for weight in chosen:
+    for name, weight in chosen.items():
         if not tf_variable(weight).dtype.is_floating:
             raise ValueError(
-                f"{path_of(weight)} has dtype {tf_variable(weight).dtype.name}; only floating weights can be pruned. "
+                f"{name} has dtype {tf_variable(weight).dtype.name}; only floating weights can be pruned. "
                 "Take it out with exclude."
             )
     return chosen
 
 
-def _by_default(candidates: Sequence[Weight]) -> list[Weight]:
-    masked = [weight for weight in candidates if getattr(WeightState.existing(weight), "masked_forward", False)]
+def _by_default(candidates: Mapping[str, Weight]) -> dict[str, Weight]:
+    def those(which: Callable[[Weight], bool]) -> dict[str, Weight]:
+        return {name: weight for name, weight in candidates.items() if which(weight)}
+
+    masked = those(lambda weight: getattr(WeightState.existing(weight), "masked_forward", False))
     if masked:
         return masked
-    kernels = [weight for weight in candidates if _KERNEL.search(path_of(weight))]
-    if kernels or any(isinstance(weight, keras.Variable) for weight in candidates):
+    kernels = those(lambda weight: bool(_KERNEL.search(path_of(weight))))
+    if kernels or any(isinstance(weight, keras.Variable) for weight in candidates.values()):
         return kernels
-    floating = [weight for weight in candidates if tf_variable(weight).dtype.is_floating]
-    return [weight for weight in floating if len(weight.shape) >= 2] or floating
+    floating = those(lambda weight: tf_variable(weight).dtype.is_floating)
+    return {name: weight for name, weight in floating.items() if len(weight.shape) >= 2} or floating
 
 
-def _included(candidates: Sequence[Weight], patterns: Sequence[str]) -> list[Weight]:
+def _included(candidates: Mapping[str, Weight], patterns: Sequence[str]) -> dict[str, Weight]:
     for pattern in patterns:
         _check_match("include", pattern, candidates)
-    return [weight for weight in candidates if _matches(patterns, weight)]
+    return {name: weight for name, weight in candidates.items() if _matches(patterns, name)}
 
 
-def _check_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
-    if not any(_matches([pattern], weight) for weight in candidates):
+def _check_match(option: str, pattern: str, candidates: Mapping[str, Weight]) -> None:
+    if not any(_matches([pattern], name) for name in candidates):
         raise ValueError(
-            f"{name} holds {pattern!r}, which matches none of the variables {_paths(candidates)}. Mend or remove it."
+            f"{option} holds {pattern!r}, which matches none of the variables {list(candidates)}. Mend or remove it."
         )
 
 
-def _matches(patterns: Iterable[str], weight: Weight) -> bool:
-    return any(re.search(pattern, path_of(weight)) for pattern in patterns)
-
-
-def _paths(weights: Sequence[Weight]) -> list[str]:
-    return [path_of(weight) for weight in weights]
+def _matches(patterns: Iterable[str], name: str) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)

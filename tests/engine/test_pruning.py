@@ -290,7 +290,7 @@ def test_summaries_take_close_huge_and_tiny_weights_of_any_name(values, tmp_path
     weight = variable(10, 10, name="dense/kernel")
     weight.assign(np.resize(np.float32(values), (10, 10)))
     pruning = Pruning(one_shot(target_sparsity=0.5, name="run"), [weight])
-    monkeypatch.setattr(WeightState, "path", "a\x1b\ud800")
+    monkeypatch.setattr(pruning, "_paths", ["a\x1b\ud800"])
     writer = tf.summary.create_file_writer(str(tmp_path))
     with writer.as_default():
         pruning.add_pruning_summaries(tf.constant(7))

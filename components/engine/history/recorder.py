@@ -32,8 +32,8 @@ class TrainingRecorder:
         self._sparsity: ThinnedSeries[SparsityPoint] = ThinnedSeries()
         self._metrics: ThinnedSeries[MetricsPoint] = ThinnedSeries()
         self._epochs: ThinnedSeries[MetricsPoint] = ThinnedSeries()
-        self._before: dict[str, Histogram] = {}
-        self._scores: dict[str, Histogram] = {}
+        self._before: dict[WeightState, Histogram] = {}
+        self._scores: dict[WeightState, Histogram] = {}
 
     @only_shown
     def begin(self, pruning: Pruning, step: int) -> None:
@@ -47,8 +47,8 @@ class TrainingRecorder:
             self._first_step = self._last_step = step
             self._last_update = int(tf.convert_to_tensor(pruning.last_mask_update_step))
         for state in pruning.states:
-            if state.path not in self._before:
-                self._before[state.path] = Histogram.of(_value(state))
+            if state not in self._before:
+                self._before[state] = Histogram.of(_value(state))
 
     def wants_metrics(self) -> bool:
         """Counts a batch; returns whether `add_metrics` is to be called for it."""
@@ -89,7 +89,7 @@ class TrainingRecorder:
     def end_steps(self, pruning: Pruning) -> None:
         """Records the scores after the last step of a `fit`, before the masks are brought to the final sparsity."""
         for index, state in enumerate(pruning.states):
-            self._scores[state.path] = Histogram.of_scores(pruning.scores(index).numpy())
+            self._scores[state] = Histogram.of_scores(pruning.scores(index).numpy())
 
     @only_shown
     def end(self, pruning: Pruning, step: int, logs: Mapping[str, Any] | None) -> None:
@@ -120,14 +120,14 @@ class TrainingRecorder:
     def _weights(self, pruning: Pruning) -> tuple[WeightHistory, ...]:
         return tuple(
             WeightHistory(
-                path=state.path,
+                path=path,
                 shape=tuple(state.weight.shape),
-                before=self._before[state.path],
+                before=self._before[state],
                 after=Histogram.of(_value(state, masked=True)),
-                scores=self._scores.get(state.path),
+                scores=self._scores.get(state),
                 threshold=_finite(float(tf.convert_to_tensor(state.threshold))),
             )
-            for state in pruning.states
+            for path, state in zip(pruning.paths, pruning.states, strict=True)
         )
 
 

@@ -59,7 +59,7 @@ class WeightHistory:
     """How the values of one pruned weight are spread.
 
     Attributes:
-        path: Its path in the model.
+        path: Its name in the model, which no other pruned weight has.
         shape: Its shape.
         before: Its values before the first recorded step, or just after it if that step built the model.
         after: Its values after the training; pruned ones are among the zeros.

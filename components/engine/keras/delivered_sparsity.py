@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from ..history.training_history import TrainingHistory
 from ..model_variables import model_variables
 from ..pruning import Pruning
 from ..weight_state import WeightState
+from .counterparts import counterparts
 from .scope import PruningScope
 
 
@@ -96,12 +97,13 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
     delivered, lacking = [], []
     histories = scope.histories or itertools.repeat(None)
     for (model, pruning, steps), history in zip(scope.trainings, histories, strict=False):
-        found = _saved_weights(pruning, saved)
-        missing = [path for path in pruning.paths if path not in found]
+        found = counterparts(pruning.states, saved)
+        named = dict(zip(pruning.paths, pruning.states, strict=True))
+        missing = [path for path, state in named.items() if state not in found]
         if missing:
             lacking.append(", ".join(missing))
             continue
-        weights = tuple(_weight_sparsity(state, found[state.path], saved) for state in pruning.states)
+        weights = tuple(_weight_sparsity(path, state, found[state], saved) for path, state in named.items())
         _check(pruning, weights, steps)
         delivered.append(DeliveredSparsity(weights, model.count_params(), history))
     if not delivered:
@@ -113,26 +115,11 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
     return max(delivered, key=lambda each: each.total_parameters)
 
 
-def _saved_weights(pruning: Pruning, saved: SavedVariables) -> Mapping[str, SavedVariable]:
-    variables = model_variables(saved)
-    found = {}
-    for state in pruning.states:
-        shape = tuple(state.weight.shape)
-        candidates = [variable for variable in variables if variable.shape == shape]
-        # First by value: a model that fit built, or that was cloned for saving, has other names in the file. Then by
-        # name: one that was loaded from a checkpoint of the training has other values, and no model's name in front.
-        same = [v for v in candidates if np.array_equal(saved.value(v), state.weight.numpy())]
-        same = same or [v for v in candidates if f"/{state.path}".endswith(f"/{v.name}")]
-        if same:
-            found[state.path] = same[0]
-    return found
-
-
-def _weight_sparsity(state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightSparsity:
+def _weight_sparsity(path: str, state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightSparsity:
     value = saved.value(variable)
     if state.masked_forward:
         value = value * state.mask.numpy()
-    return WeightSparsity(state.path, tuple(state.weight.shape), int(np.count_nonzero(value)))
+    return WeightSparsity(path, tuple(state.weight.shape), int(np.count_nonzero(value)))
 
 
 def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> None:

@@ -1,7 +1,7 @@
 """PrunedTraining: the pruning of one Keras model during its `fit`s."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
@@ -171,11 +171,12 @@ class PrunedTraining:
                 f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
                 "the weights in another way. Let it call self.optimizer.apply_gradients."
             )
-        untrained = [state.path for key, state in self._states.items() if key not in self._trained]
+        untrained = {state for key, state in self._states.items() if key not in self._trained}
         if untrained:
             raise ValueError(
-                f"model.optimizer does not train {', '.join(untrained)}: the loss has no gradient with respect to "
-                "them, or another optimizer trains them. Take them out with exclude, or let model.optimizer train them."
+                f"model.optimizer does not train {', '.join(self._names(untrained))}: the loss has no gradient with "
+                "respect to them, or another optimizer trains them. Take them out with exclude, or let model.optimizer "
+                "train them."
             )
 
     @tf.autograph.experimental.do_not_convert
@@ -196,10 +197,10 @@ class PrunedTraining:
 
     def check_finite(self) -> None:
         """Raises if a weight or gradient state is NaN or infinite, and so cannot be ranked."""
-        for state in self.pruning.states:
-            values = {state.path: state.weight}
+        for path, state in zip(self.pruning.paths, self.pruning.states, strict=True):
+            values = {path: state.weight}
             if self.pruning.criterion.has_average:
-                values[f"The gradient state of {state.path}"] = state.gradient
+                values[f"The gradient state of {path}"] = state.gradient
             for name, value in values.items():
                 if not bool(tf.reduce_all(tf.math.is_finite(value))):
                     raise FloatingPointError(
@@ -251,6 +252,10 @@ class PrunedTraining:
         constrained = [weight for weight in self._weights if getattr(weight, "constraint", None) is not None]
         return {WeightState.of(weight): weight for weight in constrained}
 
+    def _names(self, states: Collection[WeightState]) -> list[str]:
+        paths = zip(self.pruning.paths, self.pruning.states, strict=True)
+        return [path for path, state in paths if state in states]
+
     def _count_on(self) -> None:
         """Counts on from the saved step, whatever the optimizer counts."""
         self._steps_before.assign(self.step() - self.optimizer.steps)
@@ -258,12 +263,12 @@ class PrunedTraining:
     def _choose_weights(self) -> None:
         """Makes the pruning, and makes it anew if further weights have become trainable."""
         trainable = self.model.trainable_variables
-        chosen = prunable_weights(trainable, self._hparams)
-        new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
+        chosen = prunable_weights(trainable, self._hparams, self.model)
+        new = [weight for weight in chosen.values() if not any(weight is known for known in self._weights)]
         if not new:
             return
         before = self.pruning
-        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity)
+        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity, holder=self.model)
         self._weights += new
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:

@@ -66,7 +66,7 @@ def warm_start(model: Model, fn_args: Any) -> bool:
     scope = active_scope()
     if scope is not None:
         kinds = _kinds_to_load(scope.hparams, saved)
-        for weight in prunable_weights(model.trainable_variables, scope.hparams):
+        for weight in prunable_weights(model.trainable_variables, scope.hparams, model).values():
             _load_state(weight, found[id(weight)], saved, kinds)
     return True
 
@@ -108,7 +108,7 @@ def _full_value(saved: SavedVariables, variable: SavedVariable, kept: KeptIndice
 
 def _by_path(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     """Matches by paths, if these are unique and the same in both models."""
-    variables = {variable.name: variable for variable in model_variables(saved)}
+    variables = _named(saved)
     paths = [path_of(weight) for weight in model.weights]
     if sorted(paths) != sorted(variables):
         return {}
@@ -160,9 +160,8 @@ def _by_order(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
 
 def _by_name(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
     saved_by_kind: dict[str, dict[str, SavedVariable]] = defaultdict(dict)
-    for variable in model_variables(saved):
-        # An exported model holds each variable twice, with the same name.
-        saved_by_kind[_kind(variable.name)].setdefault(variable.name, variable)
+    for name, variable in _named(saved).items():
+        saved_by_kind[_kind(name)][name] = variable
     live_by_kind: dict[str, list[Weight]] = defaultdict(list)
     for weight in model.weights:
         live_by_kind[_kind(path_of(weight))].append(weight)
@@ -172,6 +171,19 @@ def _by_name(model: Model, saved: SavedVariables) -> dict[int, SavedVariable]:
         if len(variables) == len(weights):
             weights = sorted(weights, key=lambda weight: _numbers(path_of(weight)))
             found.update({id(weight): variable for weight, variable in zip(weights, variables, strict=True)})
+    return found
+
+
+def _named(saved: SavedVariables) -> dict[str, SavedVariable]:
+    """The variables by their names; empty if variables of one name hold different values.
+
+    An exported model holds each variable twice, with the same name. Towers with layers of one name do not.
+    """
+    found: dict[str, SavedVariable] = {}
+    for variable in model_variables(saved):
+        other = found.setdefault(variable.name, variable)
+        if other is not variable and not np.array_equal(saved.value(other), saved.value(variable)):
+            return {}
     return found
 
 
