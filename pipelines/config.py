@@ -63,8 +63,8 @@ class PipelineConfig:
         pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
             except `target_sparsity`, whose default here is 0.9.
         shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
-        warm_start: Whether the dense training starts from the model that was blessed last. That needs a Resolver,
-            which not every runner has.
+        warm_start: Whether the dense training starts from the dense model of the last run whose pruned model was
+            blessed, if that ran on other data. That needs a Resolver, which Kubeflow and Vertex AI do not have.
         enable_cache: Whether a component is skipped if its inputs have not changed since an earlier run.
 
     Raises:

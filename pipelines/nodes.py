@@ -11,6 +11,7 @@ from tfx.proto import example_gen_pb2
 
 from tfx_pruning import PruningTrainer, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.dense_model_strategy import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY, LatestBlessedDenseModel
 from tfx_pruning.pipelines.evaluation import eval_config
 
 # Makes an execution property from a name and a value: the value itself, or a RuntimeParameter with it as its default.
@@ -55,7 +56,7 @@ class DenseNodes:
     def of(cls, config: PipelineConfig, parameter: Parameter = constant) -> "DenseNodes":
         """The nodes of a configuration.
 
-        The training starts from the latest blessed model, if there is one and `config.warm_start` is set.
+        With `config.warm_start` the training starts from the dense model that `LatestBlessedDenseModel` finds, if any.
 
         Args:
             config: What to run and where.
@@ -73,20 +74,24 @@ class DenseNodes:
             examples=examples, schema=schema, disable_statistics=True, **_user_code(config, "preprocessing_fn")
         )
         components = [example_gen, statistics_gen, schema_gen, example_validator, transform]
-        blessed_model = None
+        transformed = transform.outputs["transformed_examples"]
+        base_model = None
         if config.warm_start:
             resolver = tfx.dsl.Resolver(
-                strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-                model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-                model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-            ).with_id("Resolver.latest_blessed_model")
-            blessed_model = resolver.outputs["model"]
+                strategy_class=LatestBlessedDenseModel,
+                **{
+                    MODEL_KEY: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+                    BLESSING_KEY: tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+                    EXAMPLES_KEY: transformed,
+                },
+            ).with_id("Resolver.latest_blessed_dense_model")
+            base_model = resolver.outputs[MODEL_KEY]
             components.append(resolver)
         trainer = tfx.components.Trainer(
-            examples=transform.outputs["transformed_examples"],
+            examples=transformed,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema,
-            base_model=blessed_model,
+            base_model=base_model,
             train_args=parameter("train_args", tfx.proto.TrainArgs(num_steps=config.train_steps)),
             eval_args=_eval_args(config, parameter),
             **_user_code(config, "run_fn"),

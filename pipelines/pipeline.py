@@ -17,8 +17,9 @@ def create_pipeline(
 ) -> tfx.dsl.Pipeline:
     """Builds the pipeline, for any runner.
 
-    The dense training starts from the latest blessed model, if there is one and `config.warm_start` is set. Evaluator
-    compares the stripped model with the dense model of the same run, and Pusher pushes it if it is blessed.
+    The dense training starts from nothing or, with `config.warm_start`, from the dense model of an earlier run on other
+    data (`LatestBlessedDenseModel`). Evaluator compares the stripped model with the dense model of the same run, and
+    Pusher pushes it if it is blessed.
 
     Args:
         config: What to run and where.

@@ -18,6 +18,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import RESOLVER_STRATEGY_CLASS
 from tfx.orchestration.data_types import RuntimeParameter
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
@@ -32,6 +33,11 @@ TRAINING = ("Trainer", "PruningTrainer")
 _COMMAND = ["python", "-m", "tfx_pruning.pipelines.kubeflow.entrypoint"]
 _KUBERNETES = "kubernetes"
 _DESCRIPTION = "Train, prune, strip, evaluate and push a model."
+# What TFX compiles for Vertex AI.
+_VERTEX_STRATEGIES = (
+    tfx.dsl.experimental.LatestArtifactStrategy,
+    tfx.dsl.experimental.LatestBlessedModelStrategy,
+)
 _FIELDS = {field.name for field in dataclasses.fields(PipelineConfig)}
 
 
@@ -57,7 +63,7 @@ def compile_pipeline(
 
     Raises:
         ValueError: `output` has another ending, a component id is not in the pipeline, or the backend does not support
-            a part of it: Resolvers on KUBEFLOW, node selectors on VERTEX.
+            a part of it: Resolvers on KUBEFLOW, node selectors and Resolvers with strategies of one's own on VERTEX.
         OSError: `output` cannot be written.
     """
     resources = resources or {}
@@ -138,11 +144,23 @@ def _check_compilable(
             raise ValueError(f"resources: the pipeline has no component {component_id!r}, but {', '.join(ids)}.")
         if backend is Backend.VERTEX and of_task.node_selector:
             raise ValueError(f"{component_id}: Vertex AI has no node selector; name the accelerator's type instead.")
-    resolvers = [node.id for node in pipeline.components if isinstance(node, tfx.dsl.Resolver)]
-    if backend is Backend.KUBEFLOW and resolvers:
+    for node in pipeline.components:
+        if isinstance(node, tfx.dsl.Resolver):
+            _check_resolver(node, backend)
+
+
+def _check_resolver(resolver: tfx.dsl.Resolver, backend: Backend) -> None:
+    if backend is Backend.KUBEFLOW:
         raise ValueError(
-            f"{', '.join(resolvers)}: the open-source backend has no Resolver. Leave it out (warm_start=False of "
+            f"{resolver.id}: the open-source backend has no Resolver. Leave it out (warm_start=False of "
             "PipelineConfig), import the artifact by its URI, or compile for Vertex AI."
+        )
+    strategy = resolver.exec_properties.get(RESOLVER_STRATEGY_CLASS)
+    if strategy not in _VERTEX_STRATEGIES:
+        raise ValueError(
+            f"{resolver.id}: Vertex AI has no Resolver with {getattr(strategy, '__name__', strategy)}, but with "
+            f"{' and '.join(each.__name__ for each in _VERTEX_STRATEGIES)}. Leave it out (warm_start=False of "
+            "PipelineConfig), or import the artifact by its URI."
         )
 
 
@@ -251,7 +269,7 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     if not (values.get("module_path") or values.get("module_file")):
         values["module_path"] = TAXI_MODULE_PATH
     values.setdefault("serving_dir", f"{str(values.get('pipeline_root')).rstrip('/')}/serving")
-    config = PipelineConfig.from_values(values | {"warm_start": Backend.of(arguments.backend) is Backend.VERTEX})
+    config = PipelineConfig.from_values(values | {"warm_start": False})
     return dataclasses.replace(config, pipeline_name=kubeflow_name(config.pipeline_name))
 
 

@@ -30,7 +30,7 @@ def create_sweep_pipeline(
     and evaluated against it, by nodes whose ids end with the candidate's name. SparsitySelector takes the sparsest one
     whose metric is at most `config.max_metric_drop` worse than the dense model's, and no worse than `min_metric` or
     `max_metric`; Pusher pushes it. The dense training starts from no earlier model, whatever `config.warm_start` says:
-    the latest blessed model is a pruned one.
+    all rounds of a sweep share it.
 
     The nodes of a candidate are the same, whatever other candidates there are, so that TFX's cache has them when a
     pipeline with more candidates runs in the same place.

@@ -37,7 +37,7 @@ def test_components(nodes: dict[str, BaseNode]) -> None:
         "SchemaGen",
         "ExampleValidator",
         "Transform",
-        "Resolver.latest_blessed_model",
+        "Resolver.latest_blessed_dense_model",
         "Trainer",
         "PruningTrainer",
         "Stripper",
@@ -49,7 +49,7 @@ def test_components(nodes: dict[str, BaseNode]) -> None:
 @pytest.mark.parametrize(
     ("node", "key", "producer"),
     [
-        ("Trainer", "base_model", ("Resolver.latest_blessed_model", "model")),
+        ("Trainer", "base_model", ("Resolver.latest_blessed_dense_model", "model")),
         ("Trainer", "examples", ("Transform", "transformed_examples")),
         ("PruningTrainer", "base_model", ("Trainer", "model")),
         ("PruningTrainer", "examples", ("Transform", "transformed_examples")),

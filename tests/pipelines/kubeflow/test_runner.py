@@ -232,11 +232,9 @@ def test_open_source_backend_gets_what_it_has(compiled: Compiled) -> None:
     assert compiled.spec["defaultPipelineRoot"] == "gs://bucket/root"
 
 
-def test_vertex_gets_resolver_and_driver(vertex: Compiled) -> None:
-    assert set(vertex.tasks) > COMPONENTS
-    resolver = "Resolver.latest_blessed_model-model-resolver"
-    base_model = vertex.tasks["Trainer"]["inputs"]["artifacts"]["base_model"]["taskOutputArtifact"]
-    assert base_model == {"producerTask": resolver, "outputArtifactKey": "model"}
+def test_vertex_gets_the_driver_and_a_dense_training_that_starts_from_no_model(vertex: Compiled) -> None:
+    assert set(vertex.tasks) == COMPONENTS
+    assert "base_model" not in vertex.tasks["Trainer"]["inputs"]["artifacts"]
     driver = vertex.container("CsvExampleGen")["lifecycle"]["preCacheCheck"]["command"]
     assert driver[-1] == "tfx.orchestration.kubeflow.v2.file_based_example_gen.driver"
     assert vertex.tasks["CsvExampleGen"]["cachingOptions"] == {"enableCache": True}
@@ -349,17 +347,23 @@ def test_output_that_cannot_be_written_is_refused(tmp_path: pathlib.Path, capsys
 
 
 @pytest.mark.parametrize(
-    ("resources", "message"),
+    ("backend", "resources", "message"),
     [
-        ({"Trainer": TaskResources()}, "resources: the pipeline has no component 'Trainer', but CsvExampleGen"),
-        ({}, "Resolver.latest_blessed_model: the open-source backend has no Resolver"),
+        (Backend.KUBEFLOW, {"Trainer": TaskResources()}, "resources: the pipeline has no component 'Trainer', but Csv"),
+        (Backend.KUBEFLOW, {}, "Resolver.latest_blessed_dense_model: the open-source backend has no Resolver"),
+        (
+            Backend.VERTEX,
+            {},
+            "Resolver.latest_blessed_dense_model: Vertex AI has no Resolver with LatestBlessedDenseModel, but with "
+            "LatestArtifactStrategy and LatestBlessedModelStrategy.",
+        ),
     ],
 )
 def test_pipeline_that_the_backend_cannot_run_is_refused(
-    tmp_path: pathlib.Path, resources: dict[str, TaskResources], message: str
+    tmp_path: pathlib.Path, backend: Backend, resources: dict[str, TaskResources], message: str
 ) -> None:
     config = PipelineConfig(pipeline_root="root", data_root="data", serving_dir="serving", pipeline_name="taxi")
     pipeline = _small_pipeline() if resources else create_pipeline(config)
     with pytest.raises(ValueError, match=message):
-        runner.compile_pipeline(pipeline, str(tmp_path / "pipeline.yaml"), "image", Backend.KUBEFLOW, resources)
+        runner.compile_pipeline(pipeline, str(tmp_path / "pipeline.yaml"), "image", backend, resources)
     assert list(tmp_path.iterdir()) == []
