@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from .hparams import PruningHParams
+from .name_pattern import name_pattern
 from .weight_state import Weight, WeightState, path_of, tf_variable
 
 _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_kernel)$")
@@ -78,7 +79,7 @@ def _check_match(name: str, pattern: str, candidates: Sequence[Weight]) -> None:
 
 
 def _matches(patterns: Iterable[str], weight: Weight) -> bool:
-    return any(re.search(pattern, path_of(weight)) for pattern in patterns)
+    return any(name_pattern(pattern).search(path_of(weight)) for pattern in patterns)
 
 
 def _paths(weights: Sequence[Weight]) -> list[str]:
