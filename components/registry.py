@@ -186,7 +186,7 @@ class Registry(Generic[Entry]):
         """
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except Exception as error:  # a module may fail in any way
             raise ValueError(
                 f"{given}, and the module {module!r} cannot be imported: {error}. Install it, or put its folder on "
                 "PYTHONPATH."

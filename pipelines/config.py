@@ -11,7 +11,7 @@ from tfx_pruning import PruningHParams
 from tfx_pruning.pipelines.config_file import read_mapping
 from tfx_pruning.pipelines.user_module import import_for_names
 from tfx_pruning.suggestion import suggestion
-from tfx_pruning.typed_value import checked_value
+from tfx_pruning.typed_value import checked_value, shown
 
 TAXI_MODULE_FILE = str(pathlib.Path(__file__).with_name("modules") / "taxi.py")
 TAXI_MODULE_PATH = "tfx_pruning.pipelines.modules.taxi"
@@ -21,7 +21,10 @@ DIRECTIONS = ("higher", "lower")
 _TARGET_SPARSITY = 0.9
 # Relative paths in a configuration file start at the folder of the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
+_MAX_STEM = 40
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
+# ML Metadata and the names of folders hold it. TFX takes 63 characters, of which a sweep adds six.
+_PIPELINE_NAME = re.compile(r"[^\W_][\w.-]{0,56}")
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 # Metrics that say how wrong a model is, by the names that TFMA and Keras give them.
 _OF_MISTAKES = re.compile(
@@ -39,7 +42,8 @@ class PipelineConfig:
         pipeline_root: Where the components write their artifacts; a path or a URI that TFX can write to.
         data_root: Folder of the data files.
         serving_dir: Where Pusher puts the models that the Evaluator blessed.
-        pipeline_name: Name of the pipeline in ML Metadata.
+        pipeline_name: Name of the pipeline in ML Metadata: at most 57 letters, digits and `_.-`, with a letter or digit
+            first.
         data_format: What the files are: 'csv', with a header each, or 'tfrecord', TFRecords of tf.Examples, gzipped or
             not.
         module_file: Python file with `preprocessing_fn` and `run_fn`, used by Transform, Trainer and PruningTrainer.
@@ -101,7 +105,12 @@ class PipelineConfig:
             object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
         for name, choices in (("data_format", DATA_FORMATS), ("metric_direction", DIRECTIONS)):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
+                raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {shown(getattr(self, name))}.")
+        if not _PIPELINE_NAME.fullmatch(self.pipeline_name):
+            raise ValueError(
+                "pipeline_name must be at most 57 letters, digits and '_.-', a letter or digit first, got "
+                f"{shown(self.pipeline_name)}. Choose one such as 'prices_pruning'."
+            )
         self._check_thresholds()
         _ = self.hparams
 
@@ -122,7 +131,8 @@ class PipelineConfig:
             TypeError: A value is of the wrong type.
         """
         _check_names(values)
-        given = _without_the_example(values)
+        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+        given = _without_the_example({name: _checked(name, kinds[name], value) for name, value in values.items()})
         for name in ("pipeline_root", "data_root", "serving_dir"):
             if name not in given:
                 raise ValueError(f"{name} is missing: it has no default.")
@@ -225,7 +235,8 @@ def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
                 f"label_key is missing: {module} is a module of your own. Name its label: an output of the signature "
                 "'transform_features' or, with preprocessing_signature: '', a column of the data."
             )
-        name = str(module).rpartition(".")[2] if given.get("module_path") else pathlib.Path(str(module)).stem
+        name = module.rpartition(".")[2] if given.get("module_path") else pathlib.Path(module).stem
+        name = re.sub(r"[^\w.-]+", "_", name).lstrip("_.-")[:_MAX_STEM] or "module"
         given = {"pipeline_name": f"{name}_pruning", "further_metrics": (), "shrink": False} | given
     if of_user or "metric" in given:
         given.setdefault("min_metric", None)
@@ -259,17 +270,17 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         raise ValueError(f"{name} must be at least 1, got {checked}.")
     texts = checked if isinstance(checked, tuple) else (checked,)
     if "" in texts and name not in _MAY_BE_EMPTY:
-        raise ValueError(f"{name} must not be empty, got {value!r}.")
+        raise ValueError(f"{name} must not be empty, got {shown(value)}.")
     return checked
 
 
 def _checked_mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(
-            f"{name} must be a mapping from fields of PruningHParams to values, got {value!r} of type "
+            f"{name} must be a mapping from fields of PruningHParams to values, got {shown(value)} of type "
             f"{type(value).__name__}."
         )
-    return {str(field): of_field for field, of_field in value.items()}
+    return {field if isinstance(field, str) else shown(field): of_field for field, of_field in value.items()}
 
 
 def _check_names(names: Iterable[Any]) -> None:
@@ -277,4 +288,5 @@ def _check_names(names: Iterable[Any]) -> None:
     known = [field.name for field in dataclasses.fields(PipelineConfig)]
     for name in names:
         if name not in known:
-            raise ValueError(f"Unknown setting {name!r}. {suggestion(str(name), known)}")
+            text = name if isinstance(name, str) else shown(name)
+            raise ValueError(f"Unknown setting {shown(name)}. {suggestion(text, known)}")

@@ -44,7 +44,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "structure": (),
     "engine": ("registry", "saved_model", "structure", "suggestion", "typed_value"),
     "metadata": ("properties",),
-    "report": ("engine", "saved_model", "staging", "sweep"),
+    "report": ("engine", "saved_model", "staging", "sweep", "typed_value"),
     "pruning_report": ("engine", "properties", "report"),
     "executor_artifacts": ("properties",),
     "stripper.masks": ("engine", "saved_model"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..registry import plain_name
 from ..suggestion import suggestion
-from ..typed_value import checked_value
+from ..typed_value import checked_value, shown
 from . import hparams_checks, hparams_string
 from .hparams_fields import HParamsFields
 
@@ -30,7 +30,8 @@ class PruningHParams(HParamsFields):
 
     Names and defaults are those of google-research `model_pruning`, so that its strings have the same meaning here. The
     fields from `gradient_estimator` on are new. `for_steps` has the defaults that were measured best. Steps are
-    optimizer steps, sparsities are fractions in [0, 1).
+    optimizer steps, sparsities are fractions in [0, 1). Regexes have Python's syntax, without backreferences, atomic
+    groups and conditions: with these no time could be promised in which a name is searched.
 
     Attributes:
         name: Name of the run; prefixes the TensorBoard summaries.
@@ -137,8 +138,10 @@ class PruningHParams(HParamsFields):
 
         Raises:
             ValueError: `num_steps` is below 2, or a field is wrong.
+            TypeError: `num_steps` or a field is of the wrong type.
         """
         _check_names(fields)
+        known = _field_types()
         num_steps = _typed("num_steps", int, num_steps)
         if num_steps < 2:
             raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
@@ -155,7 +158,7 @@ class PruningHParams(HParamsFields):
                 f"pruning_frequency={frequency} leaves no room for two mask updates in {num_steps} steps. "
                 f"Lower it to {max(1, num_steps // _UPDATES_PER_TRAINING)} or leave it out."
             )
-        own_sparsities = any(fields.get(name) for name in _OWN_SPARSITIES)
+        own_sparsities = any(_typed(name, known[name], fields[name]) for name in _OWN_SPARSITIES if name in fields)
         return cls(
             **{
                 **_MEASURED_BEST,
@@ -192,7 +195,9 @@ class PruningHParams(HParamsFields):
             TypeError: It is not a string.
         """
         if not isinstance(string, str):
-            raise TypeError(f"PruningHParams.parse reads a string, got {string!r} of type {type(string).__name__}.")
+            raise TypeError(
+                f"PruningHParams.parse reads a string, got {shown(string)} of type {type(string).__name__}."
+            )
         known, assignments = _field_types(), list(hparams_string.split(string))
         _check_names(name for name, _ in assignments)
         return {name: hparams_string.value_of(name, text, known[name]) for name, text in assignments}
@@ -223,14 +228,17 @@ class PruningHParams(HParamsFields):
         """Reads the JSON object that `to_json` writes; fields may be left out.
 
         Raises:
-            ValueError: The text is not a JSON object or names an unknown field.
+            ValueError: The text is not a JSON object, names an unknown field, or a value is refused.
+            TypeError: It is not a text, or a value is of the wrong type.
         """
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"PruningHParams.from_json reads a text, got {shown(text)} of type {type(text).__name__}.")
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"hparams must be valid JSON, got {text!r} ({error}).") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"hparams must be valid JSON, got {shown(text)} ({error}).") from error
         if not isinstance(values, dict):
-            raise ValueError(f"hparams as JSON must be one object of fields, got {text!r}.")
+            raise ValueError(f"hparams as JSON must be one object of fields, got {shown(text)}.")
         return cls.from_dict(values)
 
     def to_json(self) -> str:
@@ -242,8 +250,14 @@ class PruningHParams(HParamsFields):
         """Builds from field names and values.
 
         Raises:
-            ValueError: A name is not that of a field.
+            ValueError: A name is not that of a field, or a value is refused.
+            TypeError: `values` is no mapping, or a value is of the wrong type.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"PruningHParams.from_dict takes a mapping from fields to values, got {shown(values)} of type "
+                f"{type(values).__name__}."
+            )
         _check_names(values)
         return cls(**values)
 
@@ -267,7 +281,7 @@ class PruningHParams(HParamsFields):
                 fields[name] = hparams_string.value_of(name, value, tuple) if is_list_as_string else value
             return self.from_dict(fields)
         except (TypeError, ValueError) as error:
-            given = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+            given = ", ".join(f"{name}={shown(value)}" for name, value in chosen.items())
             raise ValueError(
                 f"Hyperparameters that were tuned are refused ({given}): {error} Change what the tuner may choose."
             ) from error
@@ -281,7 +295,8 @@ def _check_names(names: Iterable[Any]) -> None:
     known = _field_types()
     for name in names:
         if name not in known:
-            raise ValueError(f"Unknown pruning hyperparameter {name!r}. {suggestion(str(name), known)}")
+            text = name if isinstance(name, str) else shown(name)
+            raise ValueError(f"Unknown pruning hyperparameter {shown(name)}. {suggestion(text, known)}")
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:

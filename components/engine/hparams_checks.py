@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from ..typed_value import shown
 from . import hparams_string, path_map
 from .choices import BACKPROP, CRITERIA, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
 from .hparams_fields import RUN_TOLERANCE, HParamsFields
@@ -52,9 +53,9 @@ def _check_granularity(hparams: HParamsFields) -> None:
             f"{hparams.block_width} and {hparams.block_height}."
         )
     if hparams.n_of_m:
-        match = re.fullmatch(r"(\d+):(\d+)", hparams.n_of_m)
+        match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", hparams.n_of_m)
         if not match or not 0 < int(match[1]) < int(match[2]):
-            raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {hparams.n_of_m!r}.")
+            raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {shown(hparams.n_of_m)}.")
     if hparams.run_length:
         _check_runs(hparams)
 

@@ -1,11 +1,11 @@
 """HParamsFields: the fields of PruningHParams, and what follows from them."""
 
 import dataclasses
-import re
 from typing import Any
 
 from . import path_map
 from .choices import SCHEDULES
+from .name_pattern import NamePattern
 from .update_steps import UpdateSteps
 
 # How far m * sparsity may lie from a whole number of zeros in a run of m weights.
@@ -54,12 +54,12 @@ class HParamsFields:
     regrow_fraction: float = 0.3
 
     @property
-    def weight_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
+    def weight_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:
         """`weight_sparsity_map` as (regex, target sparsity) pairs."""
         return tuple(path_map.sparsity_item("weight_sparsity_map", item) for item in self.weight_sparsity_map)
 
     @property
-    def group_sparsities(self) -> tuple[tuple[re.Pattern[str], float], ...]:
+    def group_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:
         """`group_sparsity_map` as (regex, target sparsity) pairs."""
         return tuple(path_map.sparsity_item("group_sparsity_map", item) for item in self.group_sparsity_map)
 
@@ -84,7 +84,7 @@ class HParamsFields:
         return self.target_step if self.end_pruning_step == -1 else self.end_pruning_step
 
     @property
-    def block_dims(self) -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
+    def block_dims(self) -> tuple[tuple[NamePattern, tuple[int, int]], ...]:
         """`block_dims_map` as (regex, (height, width)) pairs."""
         return tuple(path_map.block_item("block_dims_map", item) for item in self.block_dims_map)
 

@@ -4,11 +4,16 @@ Every pruned weight carries one trackable child, called `STATE`, that holds its 
 weights. Wherever the weight is saved (SavedModel, `tf.train.Checkpoint`), they are saved too, at
 `<the weight's node>/pruning/mask` and so on. The variables' names have the same form. A model whose `fit` was pruned
 has one more child, `MODEL_STATE`, with the steps so far, the step of the last mask update and the hyperparameters.
+
+TensorFlow loads nothing that only a variable holds, so the root of a SavedModel has the child `STATES`, from which the
+states hang that would be lost.
 """
 
 STATE = "pruning"
 MODEL_STATE = "tfx_pruning"
+STATES = "tfx_pruning_states"
 MASK = "mask"
+FORWARD_MASK = "forward_mask"  # a second name of a mask that the forward pass multiplies by
 THRESHOLD = "threshold"
 GRADIENT = "gradient"
 OLD_WEIGHT = "old_weight"

@@ -5,22 +5,25 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
+from ..typed_value import shown
+from .name_pattern import NamePattern, name_pattern
+
 T = TypeVar("T")
 
 
-def checked_regex(name: str, pattern: str) -> re.Pattern[str]:
-    """Compiles a regex of the hyperparameter `name`.
+def checked_regex(name: str, pattern: str) -> NamePattern:
+    """Reads a regex of the hyperparameter `name`.
 
     Raises:
-        ValueError: It is not a regex.
+        ValueError: It is not a regex, or one whose search has no bounded time.
     """
     try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{name} holds {pattern!r}, which is not a regular expression: {error}.") from error
+        return name_pattern(pattern)
+    except ValueError as error:
+        raise ValueError(f"{name} holds {shown(pattern)}, which cannot be used: {error}.") from error
 
 
-def sparsity_item(name: str, item: str) -> tuple[re.Pattern[str], float]:
+def sparsity_item(name: str, item: str) -> tuple[NamePattern, float]:
     """Reads an item `regex:sparsity` of the map `name`.
 
     Raises:
@@ -32,27 +35,27 @@ def sparsity_item(name: str, item: str) -> tuple[re.Pattern[str], float]:
     except ValueError:
         sparsity = math.nan
     if not colon or not pattern or not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {item!r}.")
+        raise ValueError(f"{name} items are 'regex:sparsity' with a sparsity in [0, 1), got {shown(item)}.")
     return checked_regex(name, pattern), sparsity
 
 
-def block_item(name: str, item: str) -> tuple[re.Pattern[str], tuple[int, int]]:
+def block_item(name: str, item: str) -> tuple[NamePattern, tuple[int, int]]:
     """Reads an item `regex:HxW` of the map `name`.
 
     Raises:
         ValueError: It is not of that form, or a dimension is neither positive nor -1.
     """
     pattern, colon, text = item.rpartition(":")
-    match = re.fullmatch(r"(-1|[1-9]\d*)x(-1|[1-9]\d*)", text)
+    match = re.fullmatch(r"(-1|[1-9][0-9]{0,17})x(-1|[1-9][0-9]{0,17})", text)
     if not colon or not pattern or not match:
         raise ValueError(
             f"{name} items are 'regex:HxW' with a height and a width of at least 1, or -1 for the whole dimension, got "
-            f"{item!r}."
+            f"{shown(item)}."
         )
     return checked_regex(name, pattern), (int(match[1]), int(match[2]))
 
 
-def matches(name: str, items: Sequence[tuple[re.Pattern[str], T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:
+def matches(name: str, items: Sequence[tuple[NamePattern, T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:
     """Finds what the map `name` holds for each path.
 
     Args:

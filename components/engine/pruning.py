@@ -43,7 +43,7 @@ def apply_mask(weight: Weight) -> tf.Tensor:
             "it without a mask."
         )
     state = WeightState.of(weight)
-    state.masked_forward = True
+    state.mask_forward()
     state.make((naming.MASK, naming.THRESHOLD))
     value = tf.convert_to_tensor(weight)
     return tf.multiply(value, tf.cast(state.mask, value.dtype), name="masked_weight")
@@ -128,8 +128,7 @@ class Pruning(Trackable):
         for index, state in enumerate(self._states):
             self._track_trackable(state, f"weight_{index}")
         if model is not None:
-            # TensorFlow does not restore children of variables when it loads a SavedModel. This second path restores
-            # the masks.
+            # Saves the steps and the hyperparameters with the model.
             model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
 
     @property

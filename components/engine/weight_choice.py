@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from .hparams import PruningHParams
+from .name_pattern import name_pattern
 from .weight_names import weight_names
 from .weight_state import Weight, WeightState, path_of, tf_variable
 
@@ -89,4 +90,4 @@ def _check_match(option: str, pattern: str, candidates: Mapping[str, Weight]) ->
 
 
 def _matches(patterns: Iterable[str], name: str) -> bool:
-    return any(re.search(pattern, name) for pattern in patterns)
+    return any(name_pattern(pattern).search(name) for pattern in patterns)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from . import naming
 from .compilation import compiled_assignment
+from .saved_states import hang_states_from_roots
 
 Trackable = tf.__internal__.tracking.Trackable
 
@@ -35,15 +36,12 @@ class WeightState(Trackable):
     """Mask, threshold, gradient and old weights of one weight.
 
     The state is a trackable child of its weight (`naming.STATE`): whatever saves the weight saves the state. A weight
-    has only one state. Its variables are made when first used.
-
-    Attributes:
-        masked_forward: Whether the forward pass multiplies by the mask (`apply_mask`). Such a weight keeps its value
-            where it is pruned. Any other weight is set to zero there.
+    has only one state. Its variables are made when first used. A weight of a SavedModel that `tf.saved_model.load`
+    loaded has the variables that were loaded with it.
     """
 
     def __init__(self, weight: Weight) -> None:
-        self.masked_forward = False
+        hang_states_from_roots(WeightState)
         self._path = path_of(weight)
         self._reference = tf_variable(weight)
         self._variables: dict[str, tf.Variable] = {}
@@ -55,16 +53,45 @@ class WeightState(Trackable):
         if state is None:
             with tf.init_scope():
                 state = cls(weight)
-        for holder in {id(weight): weight, id(tf_variable(weight)): tf_variable(weight)}.values():
-            if _state_child(holder) is not state:
-                holder._track_trackable(state, naming.STATE, overwrite=True)
+        state._hang_from(weight)
         return state
 
     @classmethod
     def existing(cls, weight: Weight) -> "WeightState | None":
         """The state of `weight`, or None if it has none."""
         state = _state_child(tf_variable(weight))
-        return state if isinstance(state, cls) else None
+        if isinstance(state, cls):
+            return state
+        # What TensorFlow loads is an attribute of the weight, but no child of it.
+        loaded = getattr(tf_variable(weight), naming.STATE, None)
+        variables = {kind: getattr(loaded, kind, None) for kind in (*naming.WEIGHT_VARIABLES, naming.FORWARD_MASK)}
+        variables = {kind: each for kind, each in variables.items() if isinstance(each, tf.Variable)}
+        if not variables:
+            return None
+        with tf.init_scope():
+            state = cls(weight)
+        for kind, variable in variables.items():
+            state._variables[kind] = state._track_trackable(variable, kind)
+        state._hang_from(weight)
+        return state
+
+    @property
+    def masked_forward(self) -> bool:
+        """Whether the forward pass multiplies by the mask (`apply_mask`).
+
+        Such a weight keeps its value where it is pruned. Any other weight is set to zero there.
+        """
+        return naming.FORWARD_MASK in self._variables
+
+    def mask_forward(self) -> None:
+        """Says that the forward pass multiplies by the mask; the mask gets a second name, so that files say it too."""
+        if not self.masked_forward:
+            self._variables[naming.FORWARD_MASK] = self._track_trackable(self.mask, naming.FORWARD_MASK)
+
+    def _hang_from(self, weight: Weight) -> None:
+        for holder in {id(weight): weight, id(tf_variable(weight)): tf_variable(weight)}.values():
+            if _state_child(holder) is not self:
+                holder._track_trackable(self, naming.STATE, overwrite=True)
 
     @functools.cached_property
     def size(self) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 from ..engine.history.training_history import TrainingHistory
 from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..sweep import Sweep
+from ..typed_value import shown
+from .checked_types import check_types
 
 FORMAT = 2
 
@@ -144,18 +146,25 @@ class ReportDocument:
             ValueError: The text is no report, or one of another format.
         """
         try:
-            fields = json.loads(text)
-        except ValueError as error:
+            fields = json.loads(text, parse_constant=_check_constant)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{os.fspath(source)} is no JSON ({error}); expected the JSON of a report.") from error
         found = fields.pop("format", None) if isinstance(fields, dict) else None
         if found != FORMAT:
             raise ValueError(
-                f"{os.fspath(source)} has format {found!r}, expected {FORMAT}; make the report again with this version."
+                f"{os.fspath(source)} has format {shown(found)}, expected {FORMAT}; make the report again with this "
+                "version."
             )
         try:
-            return cls(**{**fields, **_parts(fields)})
-        except (KeyError, TypeError, ValueError) as error:
+            document = cls(**{**fields, **_parts(fields)})
+            check_types("", cls, document)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{os.fspath(source)} is no report: {error}. Make it again.") from error
+        return document
+
+
+def _check_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
 
 
 def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:

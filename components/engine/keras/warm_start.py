@@ -23,7 +23,7 @@ from .scope import active_scope
 from .version import Model
 
 # Children of a Keras model that are not part of the network.
-_NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE))
+_NO_PART_OF_THE_NETWORK = frozenset(("optimizer", "signatures", naming.MODEL_STATE, naming.STATES))
 
 
 def warm_start(model: Model, fn_args: Any) -> bool:

@@ -121,6 +121,15 @@ def test_wrong_setting_in_the_file_is_refused(
     assert not (tmp_path / "root").exists()
 
 
+def test_a_value_that_yaml_cannot_read_is_refused_by_its_field(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "settings.yaml").write_text("min_metric: 2026-99-99\n", encoding="utf-8")
+    result = _run(tmp_path / "root", "--config", str(tmp_path / "settings.yaml"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        "settings.yaml is neither YAML nor JSON: min_metric holds '2026-99-99', which is no timestamp" in result.stderr
+    )
+
+
 def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "root"
