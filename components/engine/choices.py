@@ -75,11 +75,14 @@ SCHEDULES: Registry[ScheduleEntry] = Registry(
     group="tfx_pruning.schedules",
 )
 
-# Each gives a function of the hyperparameters, a weight's path, its shape and its block's height and width.
+CHANNEL = "channel"
+
+# Each gives a function of the hyperparameters, a weight's path, its shape and its block's height and width. Channels
+# run through several weights, and have none.
 GRANULARITIES: Registry[Callable[[], Any]] = Registry(
     "granularity",
     {
         "element": functools.partial(_load, "granularity:elements_or_blocks"),
-        "channel": functools.partial(_load, "granularity:channels"),
+        CHANNEL: lambda: None,
     },
 )

@@ -92,8 +92,16 @@ class PruningHParams(HParamsFields):
         exclude: Regexes of variable paths. A weight that matches one of them is not pruned.
         seed: Seed of the random tie-breaking.
         granularity: What is pruned as one. 'element': single weights, or the blocks or runs that other fields ask for.
-            'channel': all weights with the same last index, a column of a Dense kernel or a filter of a convolution;
-            take the output layer and depthwise kernels out with `exclude`.
+            'channel': what makes a channel, what goes along with it and what reads it, in all weights that it runs
+            through: columns of a Dense kernel or filters of a convolution, their biases, the normalisation behind
+            them, depthwise kernels, all branches of a sum, and the rows of every kernel behind them. The forward pass
+            is traced to find them. What the model returns stays whole. `allocation` is 'global', which ranks all
+            channels by the sum of their weights' scores (by their L2 norm for 'weight'), or 'uniform', which leaves
+            every layer the same share of its channels; `min_layer_density` counts channels. Then `include` matches
+            weights that make a channel, and `exclude` weights that keep all theirs.
+        cost: What `target_sparsity` is a fraction of with `granularity='channel'`: 'parameters', the weights that
+            channels run through; or 'flops', the multiply-adds of the forward pass for one example. At least that much
+            goes, and less than one channel more.
         block_conv: Whether weights of more dimensions are divided into blocks too. All dimensions but the last are
             taken as one: a convolution kernel is a matrix of (height * width * in, out).
         n_of_m: 'n:m', such as '2:4': at the target, n of every m consecutive weights are kept, along the axis that a

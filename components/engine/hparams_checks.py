@@ -5,12 +5,13 @@ import re
 
 from ..typed_value import shown
 from . import hparams_string, path_map
-from .choices import BACKPROP, CRITERIA, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
+from .choices import BACKPROP, CHANNEL, CRITERIA, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
 from .hparams_fields import RUN_TOLERANCE, HParamsFields
 
 ALLOCATIONS = ("uniform", "global", "erk")
 POOLING_FUNCTIONS = ("AVG", "MAX")
 REGROWTHS = ("", "gradient")
+COSTS = ("parameters", "flops")
 
 
 def check(hparams: HParamsFields) -> None:
@@ -58,6 +59,29 @@ def _check_granularity(hparams: HParamsFields) -> None:
             raise ValueError(f"n_of_m must be 'n:m' with 0 < n < m, such as '2:4', got {shown(hparams.n_of_m)}.")
     if hparams.run_length:
         _check_runs(hparams)
+    if hparams.granularity == CHANNEL:
+        _check_channels(hparams)
+    elif hparams.cost != HParamsFields.cost:
+        raise ValueError(
+            f"cost={hparams.cost!r} is for granularity='channel': other zeros save no multiply-adds. Set granularity, "
+            "or leave cost at 'parameters'."
+        )
+
+
+def _check_channels(hparams: HParamsFields) -> None:
+    """Channels run through several weights, so that no weight has a sparsity of its own."""
+    wrong = {
+        "weight_sparsity_map": bool(hparams.weight_sparsity_map),
+        "group_pruning": hparams.group_pruning,
+        "allocation='erk'": hparams.allocation == "erk",
+        f"regrow={hparams.regrow!r}": bool(hparams.regrow),
+    }
+    given = [name for name, wanted in wrong.items() if wanted]
+    if given:
+        raise ValueError(
+            f"granularity='channel' does not go with {' or '.join(given)}: a channel runs through several weights, and "
+            "has no gradient once it is gone. Use allocation='global' or 'uniform', and leave out the rest."
+        )
 
 
 def _check_runs(hparams: HParamsFields) -> None:
@@ -87,6 +111,7 @@ def _check_choices(hparams: HParamsFields) -> None:
         ("gradient_estimator", GRADIENT_ESTIMATORS),
         ("allocation", ALLOCATIONS),
         ("block_pooling_function", POOLING_FUNCTIONS),
+        ("cost", COSTS),
     ):
         if getattr(hparams, name) not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(hparams, name)!r}.")

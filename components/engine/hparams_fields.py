@@ -48,6 +48,7 @@ class HParamsFields:
     exclude: tuple[str, ...] = ()
     seed: int = 0
     granularity: str = "element"
+    cost: str = "parameters"
     block_conv: bool = False
     n_of_m: str = ""
     regrow: str = ""

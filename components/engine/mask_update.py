@@ -16,10 +16,11 @@ from .ranking.n_of_m import NOfM
 from .ranking.regrowth import regrown_masks
 from .ranking.schedule import CosineSchedule, ExternalSparsity, SparsitySource, schedule_of
 from .ranking.selection import Scores
+from .share import Share
 from .weight_state import WeightState
 
 # XLA may treat smaller numbers as zero.
-_SMALLEST = float(np.finfo(np.float32).smallest_normal)
+SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 class MaskUpdate:
@@ -66,20 +67,23 @@ class MaskUpdate:
         """Indices of the weights whose sparsity holds for their sum."""
         return self._allocation.parts
 
-    def kept_units(self) -> list[tuple[int, int]]:
-        """For each of `parts`, how many units the masks keep, and how many there are."""
+    def shares(self, step: int) -> list[Share]:
+        """For each of `parts`, what the masks keep, and what the sparsity of a step asks for."""
         kept = [
             int(tf.math.count_nonzero(granularity.any(tf.cast(state.mask, tf.float32))))
             for granularity, state in zip(self._granularities, self._states, strict=True)
         ]
         return [
-            (sum(kept[index] for index in part), sum(self._granularities[index].units for index in part))
-            for part in self.parts
+            Share(
+                members=tuple(part),
+                counted="units",
+                total=self._units(part),
+                kept=sum(kept[index] for index in part),
+                least=asked,
+                most=asked,
+            )
+            for part, asked in zip(self.parts, self._asked(step), strict=True)
         ]
-
-    def kept_units_at(self, step: int) -> list[int]:
-        """For each of `parts`, how many units the sparsity of a step keeps."""
-        return [int(kept) for kept in self._allocation.kept(step)]
 
     def sparsity_at(self, step: int) -> float:
         """Fraction of zeros, in all weights together, that the sparsity of a step asks for.
@@ -87,10 +91,20 @@ class MaskUpdate:
         Units of different sizes, such as blocks at an edge, count as equal within a part.
         """
         kept = 0.0
-        for part, units_kept in zip(self.parts, self.kept_units_at(step), strict=True):
-            units = sum(self._granularities[index].units for index in part)
-            kept += sum(self._states[index].size for index in part) * units_kept / units
+        for part, units_kept in zip(self.parts, self._asked(step), strict=True):
+            kept += sum(self._states[index].size for index in part) * units_kept / self._units(part)
         return 1.0 - kept / sum(state.size for state in self._states)
+
+    def reached(self) -> float:
+        """Fraction of zeros in the masks of all weights together."""
+        return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)
+
+    def _asked(self, step: int) -> list[int]:
+        """For each of `parts`, how many units the sparsity of a step keeps."""
+        return [int(kept) for kept in self._allocation.kept(step)]
+
+    def _units(self, part: Sequence[int]) -> int:
+        return sum(self._granularities[index].units for index in part)
 
     def scores(self, index: int) -> tf.Tensor:
         """Scores of the units of one weight as they are now, float32. Pruned units without `apply_mask` have zero."""
@@ -105,7 +119,7 @@ class MaskUpdate:
         """
         if isinstance(self._criterion, WeightChangeCriterion):
             for state in self._states:
-                self._observe_change(self._criterion, state)
+                observe_change(self._criterion, state, self._hparams.gradient_decay_rate)
         units = list(zip(self._states, self._granularities, strict=True))
         if self._hparams.regrow and regrow:
             masks = self._regrown_masks([self._scores(*unit) for unit in units], step)
@@ -126,8 +140,8 @@ class MaskUpdate:
             gradient = granularity.pool(tf.abs(tf.convert_to_tensor(state.gradient)))
             # The last optimizer step has moved pruned weights too. A unit in which it left a zero must not come back:
             # the weight would be sparser than asked for.
-            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < _SMALLEST, tf.float32))
-            gradients.append(tf.where((still == 0) & (gradient >= _SMALLEST), gradient, 0.0))
+            still = granularity.any(tf.cast(tf.abs(tf.cast(state.weight, tf.float32)) < SMALLEST, tf.float32))
+            gradients.append(tf.where((still == 0) & (gradient >= SMALLEST), gradient, 0.0))
         return regrown_masks(self._allocation, scores, live, gradients, fraction(step), step)
 
     def _check_regrowth(self) -> None:
@@ -158,16 +172,17 @@ class MaskUpdate:
             None if state.masked_forward else tf.convert_to_tensor(state.mask),
         )
 
-    def _observe_change(self, criterion: WeightChangeCriterion, state: WeightState) -> None:
-        """Adds a sample of a weight's change to its average, and saves the weight for the next sample."""
-        weight = tf.cast(state.weight, tf.float32)
-        old_weights = [state.old_weight]
-        if naming.OLD_OLD_WEIGHT in criterion.variables:
-            old_weights.append(state.old_old_weight)
-        sample = criterion.sample(weight, *(tf.convert_to_tensor(old) for old in old_weights))
-        state.gradient.assign(gradient_state.moving_average(state.gradient, sample, self._hparams.gradient_decay_rate))
-        for older, newer in zip(reversed(old_weights), [*reversed(old_weights[:-1]), weight], strict=True):
-            older.assign(newer)
+
+def observe_change(criterion: WeightChangeCriterion, state: WeightState, decay_rate: float) -> None:
+    """Adds a sample of a weight's change to its average, and saves the weight for the next sample."""
+    weight = tf.cast(state.weight, tf.float32)
+    old_weights = [state.old_weight]
+    if naming.OLD_OLD_WEIGHT in criterion.variables:
+        old_weights.append(state.old_old_weight)
+    sample = criterion.sample(weight, *(tf.convert_to_tensor(old) for old in old_weights))
+    state.gradient.assign(gradient_state.moving_average(state.gradient, sample, decay_rate))
+    for older, newer in zip(reversed(old_weights), [*reversed(old_weights[:-1]), weight], strict=True):
+        older.assign(newer)
 
 
 def _scores(
@@ -182,7 +197,7 @@ def _scores(
         return scores
     # A kept weight may have the score zero, for lack of a gradient say. It must still rank above pruned weights: in a
     # tie with them, a pruned one might be kept in its place.
-    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * _SMALLEST)
+    return tf.maximum(scores, granularity.any(tf.cast(mask, tf.float32)) * SMALLEST)
 
 
 _compiled_scores = compiled_if_large(_scores)

@@ -8,11 +8,15 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
+from .channel_update import ChannelUpdate
+from .choices import CHANNEL
+from .forward_pass import Forward, channels_of_weights, traced_forward
 from .hparams import PruningHParams
 from .mask_update import MaskUpdate
 from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
 from .rare_branch import take_rare_branch
+from .share import Share
 from .weight_choice import prunable_weights
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
@@ -78,6 +82,7 @@ class Pruning(Trackable):
         sparsity: SparsitySource | None = None,
         *,
         holder: tf.Module | keras.Layer | None = None,
+        forward: Forward | None = None,
     ) -> None:
         """Chooses the weights and makes their variables.
 
@@ -89,12 +94,16 @@ class Pruning(Trackable):
             sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable that
                 takes the step (int64 scalar tensor) and returns a floating scalar tensor; in [0, 1).
             holder: The model that a list of variables belongs to. Its layers tell weights of one path apart.
+            forward: The forward pass, for `granularity='channel'`: a ConcreteFunction, or a function without arguments
+                that runs the model on some batch. It is traced, never run. What it returns keeps its shape. Not needed
+                for a built Keras model that knows its inputs, as functional and Sequential ones do.
 
         Raises:
-            TypeError: `hparams` is not PruningHParams, `variables` is neither a model nor a list of variables, or
-                `sparsity` is neither a variable nor callable.
-            ValueError: A regex matches nothing, no weight is left to prune, a layer would lose all its weights, or
-                `hparams.regrow` is set for a weight under `apply_mask`.
+            TypeError: `hparams` is not PruningHParams, `variables` is neither a model nor a list of variables,
+                `sparsity` is neither a variable nor callable, or `forward` is not callable.
+            ValueError: A regex matches nothing, no weight is left to prune, a layer would lose all its weights,
+                `hparams.regrow` is set for a weight under `apply_mask`, or channels are asked for and there is no
+                forward pass that can be traced, or it has no channel to prune.
         """
         if not isinstance(hparams, PruningHParams):
             raise TypeError(
@@ -108,12 +117,22 @@ class Pruning(Trackable):
                 f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
         given = list(variables if model is None else model.trainable_variables)
-        named = prunable_weights(given, hparams, holder if model is None else model)
+        holder = holder if model is None else model
+        channels = None
+        if hparams.granularity == CHANNEL:
+            once = list({id(tf_variable(weight)): weight for weight in given}.values())
+            channels, named = channels_of_weights(once, hparams, traced_forward(forward, model), holder)
+        else:
+            named = prunable_weights(given, hparams, holder)
         self._paths, chosen = list(named), list(named.values())
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
-        self._masks = MaskUpdate(hparams, self._paths, self._states, sparsity)
+        self._masks: MaskUpdate | ChannelUpdate = (
+            MaskUpdate(hparams, self._paths, self._states, sparsity)
+            if channels is None
+            else ChannelUpdate(hparams, self._states, channels, sparsity)
+        )
         for state in self._states:
             state.make(variables_of(hparams))
         with tf.init_scope(), tf.name_scope(naming.STATE + "/"):
@@ -272,7 +291,7 @@ class Pruning(Trackable):
         latest = self.hparams.mask_updates.latest(step)
         if latest is None:
             return
-        if [kept for kept, _ in self.kept_units()] != self._masks.kept_units_at(latest):
+        if not all(share.is_delivered for share in self._masks.shares(latest)):
             # No pruned weight comes back: it would be zero, with no step left to learn.
             self._masks.update(tf.constant(latest, tf.int64), regrow=False)
         self.apply_masks()
@@ -281,14 +300,22 @@ class Pruning(Trackable):
         """Fraction of zeros in the masks of all weights together."""
         return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)
 
+    def reached(self) -> float:
+        """Fraction of what `target_sparsity` counts that the masks have pruned.
+
+        The sparsity, or with `cost='flops'` the fraction of the multiply-adds that is gone.
+        """
+        return self._masks.reached()
+
     def sparsity_by_variable(self) -> dict[str, float]:
         """Fraction of zeros in each weight's mask, by the weight's name of `paths`."""
         return {path: float(state.sparsity()) for path, state in zip(self._paths, self._states, strict=True)}
 
     def sparsity_asked(self, step: int) -> float:
-        """Fraction of zeros that the masks of all weights together should have at `step`.
+        """What `reached` should be at `step`.
 
-        That of the schedule; 0 before `begin_pruning_step`; after `end_pruning_step`, that of `end_pruning_step`.
+        The sparsity of the schedule; 0 before `begin_pruning_step`; after `end_pruning_step`, that of
+        `end_pruning_step`.
         """
         latest = self.hparams.mask_updates.latest(step)
         return 0.0 if latest is None else self._masks.sparsity_at(latest)
@@ -311,13 +338,9 @@ class Pruning(Trackable):
         """Indices of the weights that share a sparsity, which holds for their sum: single weights, groups, or all."""
         return self._masks.parts
 
-    def kept_units(self) -> list[tuple[int, int]]:
-        """For each of `parts`, how many units (weights, blocks, channels) the masks keep, and how many there are."""
-        return self._masks.kept_units()
-
-    def kept_units_at_target(self) -> list[int]:
-        """For each of `parts`, how many units the target sparsity keeps."""
-        return self._masks.kept_units_at(max(self.hparams.begin_pruning_step, self.hparams.target_step))
+    def shares_at_target(self) -> list[Share]:
+        """For each of `parts`, what the masks keep, and what the target sparsity asks for."""
+        return self._masks.shares(max(self.hparams.begin_pruning_step, self.hparams.target_step))
 
     def add_pruning_summaries(self, step: int | tf.Tensor, *, scalars: bool = True, histograms: bool = True) -> None:
         """Writes TensorBoard summaries to the default `tf.summary` writer; nothing if there is none.

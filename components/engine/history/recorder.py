@@ -83,7 +83,7 @@ class TrainingRecorder:
         self._updates = extended(self._updates, steps)
         self._last_update = last
         if any([self._sparsity.due() for _ in steps]):  # a list, so that all are counted
-            self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.sparsity()))
+            self._sparsity.append(SparsityPoint(last, pruning.sparsity_asked(last), pruning.reached()))
 
     @only_shown
     def end_steps(self, pruning: Pruning) -> None:
@@ -97,7 +97,7 @@ class TrainingRecorder:
         self._last_step = step
         sparsity, metrics = self._sparsity.points, self._metrics.points
         if not sparsity or sparsity[-1].step != step:
-            self._sparsity.end_with(SparsityPoint(step, pruning.sparsity_asked(step), pruning.sparsity()))
+            self._sparsity.end_with(SparsityPoint(step, pruning.sparsity_asked(step), pruning.reached()))
         if logs and metrics and metrics[-1].step != step:
             # Without the validation's metrics, which belong to the epochs.
             self._metrics.end_with(

@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
+
+from .version import Model
+from .watched_batch import WatchedBatch
 
 
 class BatchLoss:
@@ -15,39 +17,10 @@ class BatchLoss:
     batch. What the pass changes is restored: metrics, moving statistics, seeds and the layers' `losses`.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        """Takes the model; see `watch`."""
-        self._model = model
-        self._batch: Any = None
-
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Inside this context, remembers the batch that `train_step` is called with.
-
-        Raises:
-            ValueError: The model is one of tf_keras, trains on several replicas, or computes its loss in a `train_step`
-                of its own.
-        """
-        self._check_loss()
-        attributes = self._model.__dict__
-        covered = attributes.get("train_step")
-        train_step = self._model.train_step
-
-        def noting(data: Any) -> Any:
-            self._batch = (data,)
-            try:
-                return train_step(data)
-            finally:
-                self._batch = None
-
-        # In __dict__: the model's __setattr__ would track it.
-        attributes["train_step"] = noting
-        try:
-            yield
-        finally:
-            del attributes["train_step"]
-            if covered is not None:
-                attributes["train_step"] = covered
+    def __init__(self, batch: WatchedBatch) -> None:
+        """Takes the model's batch."""
+        self._model = batch.model
+        self._batch = batch
 
     @property
     def scale(self) -> tf.Tensor:
@@ -56,19 +29,25 @@ class BatchLoss:
 
     def __call__(self) -> tf.Tensor:
         """The scaled loss, a floating scalar. Can be called only while `train_step` runs."""
-        if self._batch is None:
+        batch = self._batch.unpacked()
+        if batch is None:
             raise ValueError(
                 f"gradient_estimator='hutchinson' computes the loss of the batch that train_step is given, and "
                 f"{self._model.name!r} applied gradients outside of its train_step. Use gradient_estimator='backprop'."
             )
         model = self._model
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._batch[0])
+        x, y, sample_weight = batch
         with _put_back(model):
             y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
             loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             return model.optimizer.scale_loss(loss)
 
-    def _check_loss(self) -> None:
+    def check(self) -> None:
+        """Raises a ValueError unless the loss can be computed.
+
+        It cannot if the model is one of tf_keras, trains on several replicas, or computes its loss in a `train_step` of
+        its own.
+        """
         model = self._model
         if not isinstance(model, keras.Model):
             raise ValueError(
@@ -92,18 +71,27 @@ class BatchLoss:
 
 
 @contextlib.contextmanager
-def _put_back(model: keras.Model) -> Iterator[None]:
-    """Restores the model's state afterwards, all but its trainable weights."""
-    variables = [*model.non_trainable_variables, *model.metrics_variables]
-    values = [tf.identity(variable) for variable in variables]
-    layers = list(model._flatten_layers())
+def losses_put_back(model: Model) -> Iterator[None]:
+    """Restores afterwards the losses that the layers have added in a call of the model."""
+    layers = list(model._flatten_layers()) if isinstance(model, keras.Model) else []
     losses = [(list(layer._losses), set(layer._loss_ids)) for layer in layers]
     try:
         yield
     finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
         for layer, (own, ids) in zip(layers, losses, strict=True):
             layer._losses[:] = own
             layer._loss_ids.clear()
             layer._loss_ids.update(ids)
+
+
+@contextlib.contextmanager
+def _put_back(model: keras.Model) -> Iterator[None]:
+    """Restores the model's state afterwards, all but its trainable weights."""
+    variables = [*model.non_trainable_variables, *model.metrics_variables]
+    values = [tf.identity(variable) for variable in variables]
+    try:
+        with losses_put_back(model):
+            yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)

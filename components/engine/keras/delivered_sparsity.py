@@ -12,6 +12,7 @@ from ...saved_model.variables import SavedVariable, SavedVariables
 from ..history.training_history import TrainingHistory
 from ..model_variables import model_variables
 from ..pruning import Pruning
+from ..share import Share
 from ..weight_state import WeightState
 from .counterparts import counterparts
 from .scope import PruningScope
@@ -124,24 +125,30 @@ def _weight_sparsity(path: str, state: WeightState, variable: SavedVariable, sav
 
 def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> None:
     """Compares the zeros with the target, for each weight or in sum for the weights that share a sparsity."""
-    asked = pruning.kept_units_at_target()
-    for part, (kept, units), target in zip(pruning.parts, pruning.kept_units(), asked, strict=True):
-        members = [weights[index] for index in part]
+    shares = pruning.shares_at_target()
+    for share in shares:
+        members = [weights[index] for index in share.members]
         name = f"all {len(weights)} pruned weights together"
-        if len(part) < len(weights) or len(part) == 1:
+        if len(members) < len(weights) or len(members) == 1:
             name = ", ".join(weight.path for weight in members)
         size, nonzero = (sum(getattr(weight, of) for weight in members) for of in ("size", "nonzero"))
         # Units may differ in size. If the masks keep as many units as asked for, they say how many weights that is.
-        wanted = sum(int(pruning.states[index].kept()) for index in part)
-        if kept != target:
-            wanted = round(size * target / units)
-        if kept != target or nonzero != wanted:
-            reason = _too_few(pruning, steps) if kept > target or nonzero > wanted else _TOO_MANY
+        wanted = sum(_wanted(share, int(pruning.states[index].kept()), weights[index]) for index in share.members)
+        if not share.is_delivered and share.counted != "units":
+            raise SparsityError(
+                f"{name}: asked for {share.total - share.most} of {share.total} {share.counted} to go "
+                f"({1 - share.most / share.total:.4%}), {share.total - share.kept} are gone "
+                f"({1 - share.kept / share.total:.4%}). {_too_few(pruning, steps)}"
+            )
+        if not share.is_delivered:
+            wanted = round(size * share.most / share.total)
+        if not share.is_delivered or nonzero != wanted:
+            reason = _too_few(pruning, steps) if share.kept > share.most or nonzero > wanted else _TOO_MANY
             raise SparsityError(
                 f"{name}: asked for {size - wanted} zeros of {size} ({1 - wanted / size:.4%}), the saved model has "
                 f"{size - nonzero} ({1 - nonzero / size:.4%}). {reason}"
             )
-    if any(target < units for (_, units), target in zip(pruning.kept_units(), asked, strict=True)) and not int(
+    if any(share.most < share.total for share in shares) and not int(
         tf.convert_to_tensor(pruning.last_mask_update_step)
     ):
         raise SparsityError(
@@ -150,6 +157,14 @@ def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> N
             "step for it: all weights would be pruned at the end, with no step left to learn. Use "
             f"PruningHParams.for_steps({steps}, ...), or train longer."
         )
+
+
+def _wanted(share: Share, kept: int, weight: WeightSparsity) -> int:
+    """How many parameters of a weight must not be zero, if its mask keeps `kept`."""
+    if share.counted != "units" and len(weight.shape) < 2:
+        # A channel that is left may have a bias of zero, as it was made.
+        return min(kept, weight.nonzero)
+    return kept
 
 
 _TOO_MANY = (

@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 from .. import naming
+from ..choices import CHANNEL
 from ..compilation import is_large
+from ..forward_pass import knows_inputs, traced_forward
 from ..history.recorder import TrainingRecorder
 from ..hparams import PruningHParams
 from ..pruning import Pruning
@@ -16,10 +18,11 @@ from ..ranking.criteria import GradientCriterion, HessianCriterion, criterion_of
 from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
-from .batch_loss import BatchLoss
+from .batch_loss import BatchLoss, losses_put_back
 from .optimizer import PrunedOptimizer, pruned_optimizer
 from .training_progress import TrainingProgress
 from .version import Model
+from .watched_batch import WatchedBatch
 
 
 class PrunedTraining:
@@ -62,7 +65,8 @@ class PrunedTraining:
         self._due: tf.Tensor | None = None
         self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
-        self._batch_loss = BatchLoss(model)
+        self._batch = WatchedBatch(model)
+        self._batch_loss = BatchLoss(self._batch)
         criterion = criterion_of(hparams)
         self._samples_hessian = isinstance(criterion, HessianCriterion)
         self._samples_gradients = isinstance(criterion, GradientCriterion)
@@ -73,8 +77,12 @@ class PrunedTraining:
             )
 
     def batches(self) -> contextlib.AbstractContextManager[None]:
-        """A context for `fit`, in which the batch is known if the criterion needs its loss."""
-        return self._batch_loss.watch() if self._samples_hessian else contextlib.nullcontext()
+        """A context for `fit`, in which the batch is known if the criterion needs its loss, or channels its inputs."""
+        if self._samples_hessian:
+            self._batch_loss.check()
+        if self._samples_hessian or (self._hparams.granularity == CHANNEL and not knows_inputs(self.model)):
+            return self._batch.watch()
+        return contextlib.nullcontext()
 
     def begin(self) -> None:
         """Hooks into the optimizer, before `fit` traces its first step."""
@@ -91,7 +99,9 @@ class PrunedTraining:
             return
         if self.model.distribute_strategy.num_replicas_in_sync > 1:
             self._prepare(self.model.distribute_strategy)
-        elif type(self.model).train_step is keras.Model.train_step:
+        elif type(self.model).train_step is keras.Model.train_step and (
+            self._hparams.granularity != CHANNEL or knows_inputs(self.model)
+        ):
             # TensorFlow traces a step again if the first trace made variables, so they are made here. Only Keras's own
             # train_step is known to train all trainable variables with this optimizer.
             self.model.optimizer.build(self.model.trainable_variables)
@@ -263,14 +273,26 @@ class PrunedTraining:
     def _choose_weights(self) -> None:
         """Makes the pruning, and makes it anew if further weights have become trainable."""
         trainable = self.model.trainable_variables
-        chosen = prunable_weights(trainable, self._hparams, self.model)
-        new = [weight for weight in chosen.values() if not any(weight is known for known in self._weights)]
+        if self._hparams.granularity == CHANNEL:
+            # A channel runs through whatever is trained.
+            chosen = trainable
+        else:
+            chosen = list(prunable_weights(trainable, self._hparams, self.model).values())
+        new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
         if not new:
             return
         before = self.pruning
-        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity, holder=self.model)
+        given = [*self._weights, *trainable]
+        forward = self._forward() if self._hparams.granularity == CHANNEL else None
+        self.pruning = Pruning(self._hparams, given, self._sparsity, holder=self.model, forward=forward)
         self._weights += new
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:
             self.pruning.last_mask_update_step.assign(before.last_mask_update_step)
         self._saved.hold(self.pruning)
+
+    def _forward(self) -> tf.types.experimental.ConcreteFunction:
+        """The model's forward pass, of its own inputs or of those of the batch."""
+        batch = self._batch.unpacked()
+        with losses_put_back(self.model):
+            return traced_forward(None, self.model, None if batch is None else batch[0])

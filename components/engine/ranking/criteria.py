@@ -81,6 +81,18 @@ class Criterion(abc.ABC):
         """
         return pool(self.scores(weight, average))
 
+    def channel_summands(self, weight: tf.Tensor, average: tf.Tensor | None) -> tf.Tensor:
+        """What a channel's score is the sum of, over all weights that would go with it (`granularity='channel'`).
+
+        Args:
+            weight: As `scores` takes it.
+            average: As `scores` takes it.
+
+        Returns:
+            float32, of the weight's shape: the scores of the weights, unless a criterion says otherwise.
+        """
+        return self.scores(weight, average)
+
     @property
     def has_average(self) -> bool:
         """Whether each weight has a moving average."""
@@ -159,6 +171,11 @@ class Magnitude(Criterion):
         """See `Criterion.scores`."""
         del average
         return tf.abs(weight)
+
+    def channel_summands(self, weight: tf.Tensor, average: tf.Tensor | None) -> tf.Tensor:
+        """w^2: channels rank by the L2 norm of their weights."""
+        del average
+        return tf.square(weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +284,11 @@ class WithGradientSize(GradientCriterion):
         """See `Criterion.unit_scores`."""
         del average
         return self.criterion.unit_scores(weight, None, pool)
+
+    def channel_summands(self, weight: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
+        """See `Criterion.channel_summands`."""
+        del average
+        return self.criterion.channel_summands(weight, None)
 
 
 def criterion_of(hparams: PruningHParams) -> Criterion:

@@ -134,7 +134,7 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
 
     As in the reference, weights that are matrices, not counting dimensions of 1, are divided into blocks. With
     `block_conv` all others are too, as matrices of (all dimensions but the last, the last). The rest is pruned weight
-    by weight. A channel is all weights with the same last index: a column of a Dense kernel, a filter of a convolution.
+    by weight. Channels, which run through several weights, are not of this kind: see `channel_update`.
 
     Args:
         hparams: The hyperparameters.
@@ -142,8 +142,7 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
         shapes: The weights' shapes.
 
     Raises:
-        ValueError: A regex of `block_dims_map` matches no weight, two match one, or channels are asked of a weight of
-            rank 1 or 0.
+        ValueError: A regex of `block_dims_map` matches no weight, or two match one.
     """
     mapped = path_map.matches("block_dims_map", hparams.block_dims, paths)
     everywhere = hparams.block_height, hparams.block_width
@@ -152,28 +151,6 @@ def granularities(hparams: PruningHParams, paths: Sequence[str], shapes: Sequenc
         divide(hparams, path, shape, mapped[index][1] if index in mapped else everywhere)
         for index, (path, shape) in enumerate(zip(paths, shapes, strict=True))
     ]
-
-
-def channels(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:
-    """`granularity='channel'`: all weights with the same last index are a unit.
-
-    Args:
-        hparams: The hyperparameters.
-        path: The weight's path.
-        shape: Its shape.
-        block: Has no effect.
-
-    Raises:
-        ValueError: The weight is of rank 1 or 0.
-    """
-    del block
-    if len(shape) < 2:
-        raise ValueError(
-            f"granularity='channel' prunes output channels, and {path} of shape {list(shape)} has none. Take it out "
-            "with exclude."
-        )
-    rows = math.prod(shape[:-1])
-    return Blocks(shape, (rows, shape[-1]), (rows, 1), hparams.block_pooling_function)
 
 
 def elements_or_blocks(hparams: PruningHParams, path: str, shape: Shape, block: tuple[int, int]) -> Granularity:

@@ -1,0 +1,175 @@
+"""ChannelUpdate: computes new masks of channels, which run through several weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ..structure.channels import NONE, Channels
+from .hparams import PruningHParams
+from .mask_update import SMALLEST, observe_change
+from .ranking.channel_selection import ChannelSelection
+from .ranking.criteria import Criterion, WeightChangeCriterion, criterion_of
+from .ranking.schedule import ExternalSparsity, SparsitySource, schedule_of
+from .share import Share
+from .weight_state import WeightState
+
+
+class ChannelUpdate:
+    """Scores the channels of a model and updates the masks of all weights that they run through."""
+
+    def __init__(
+        self,
+        hparams: PruningHParams,
+        states: Sequence[WeightState],
+        channels: Channels,
+        sparsity: SparsitySource | None = None,
+    ) -> None:
+        """Takes the weights. Raises the errors that `Pruning` documents.
+
+        Args:
+            hparams: The hyperparameters.
+            states: Their states, in the order of `channels.axes`.
+            channels: The model's channels.
+            sparsity: Replaces the schedule.
+        """
+        self._hparams = hparams
+        self._states = states
+        self._channels = channels
+        self._axes = list(channels.axes.values())
+        self._criterion = criterion_of(hparams)
+        self._counted = "multiply-adds" if hparams.cost == "flops" else "weights"
+        self._selection = ChannelSelection(
+            channels,
+            channels.multiply_adds if hparams.cost == "flops" else channels.parameters,
+            schedule_of(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
+            same_share=hparams.allocation == "uniform",
+            min_density=hparams.min_layer_density,
+            seed=hparams.seed,
+        )
+        if sparsity is None:
+            self._check_reachable("target_sparsity", hparams.target_sparsity)
+            self._check_reachable("initial_sparsity", hparams.initial_sparsity)
+
+    @property
+    def criterion(self) -> Criterion:
+        """What scores the weights."""
+        return self._criterion
+
+    @property
+    def parts(self) -> list[list[int]]:
+        """Indices of the weights whose sparsity holds for their sum: all."""
+        return [list(range(len(self._states)))]
+
+    def shares(self, step: int) -> list[Share]:
+        """What the masks keep, and what the sparsity of a step asks for."""
+        alive = np.asarray(self._alive())
+        asked, total = int(self._selection.asked(step)), self._selection.total
+        most = total - asked
+        least = most - max(0, self._selection.largest_step(alive) - 1)
+        return [
+            Share(
+                members=tuple(range(len(self._states))),
+                counted=self._counted,
+                total=total,
+                kept=total - self._selection.gone(alive),
+                least=least,
+                most=most,
+            )
+        ]
+
+    def sparsity_at(self, step: int) -> float:
+        """Fraction that the sparsity of a step asks for, of what is counted."""
+        return int(self._selection.asked(step)) / self._selection.total
+
+    def reached(self) -> float:
+        """Fraction of what is counted that has gone."""
+        return self._selection.gone(np.asarray(self._alive())) / self._selection.total
+
+    def scores(self, index: int) -> tf.Tensor:
+        """Scores of the channels that run through one weight, as they are now, float32; in the order of channels."""
+        members = np.unique(np.concatenate([axis for axis in self._axes[index] if axis is not None]))
+        return tf.gather(self._scores(), members[members != NONE])
+
+    def update(self, step: tf.Tensor, regrow: bool = True) -> None:
+        """Gives every weight the mask, and the threshold, of `step`.
+
+        Args:
+            step: int64 scalar.
+            regrow: Has no effect.
+        """
+        del regrow
+        if isinstance(self._criterion, WeightChangeCriterion):
+            for state in self._states:
+                observe_change(self._criterion, state, self._hparams.gradient_decay_rate)
+        alive, threshold = self._selection.keep(self._scores(), step)
+        # One more for what is never cut, whose index is -1: the last.
+        alive = tf.concat([alive, tf.ones([1], tf.bool)], 0)
+        for state, axes in zip(self._states, self._axes, strict=True):
+            mask = tf.ones([1] * len(axes), tf.bool)
+            for number, axis in enumerate(axes):
+                if axis is not None:
+                    kept = tf.gather(alive, np.where(axis == NONE, self._channels.count, axis))
+                    mask = mask & tf.reshape(kept, [-1 if at == number else 1 for at in range(len(axes))])
+            state.mask.assign(tf.broadcast_to(mask, state.weight.shape))
+            state.threshold.assign(threshold)
+
+    def _scores(self) -> tf.Tensor:
+        """The sum of the scores of all weights that would go with each channel, float32 [channels]."""
+        total = tf.zeros([self._channels.count])
+        for state, axes in zip(self._states, self._axes, strict=True):
+            weight = tf.cast(tf.convert_to_tensor(state.weight), tf.float32)
+            average = tf.convert_to_tensor(state.gradient) if self._criterion.has_average else None
+            elements = self._criterion.channel_summands(weight, average)
+            elements = tf.where(elements > 0, elements, 0.0) * tf.cast(state.mask, tf.float32)
+            total += self._sum_by_channel(elements, axes)
+        # A channel that is left may have the score zero, for lack of a gradient say. It must still rank above pruned
+        # ones: in a tie with them, a pruned one might be kept in its place.
+        return tf.maximum(total, tf.cast(self._alive(), tf.float32) * SMALLEST)
+
+    def _alive(self) -> tf.Tensor:
+        """Which channels have a weight that is not pruned, bool [channels]."""
+        total = tf.zeros([self._channels.count])
+        for state, axes in zip(self._states, self._axes, strict=True):
+            for number, axis in enumerate(axes):
+                if axis is not None:
+                    others = [each for each in range(len(axes)) if each != number]
+                    kept = tf.reduce_any(tf.convert_to_tensor(state.mask), others)
+                    total += self._by_channel(tf.cast(kept, tf.float32), axis)
+        return total > 0
+
+    def _sum_by_channel(self, elements: tf.Tensor, axes: Sequence[np.ndarray | None]) -> tf.Tensor:
+        """Sums up one weight's elements by channel; one that is in a channel by two axes counts once."""
+        total = tf.zeros([self._channels.count])
+        rank = len(axes)
+        for number, axis in enumerate(axes):
+            if axis is None:
+                continue
+            left = elements
+            for before in range(number):
+                if axes[before] is not None and np.intersect1d(axes[before], axis[axis != NONE]).size:
+                    one, other = (
+                        np.reshape(axes[at], [-1 if each == at else 1 for each in range(rank)])
+                        for at in (before, number)
+                    )
+                    left = left * tf.constant(one != other, tf.float32)
+            total += self._by_channel(tf.reduce_sum(left, [each for each in range(rank) if each != number]), axis)
+        return total
+
+    def _by_channel(self, values: tf.Tensor, axis: np.ndarray) -> tf.Tensor:
+        """Sums up one value for each index of an axis by channel; what is in none is dropped."""
+        return tf.math.unsorted_segment_sum(values, axis, self._channels.count)
+
+    def _check_reachable(self, name: str, sparsity: float) -> None:
+        most = self._selection.most
+        if round(self._selection.total * sparsity) > most:
+            raise ValueError(
+                f"{name}={sparsity} would take more than the channels hold: at most {most} of the "
+                f"{self._selection.total} {self._counted} can go, as every layer keeps a channel"
+                + (
+                    f" and min_layer_density={self._hparams.min_layer_density} of them"
+                    * bool(self._hparams.min_layer_density)
+                )
+                + f". Lower it to {most / self._selection.total:.4f}"
+                + (", or lower min_layer_density." if self._hparams.min_layer_density else ".")
+            )

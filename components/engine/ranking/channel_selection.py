@@ -1,0 +1,153 @@
+"""ChannelSelection: which channels stay at a sparsity, exactly, whatever tensors they run through."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import tensorflow as tf
+
+from ...structure.channels import AxisSize, Channels, Product
+from .schedule import ExternalSparsity, Schedule, kept_count
+
+
+class ChannelSelection:
+    """Ranks the channels of a model and keeps as many as a sparsity asks for.
+
+    What a channel holds depends on the channels that are left: a weight goes with its input or its output. So channels
+    go one by one, the least first, until what has gone is at least what is asked for.
+
+    Attributes:
+        total: What there is to go: weights, or multiply-adds.
+    """
+
+    def __init__(
+        self,
+        channels: Channels,
+        counted: Sequence[Product],
+        sparsity: Schedule | ExternalSparsity,
+        *,
+        same_share: bool,
+        min_density: float,
+        seed: int,
+    ) -> None:
+        """Takes the channels.
+
+        Args:
+            channels: The channels.
+            counted: What the sparsity is a fraction of: `channels.parameters` or `channels.multiply_adds`.
+            sparsity: The sparsity at a step.
+            same_share: Whether each family keeps the same share of its channels, rather than all are ranked together.
+            min_density: Fraction of each family's channels that stays whatever the ranking says, at least one.
+            seed: Seed of the random tie-breaking.
+        """
+        self.total = channels.total(counted)
+        self._channels = channels
+        self._counted = counted
+        self._sparsity = sparsity
+        self._same_share = same_share
+        self._seed = seed
+        # With fractions: in floats, 0.07 * 100 is a little more than 7.
+        density = Fraction(str(min_density))
+        self._floors = np.array([max(1, math.ceil(density * int(size))) for size in channels.family_sizes], np.int64)
+        self._removable = int((channels.family_sizes - self._floors).sum())
+
+    @property
+    def most(self) -> int:
+        """The most that can go."""
+        return self.total - self._channels.total(self._counted, self._floors)
+
+    def asked(self, step: int | tf.Tensor) -> tf.Tensor:
+        """How much has to go at a step, int64 scalar."""
+        return self.total - kept_count(self.total, self._sparsity(step))
+
+    def gone(self, alive: np.ndarray) -> int:
+        """How much has gone when some channels are left, bool [channels]."""
+        return self.total - self._channels.total(self._counted, self._kept_of(alive))
+
+    def largest_step(self, alive: np.ndarray) -> int:
+        """By how much the return of the largest channel that has gone would change `gone`; 0 if none has.
+
+        Args:
+            alive: Which channels are left, bool [channels].
+        """
+        kept = self._kept_of(alive)
+        now = self._channels.total(self._counted, kept)
+        steps = [0]
+        for family in np.flatnonzero(kept < self._channels.family_sizes):
+            kept[family] += 1
+            steps.append(self._channels.total(self._counted, kept) - now)
+            kept[family] -= 1
+        return max(steps)
+
+    def keep(self, scores: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which channels stay at a step.
+
+        Args:
+            scores: One for each channel, float32 [channels]. NaN and what is negative count as zero.
+            step: int64 scalar.
+
+        Returns:
+            Bool [channels], and the least score of those that stay, float32 scalar.
+        """
+        scores = tf.where(scores > 0, scores, 0.0)
+        place = _places(self._order(scores, step))
+        asked = self.asked(step)
+        low, high = tf.constant(0, tf.int64), tf.constant(self._removable, tf.int64)
+
+        def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            middle = (low + high) // 2
+            enough = self._left(place >= middle) <= self.total - asked
+            return tf.where(enough, low, middle + 1), tf.where(enough, middle, high)
+
+        removed, _ = tf.while_loop(lambda low, high: low < high, halve, (low, high))
+        alive = place >= removed
+        return alive, tf.reduce_min(tf.where(alive, scores, math.inf))
+
+    def _order(self, scores: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """The channels from the first to go to the last; the floors of all families come last."""
+        seed = tf.stack([tf.constant(self._seed, tf.int64), tf.cast(step, tf.int64)])
+        drawn = tf.argsort(tf.random.stateless_uniform(scores.shape, seed))
+        ascending = tf.gather(drawn, tf.argsort(tf.gather(scores, drawn), stable=True))
+        family = tf.constant(self._channels.family)
+        by_family = tf.gather(ascending, tf.argsort(tf.gather(family, ascending), stable=True))
+        # The place of each channel in its family, 0 for the least.
+        sizes = self._channels.family_sizes
+        begins = tf.gather(tf.constant(np.cumsum(sizes) - sizes), family)
+        place = _places(by_family) - begins
+        size = tf.gather(tf.constant(sizes), family)
+        key = scores
+        if self._same_share:
+            key = tf.cast((tf.cast(place, tf.float64) + 0.5) / tf.cast(size, tf.float64), tf.float32)
+        stays = place >= size - tf.gather(tf.constant(self._floors), family)
+        # Above all others, even infinite ones.
+        key = tf.where(stays, math.inf, tf.minimum(key, tf.float32.max))
+        return tf.gather(ascending, tf.argsort(tf.gather(key, ascending), stable=True))
+
+    def _left(self, alive: tf.Tensor) -> tf.Tensor:
+        """How much is left with some channels, int64 scalar."""
+        families = len(self._channels.family_sizes)
+        kept = tf.math.unsorted_segment_sum(tf.cast(alive, tf.int64), self._channels.family, families)
+        sizes = self._sizes(kept)
+        # Products of fewer axes are filled up with the size 1 that comes last.
+        width = max(len(each.axes) for each in self._counted)
+        axes = [[*each.axes, *[len(self._channels.sizes)] * (width - len(each.axes))] for each in self._counted]
+        factors = tf.constant([each.factor for each in self._counted], tf.int64)
+        return tf.reduce_sum(factors * tf.reduce_prod(tf.gather(sizes, np.array(axes, np.int64)), axis=1))
+
+    def _sizes(self, kept: tf.Tensor) -> tf.Tensor:
+        """The sizes of all axes, and 1, int64 [axes + 1]."""
+        of: tuple[AxisSize, ...] = self._channels.sizes
+        number = np.repeat(np.arange(len(of)), [len(each.families) for each in of])
+        families, counts = (np.concatenate([getattr(each, name) for each in of]) for name in ("families", "counts"))
+        cut = tf.math.unsorted_segment_sum(tf.gather(kept, families) * counts, number, len(of))
+        fixed = np.array([each.fixed for each in of], np.int64)
+        return tf.concat([cut + fixed, tf.ones([1], tf.int64)], 0)
+
+    def _kept_of(self, alive: np.ndarray) -> np.ndarray:
+        return np.bincount(self._channels.family[alive], minlength=len(self._floors))
+
+
+def _places(order: tf.Tensor) -> tf.Tensor:
+    """The place of each channel in an order, int64."""
+    return tf.cast(tf.math.invert_permutation(order), tf.int64)
