@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
+import tf_keras
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 from . import gradient_state, hessian, naming, summaries
@@ -13,8 +14,10 @@ from .mask_update import MaskUpdate
 from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
 from .rare_branch import take_rare_branch
-from .weight_choice import prunable_weights
+from .weight_choice import prunable_weights, warn_of_dense_matrices
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
+
+_MODELS = (keras.Model, tf_keras.Model)
 
 
 def apply_mask(weight: Weight) -> tf.Tensor:
@@ -76,6 +79,8 @@ class Pruning(Trackable):
         hparams: PruningHParams,
         variables: Sequence[Weight] | tf.Module | keras.Layer,
         sparsity: SparsitySource | None = None,
+        *,
+        model: tf.Module | keras.Layer | None = None,
     ) -> None:
         """Chooses the weights and makes their variables.
 
@@ -86,6 +91,8 @@ class Pruning(Trackable):
                 object; for a list, make the object an attribute of what is saved.
             sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable that
                 takes the step (int64 scalar tensor) and returns a floating scalar tensor; in [0, 1).
+            model: The Keras model that listed `variables` are of. Its forward pass is traced, to see what it multiplies
+                activations by.
 
         Raises:
             TypeError: `hparams` is not PruningHParams, `variables` is neither a model nor a list of variables, or
@@ -99,13 +106,15 @@ class Pruning(Trackable):
                 "PruningHParams.parse."
             )
         self.hparams = hparams
-        model = variables if hasattr(variables, "trainable_variables") else None
-        if model is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
+        holder = variables if hasattr(variables, "trainable_variables") else None
+        if holder is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
             raise TypeError(
                 f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
-        given = list(variables if model is None else model.trainable_variables)
-        chosen = prunable_weights(given, hparams)
+        given = list(variables if holder is None else holder.trainable_variables)
+        traced = model if holder is None else holder
+        chosen = prunable_weights(given, hparams, traced if isinstance(traced, _MODELS) else None)
+        warn_of_dense_matrices(given, chosen, hparams)
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
         self._states = [WeightState.of(weight) for weight in chosen]
@@ -123,9 +132,9 @@ class Pruning(Trackable):
         self._track_trackable(saved_hparams, naming.HPARAMS)
         for index, state in enumerate(self._states):
             self._track_trackable(state, f"weight_{index}")
-        if model is not None:
+        if holder is not None:
             # Saves the steps and the hyperparameters with the model.
-            model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
+            holder._track_trackable(self, naming.MODEL_STATE, overwrite=True)
 
     @property
     def criterion(self) -> Criterion:

@@ -258,12 +258,12 @@ class PrunedTraining:
     def _choose_weights(self) -> None:
         """Makes the pruning, and makes it anew if further weights have become trainable."""
         trainable = self.model.trainable_variables
-        chosen = prunable_weights(trainable, self._hparams)
+        chosen = prunable_weights(trainable, self._hparams, self.model)
         new = [weight for weight in chosen if not any(weight is known for known in self._weights)]
         if not new:
             return
         before = self.pruning
-        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity)
+        self.pruning = Pruning(self._hparams, [*self._weights, *trainable], self._sparsity, model=self.model)
         self._weights += new
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:

@@ -66,7 +66,7 @@ def warm_start(model: Model, fn_args: Any) -> bool:
     scope = active_scope()
     if scope is not None:
         kinds = _kinds_to_load(scope.hparams, saved)
-        for weight in prunable_weights(model.trainable_variables, scope.hparams):
+        for weight in prunable_weights(model.trainable_variables, scope.hparams, model):
             _load_state(weight, found[id(weight)], saved, kinds)
     return True
 
