@@ -8,6 +8,7 @@ PRUNE_OPTION = "prune_option"  # str
 GRADIENT_ESTIMATOR = "gradient_estimator"  # str
 TARGET_SPARSITY = "target_sparsity"  # float, a fraction
 SPARSITY = "sparsity"  # float, a fraction of the prunable parameters
+TOTAL_SPARSITY = "total_sparsity"  # float, the zeros among the prunable parameters as a fraction of all parameters
 PRUNABLE_PARAMETERS = "prunable_parameters"  # int
 NONZERO_PARAMETERS = "nonzero_parameters"  # int, among the prunable ones
 TOTAL_PARAMETERS = "total_parameters"  # int, the model's own; no pruning or optimizer variables
@@ -55,13 +56,14 @@ MISSING = "missing"  # str, why
 BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
 
 # Those that are fractions, and floats.
-FRACTIONS = (TARGET_SPARSITY, SPARSITY)
+FRACTIONS = (TARGET_SPARSITY, SPARSITY, TOTAL_SPARSITY)
 
 PRUNING = (
     PRUNE_OPTION,
     GRADIENT_ESTIMATOR,
     TARGET_SPARSITY,
     SPARSITY,
+    TOTAL_SPARSITY,
     PRUNABLE_PARAMETERS,
     NONZERO_PARAMETERS,
     TOTAL_PARAMETERS,

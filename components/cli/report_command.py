@@ -43,7 +43,8 @@ def command(output: Output, model: str, output_file: str, db: str | None) -> Non
       tfx-pruning report 17 --db demo_output/metadata.sqlite -o report.html
 
     \b
-    JSON: {"report", "title", "sparsity", "prunable_parameters", "nonzero_parameters", "total_parameters", "sizes"}
+    JSON: {"report", "title", "sparsity", "prunable_parameters", "nonzero_parameters", "total_parameters",
+    "total_sparsity", "sizes"}
     """
     with output.working(f"Reading {model}"):
         from ..report.page import page
@@ -58,6 +59,7 @@ def command(output: Output, model: str, output_file: str, db: str | None) -> Non
         "prunable_parameters": document.prunable_parameters,
         "nonzero_parameters": document.nonzero_parameters,
         "total_parameters": document.total_parameters,
+        "total_sparsity": document.total_sparsity,
         "sizes": dict(document.sizes),
     }
     output.result(found, lambda console: _show(console, found))

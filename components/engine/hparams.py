@@ -88,7 +88,8 @@ class PruningHParams(HParamsFields):
             `tfx_pruning.register_schedule` added; 'MODULE:NAME' imports the module that adds it.
         include: Regexes of variable paths (`re.search`). Weights that match one of them are pruned. Empty: the
             kernels (`kernel`, `recurrent_kernel`, `depthwise_kernel`, `pointwise_kernel`) of Dense, EinsumDense,
-            convolution and recurrent layers.
+            convolution and recurrent layers; and all else of two dimensions and more, embeddings apart, that the
+            forward pass of a Keras model multiplies activations by, where it can be traced.
         exclude: Regexes of variable paths. A weight that matches one of them is not pruned.
         seed: Seed of the random tie-breaking.
         granularity: What is pruned as one. 'element': single weights, or the blocks or runs that other fields ask for.

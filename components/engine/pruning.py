@@ -17,7 +17,7 @@ from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, cr
 from .ranking.schedule import SparsitySource
 from .rare_branch import take_rare_branch
 from .share import Share
-from .weight_choice import prunable_weights
+from .weight_choice import prunable_weights, warn_of_dense_matrices
 from .weight_state import Trackable, Weight, WeightState, path_of, tf_variable
 
 
@@ -81,7 +81,7 @@ class Pruning(Trackable):
         variables: Sequence[Weight] | tf.Module | keras.Layer,
         sparsity: SparsitySource | None = None,
         *,
-        holder: tf.Module | keras.Layer | None = None,
+        model: tf.Module | keras.Layer | None = None,
         forward: Forward | None = None,
     ) -> None:
         """Chooses the weights and makes their variables.
@@ -93,7 +93,8 @@ class Pruning(Trackable):
                 object; for a list, make the object an attribute of what is saved.
             sparsity: Replaces the schedule: a floating scalar variable, read at every mask update, or a callable that
                 takes the step (int64 scalar tensor) and returns a floating scalar tensor; in [0, 1).
-            holder: The model that a list of variables belongs to. Its layers tell weights of one path apart.
+            model: The model that listed `variables` are of. Its layers tell weights of one name apart, and if it is a
+                Keras model its forward pass is traced, to see what it multiplies activations by.
             forward: The forward pass, for `granularity='channel'`: a ConcreteFunction, or a function without arguments
                 that runs the model on some batch. It is traced, never run. What it returns keeps its shape. Not needed
                 for a built Keras model that knows its inputs, as functional and Sequential ones do.
@@ -111,19 +112,20 @@ class Pruning(Trackable):
                 "PruningHParams.parse."
             )
         self.hparams = hparams
-        model = variables if hasattr(variables, "trainable_variables") else None
-        if model is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
+        holder = variables if hasattr(variables, "trainable_variables") else None
+        if holder is None and (not isinstance(variables, Iterable) or isinstance(variables, (tf.Variable, tf.Tensor))):
             raise TypeError(
                 f"Expected a model or a list of variables to prune, got {variables!r}. Pass one variable in a list."
             )
-        given = list(variables if model is None else model.trainable_variables)
-        holder = holder if model is None else model
+        given = list(variables if holder is None else holder.trainable_variables)
+        model = model if holder is None else holder
         channels = None
         if hparams.granularity == CHANNEL:
             once = list({id(tf_variable(weight)): weight for weight in given}.values())
-            channels, named = channels_of_weights(once, hparams, traced_forward(forward, model), holder)
+            channels, named = channels_of_weights(once, hparams, traced_forward(forward, model), model)
         else:
-            named = prunable_weights(given, hparams, holder)
+            named = prunable_weights(given, hparams, model)
+            warn_of_dense_matrices(given, named.values(), hparams, model)
         self._paths, chosen = list(named), list(named.values())
         self._given = len(given)
         self._positions = [next(i for i, v in enumerate(given) if v is weight) for weight in chosen]
@@ -146,9 +148,9 @@ class Pruning(Trackable):
         self._track_trackable(saved_hparams, naming.HPARAMS)
         for index, state in enumerate(self._states):
             self._track_trackable(state, f"weight_{index}")
-        if model is not None:
+        if holder is not None:
             # Saves the steps and the hyperparameters with the model.
-            model._track_trackable(self, naming.MODEL_STATE, overwrite=True)
+            holder._track_trackable(self, naming.MODEL_STATE, overwrite=True)
 
     @property
     def criterion(self) -> Criterion:

@@ -1,32 +1,39 @@
 """Which weights are pruned: the default rule, `include` and `exclude`."""
 
+import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+import tf_keras
 
 from .hparams import PruningHParams
+from .multiplied_weights import multiplied_weights
 from .name_pattern import name_pattern
 from .weight_names import weight_names
 from .weight_state import Weight, WeightState, path_of, tf_variable
 
 _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_kernel)$")
+_EMBEDDING = re.compile(r"embeddings?$")
+# A matrix is large with this share of all trainable parameters.
+_LARGE = 0.05
 
 
 def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model: Any = None) -> dict[str, Weight]:
     """The weights among `variables` that `hparams` asks to prune, each once, in order, by their `weight_names`.
 
     With `include`: the weights whose name matches one of its regexes. Without, the first of these that exist: the
-    weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers; and, if all
-    variables are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of
-    these.
+    weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers, and all other
+    weights of rank 2 and more, embeddings apart, that the forward pass multiplies activations by; and, if all variables
+    are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of these.
 
     Args:
-        variables: The variables.
+        variables: The weights.
         hparams: The hyperparameters.
-        model: What holds the variables; see `weight_names`.
+        model: What holds them; see `weight_names`. If it is a built Keras model it is traced.
 
     Raises:
         TypeError: One of `variables` is not a variable.
@@ -43,7 +50,7 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model
     candidates = dict(zip(weight_names(once, model), once, strict=True))
     if not candidates:
         raise ValueError("There are no trainable variables to prune. Build the model first.")
-    chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates)
+    chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates, model)
     for pattern in hparams.exclude:
         _check_match("exclude", pattern, candidates)
     chosen = {name: weight for name, weight in chosen.items() if not _matches(hparams.exclude, name)}
@@ -62,7 +69,39 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model
     return chosen
 
 
-def _by_default(candidates: Mapping[str, Weight]) -> dict[str, Weight]:
+def warn_of_dense_matrices(
+    variables: Sequence[Weight], pruned: Iterable[Weight], hparams: PruningHParams, model: Any = None
+) -> None:
+    """Warns of large matrices that the default leaves dense and that `exclude` does not name.
+
+    Args:
+        variables: All trainable weights.
+        pruned: Those that are pruned.
+        hparams: The hyperparameters. With `include` there is no warning: it says what is pruned.
+        model: What holds the weights; see `weight_names`.
+    """
+    if hparams.include:
+        return
+    known = {id(tf_variable(weight)) for weight in pruned}
+    once = list({id(tf_variable(variable)): variable for variable in variables}.values())
+    total = sum(math.prod(weight.shape) for weight in once)
+    dense = [
+        f"{name} ({math.prod(weight.shape) / total:.0%} of the parameters)"
+        for name, weight in zip(weight_names(once, model), once, strict=True)
+        if id(tf_variable(weight)) not in known
+        and _is_matrix(weight)
+        and math.prod(weight.shape) >= _LARGE * total
+        and not _matches(hparams.exclude, name)
+    ]
+    if dense:
+        warnings.warn(
+            f"Pruning leaves dense: {', '.join(dense)}. Name them in include, with the weights that are "
+            "pruned now, or in exclude if they are to stay dense.",
+            stacklevel=3,
+        )
+
+
+def _by_default(candidates: Mapping[str, Weight], model: Any) -> dict[str, Weight]:
     def those(which: Callable[[Weight], bool]) -> dict[str, Weight]:
         return {name: weight for name, weight in candidates.items() if which(weight)}
 
@@ -70,10 +109,19 @@ def _by_default(candidates: Mapping[str, Weight]) -> dict[str, Weight]:
     if masked:
         return masked
     kernels = those(lambda weight: bool(_KERNEL.search(path_of(weight))))
+    others = those(lambda weight: _is_matrix(weight) and not _EMBEDDING.search(path_of(weight)))
+    others = {name: weight for name, weight in others.items() if name not in kernels}
+    if others and isinstance(model, (keras.Model, tf_keras.Model)):
+        further = {id(weight) for weight in multiplied_weights(model, others.values())}
+        kernels = {name: each for name, each in candidates.items() if name in kernels or id(each) in further}
     if kernels or any(isinstance(weight, keras.Variable) for weight in candidates.values()):
         return kernels
     floating = those(lambda weight: tf_variable(weight).dtype.is_floating)
     return {name: weight for name, weight in floating.items() if len(weight.shape) >= 2} or floating
+
+
+def _is_matrix(weight: Weight) -> bool:
+    return tf_variable(weight).dtype.is_floating and len(weight.shape) >= 2
 
 
 def _included(candidates: Mapping[str, Weight], patterns: Sequence[str]) -> dict[str, Weight]:

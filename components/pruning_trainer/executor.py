@@ -85,6 +85,13 @@ class Executor(trainer_executor.GenericExecutor):
         _set_properties(model, hparams, delivered, size)
         for weight in delivered.weights:
             logging.info("%s: sparsity %.4f, %d of %d left", weight.path, weight.sparsity, weight.nonzero, weight.size)
+        logging.info(
+            "Sparsity of the %d pruned weights %.4f, of all %d parameters of the model %.4f",
+            len(delivered.weights),
+            delivered.sparsity,
+            delivered.total_parameters,
+            delivered.total_sparsity,
+        )
         logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)
 
 
@@ -153,6 +160,7 @@ def _set_properties(model: types.Artifact, hparams: PruningHParams, delivered: D
     model.set_string_custom_property(properties.GRADIENT_ESTIMATOR, hparams.gradient_estimator)
     model.set_float_custom_property(properties.TARGET_SPARSITY, hparams.target_sparsity)
     model.set_float_custom_property(properties.SPARSITY, delivered.sparsity)
+    model.set_float_custom_property(properties.TOTAL_SPARSITY, delivered.total_sparsity)
     model.set_int_custom_property(properties.PRUNABLE_PARAMETERS, delivered.prunable_parameters)
     model.set_int_custom_property(properties.NONZERO_PARAMETERS, delivered.nonzero_parameters)
     model.set_int_custom_property(properties.TOTAL_PARAMETERS, delivered.total_parameters)

@@ -129,6 +129,13 @@ class ReportDocument:
         """Fraction of zeros in the pruned weights together; 0 if there are none."""
         return 1.0 - self.nonzero_parameters / self.prunable_parameters if self.prunable_parameters else 0.0
 
+    @property
+    def total_sparsity(self) -> float | None:
+        """The zeros of the pruned weights as a fraction of all parameters of the model; None if these are unknown."""
+        if not self.total_parameters:
+            return None
+        return (self.prunable_parameters - self.nonzero_parameters) / self.total_parameters
+
     def to_json(self) -> str:
         """The document as JSON; `from_json` reads it."""
         fields = {"format": FORMAT, **dataclasses.asdict(self), "sweep": self.sweep and self.sweep.to_dict()}

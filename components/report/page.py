@@ -73,7 +73,9 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield _Tile("Sparsity", percent(document.sparsity), f"of {count:,} pruned weight{'s' if count > 1 else ''}")
         yield _Tile("Parameters left", f"{document.nonzero_parameters:,}", f"of {document.prunable_parameters:,}")
     if document.total_parameters is not None:
-        yield _Tile("Parameters in all", f"{document.total_parameters:,}")
+        total = document.total_sparsity
+        note = f"{percent(total)} zero" if total is not None and document.pruned_weights else ""
+        yield _Tile("Parameters in all", f"{document.total_parameters:,}", note)
     if document.training is not None:
         history = document.training
         begin = f"from step {history.first_step:,} on" if history.first_step else ""

@@ -74,6 +74,7 @@ def test_a_report_is_shown_with_its_training(run, trained, report_folder):
         "prunable_parameters": 224,
         "nonzero_parameters": left(trained),
         "total_parameters": trained.model.count_params(),
+        "total_sparsity": pytest.approx((224 - left(trained)) / trained.model.count_params()),
         "sizes": dict(trained.document.sizes),
     }
     assert {"course", "weights", "hparams"} <= set(page.tables)

@@ -92,6 +92,7 @@ def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
         "gradient_estimator": "backprop",
         "target_sparsity": 0.85,
         "sparsity": pytest.approx(1 - 33 / 220),
+        "total_sparsity": pytest.approx((220 - 33) / 241),
         "prunable_parameters": 220,
         "nonzero_parameters": 33,
         "total_parameters": 241,

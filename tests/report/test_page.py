@@ -52,11 +52,12 @@ def test_sparsity_by_layer_is_that_of_the_saved_model(trained, shown):
 def test_the_figures_at_the_top_are_those_of_the_model(trained, shown):
     sizes = [kernel.size for kernel in kernels(trained).values()]
     left = sum(np.count_nonzero(kernel) for kernel in kernels(trained).values())
+    total = trained.model.count_params()
     assert left == round(sum(sizes) * 0.25)
     assert {name: " ".join(value.split()) for name, value in shown.tiles.items()} == {
         "Sparsity": "75.00 % of 2 pruned weights",
         "Parameters left": f"{left} of {sum(sizes)}",
-        "Parameters in all": str(trained.model.count_params()),
+        "Parameters in all": f"{total} {(sum(sizes) - left) / total:.2%} zero".replace("%", " %"),
         "Optimizer steps": "9",
         "Mask updates": "4",
         "Size": "65.4 kB SavedModel stripped",

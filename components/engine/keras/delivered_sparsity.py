@@ -78,6 +78,11 @@ class DeliveredSparsity:
         """Fraction of zeros among the prunable parameters."""
         return 1.0 - self.nonzero_parameters / self.prunable_parameters
 
+    @property
+    def total_sparsity(self) -> float:
+        """Fraction of all parameters of the model, unpruned ones too, that are zeros of the pruned weights."""
+        return (self.prunable_parameters - self.nonzero_parameters) / self.total_parameters
+
 
 def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsity:
     """Counts the zeros that a pruned training saved, and checks that they are those asked for.

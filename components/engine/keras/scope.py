@@ -59,6 +59,12 @@ class PruningScope:
         return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
 
     @property
+    def total_sparsities(self) -> list[float]:
+        """For each of `trainings`: the zeros in its masks as a fraction of all parameters of the model."""
+        zeros = [pruning.sparsity() * sum(state.size for state in pruning.states) for _, pruning, _ in self.trainings]
+        return [found / model.count_params() for found, (model, _, _) in zip(zeros, self.trainings, strict=True)]
+
+    @property
     def histories(self) -> list[TrainingHistory]:
         """The history of each of `trainings`, with its weights as they are now; empty unless the scope records."""
         trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]

@@ -284,7 +284,7 @@ class PrunedTraining:
         before = self.pruning
         given = [*self._weights, *trainable]
         forward = self._forward() if self._hparams.granularity == CHANNEL else None
-        self.pruning = Pruning(self._hparams, given, self._sparsity, holder=self.model, forward=forward)
+        self.pruning = Pruning(self._hparams, given, self._sparsity, model=self.model, forward=forward)
         self._weights += new
         self.model._track_trackable(self.pruning, naming.MODEL_STATE, overwrite=True)
         if before is not None:

@@ -48,6 +48,7 @@ def test_counts_what_was_saved(tmp_path, pruned, save):
     ]
     assert (report.prunable_parameters, report.nonzero_parameters, report.total_parameters) == (220, 44, 241)
     assert report.sparsity == pytest.approx(0.8)
+    assert report.total_sparsity == scope.total_sparsities[0] == pytest.approx(176 / 241)
 
 
 def test_global_sparsity_is_checked_in_sum(tmp_path):
