@@ -64,6 +64,12 @@ class PruningScope:
         trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
         return [training.recorder.history(training.pruning) for training in trainings]
 
+    def is_at_target(self, model: Model) -> bool:
+        """Whether the masks of a model that is fitted have the target sparsity."""
+        training = self._trainings.get(id(model))
+        pruning = None if training is None else training.pruning
+        return pruning is not None and [kept for kept, _ in pruning.kept_units()] == pruning.kept_units_at_target()
+
     def _log_dir_of(self, training: PrunedTraining) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
@@ -100,6 +106,10 @@ def pruning_scope(
     weights are exactly zero after every optimizer step. When `fit` returns, the sparsity is exactly what the schedule
     asks for at that step, even in the middle of the ramp. Steps are the model's optimizer steps in the scope, over all
     its `fit`s. Any number of models may be fitted. The scope holds for the thread that opened it.
+
+    Weights that a callback restores when `fit` ends, as EarlyStopping does with `restore_best_weights=True`, stay if
+    they have that sparsity. Else the model gets those of its last step back, with a warning. `start_from_target` lets
+    such callbacks compare only epochs that have the target sparsity.
 
     The layers' own constraints hold too, as far as zeros allow. The progress bar, the callbacks' logs and the `History`
     show `sparsity`: the fraction of zeros in the masks of all pruned weights together.
@@ -227,8 +237,6 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
                 history = original(*bound.args, **bound.kwargs)
             finally:
                 training.release_optimizer()
-        # Again, since callbacks such as EarlyStopping restore weights when training ends.
-        training.finish()
         return history
 
     return fit

@@ -1,7 +1,7 @@
 """PrunedTraining: the pruning of one Keras model during its `fit`s."""
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .batch_loss import BatchLoss
+from .last_weights import LastWeights, MaskedEpochs
 from .optimizer import PrunedOptimizer, pruned_optimizer
 from .training_progress import TrainingProgress
 from .version import Model
@@ -63,6 +64,8 @@ class PrunedTraining:
         self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch_loss = BatchLoss(model)
+        self._last_weights: LastWeights | None = None
+        self._masked_epochs = MaskedEpochs()
         criterion = criterion_of(hparams)
         self._samples_hessian = isinstance(criterion, HessianCriterion)
         self._samples_gradients = isinstance(criterion, GradientCriterion)
@@ -194,6 +197,22 @@ class PrunedTraining:
             self.check_finite()
             self.pruning.finish(self.step())
             self._constrain()
+
+    def end_epoch(self) -> None:
+        """Notes which masks the weights have, since callbacks may restore them."""
+        self._masked_epochs.add(self.pruning)
+
+    def keep_last_weights(self) -> None:
+        """Keeps the weights, since callbacks may set others before `fit` returns."""
+        if self.pruning is not None:
+            self._last_weights = LastWeights(self.model, self.pruning, self.step(), self._masked_epochs)
+
+    def settle(self, callbacks: Iterable[str]) -> None:
+        """Sees to it that weights which these callbacks set when `fit` ended have the sparsity of the last step."""
+        last, self._last_weights = self._last_weights, None
+        if last is not None:
+            self.check_finite()
+            last.settle(callbacks)
 
     def check_finite(self) -> None:
         """Raises if a weight or gradient state is NaN or infinite, and so cannot be ranked."""
