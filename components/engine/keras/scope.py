@@ -107,6 +107,9 @@ def pruning_scope(
     asks for at that step, even in the middle of the ramp. Steps are the model's optimizer steps in the scope, over all
     its `fit`s. Any number of models may be fitted. The scope holds for the thread that opened it.
 
+    A model may have several optimizers, in a MultiOptimizer or, for a `train_step` of its own, as attributes. Of the
+    latter, the one that has taken the most steps counts them.
+
     Weights that a callback restores when `fit` ends, as EarlyStopping does with `restore_best_weights=True`, stay if
     they have that sparsity. Else the model gets those of its last step back, with a warning. `start_from_target` lets
     such callbacks compare only epochs that have the target sparsity.
@@ -141,7 +144,8 @@ def pruning_scope(
     Raises:
         TypeError: `hparams` is not PruningHParams, or `sparsity` is neither a variable nor callable.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
-            would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
+            would lose all its weights; after its first step: a weight that no optimizer of the model trains, or
+            `hparams.regrow` with several that train pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, or nothing was fitted in this one.
