@@ -12,6 +12,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .engine.hparams import PruningHParams
     from .engine.keras.scope import pruning_scope
+    from .engine.keras.start_from_target import start_from_target
     from .engine.keras.warm_start import warm_start
     from .engine.pruning import Pruning, apply_mask
     from .engine.ranking.criteria import (
@@ -46,6 +47,7 @@ _HOME = {
     "register_criterion": ".engine.ranking.criteria",
     "register_schedule": ".engine.ranking.schedule",
     "register_exporter": ".stripper.export.formats",
+    "start_from_target": ".engine.keras.start_from_target",
     "strip_saved_model": ".stripper.strip",
     "warm_start": ".engine.keras.warm_start",
 }
@@ -68,6 +70,7 @@ __all__ = [
     "register_criterion",
     "register_exporter",
     "register_schedule",
+    "start_from_target",
     "strip_saved_model",
     "warm_start",
 ]

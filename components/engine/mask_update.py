@@ -129,6 +129,18 @@ class MaskUpdate:
             state.mask.assign(granularity.expand(mask))
             state.threshold.assign(threshold)
 
+    def zeros(self) -> list[tf.Tensor]:
+        """The masks that the weights' own zeros make, bool: those of the units in which every weight is zero.
+
+        A weight under `apply_mask` keeps its mask.
+        """
+        return [
+            tf.convert_to_tensor(state.mask)
+            if state.masked_forward
+            else tf.cast(granularity.expand(granularity.any(tf.cast(state.weight != 0, tf.float32))), tf.bool)
+            for state, granularity in zip(self._states, self._granularities, strict=True)
+        ]
+
     def _regrown_masks(self, scores: list[tf.Tensor], step: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """As `Allocation.masks`, but some of the units are chosen by their gradients."""
         self._check_regrowth()

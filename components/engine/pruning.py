@@ -298,6 +298,29 @@ class Pruning(Trackable):
             self._masks.update(tf.constant(latest, tf.int64), regrow=False)
         self.apply_masks()
 
+    def adopt_zeros(self, step: int) -> bool:
+        """Makes the weights' own zeros the masks, if they have the sparsity that the schedule asks for at `step`.
+
+        Not with N:M sparsity, whose zeros have places.
+
+        Args:
+            step: Optimizer steps taken so far, at least `begin_pruning_step`.
+
+        Returns:
+            Whether the masks were changed.
+        """
+        latest = self.hparams.mask_updates.latest(step)
+        if latest is None or self.hparams.run_length:
+            return False
+        before = [tf.identity(mask) for mask in self.masks]
+        for mask, zeros in zip(self.masks, self._masks.zeros(), strict=True):
+            mask.assign(zeros)
+        if [kept for kept, _ in self.kept_units()] == self._masks.kept_units_at(latest):
+            return True
+        for mask, value in zip(self.masks, before, strict=True):
+            mask.assign(value)
+        return False
+
     def sparsity(self) -> float:
         """Fraction of zeros in the masks of all weights together."""
         return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)

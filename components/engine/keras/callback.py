@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,17 +23,21 @@ class PruningCallback:
     `pruned_by` makes it a callback of Keras 3 or of tf_keras.
     """
 
-    def __init__(self, training: PrunedTraining, hparams: PruningHParams, log_dir: str | None) -> None:
+    def __init__(
+        self, training: PrunedTraining, hparams: PruningHParams, log_dir: str | None, ending: Sequence[str]
+    ) -> None:
         """Takes the training.
 
         Args:
             training: The pruning of the model that is fitted.
             hparams: The hyperparameters.
             log_dir: Directory for TensorBoard summaries; None for none.
+            ending: Names of the other callbacks that do something when training ends.
         """
         super().__init__()
         self._training = training
         self._hparams = hparams
+        self._ending = ending
         self._next_step = 0
         self._checked = False
         self._sparsity = 0.0
@@ -80,6 +84,8 @@ class PruningCallback:
             logs.setdefault("sparsity", self._training.pruning.sparsity())
         if self._training.recorder is not None:
             self._training.recorder.add_epoch(self._training.step(), logs)
+        if self._ending:
+            self._training.end_epoch()
         self._write_histograms(self._training.step())
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -87,6 +93,8 @@ class PruningCallback:
         if self._checked and recorder is not None:
             recorder.end_steps(pruning)
         self._training.finish()
+        if self._ending:
+            self._training.keep_last_weights()
         if not self._checked:
             return
         step = self._training.step()
@@ -157,17 +165,27 @@ def pruned_by(training: PrunedTraining, callbacks: Any, hparams: PruningHParams,
         log_dir: Directory for TensorBoard summaries; None for none.
     """
     version = version_of(training.model)
-    own = _callback_class(version.callback)(training, hparams, log_dir)
+    in_a_list = isinstance(callbacks, version.callback_list)
+    others = list(callbacks.callbacks if in_a_list else tf.nest.flatten(callbacks or []))
+    ending = [type(each).__name__ for each in others if not _is_inherited(each, "on_train_end", version.callback)]
+    own = _callback_class(version.callback)(training, hparams, log_dir, ending)
     try:
-        if isinstance(callbacks, version.callback_list):
+        if in_a_list:
             callbacks.callbacks.insert(0, own)
             yield callbacks
         else:
-            yield [own, *tf.nest.flatten(callbacks or [])]
+            yield [own, *others]
+        # Callbacks such as EarlyStopping restore weights when training ends.
+        training.settle(ending)
     finally:
-        if isinstance(callbacks, version.callback_list):
+        if in_a_list:
             callbacks.callbacks.remove(own)
         own.close()
+
+
+def _is_inherited(callback: Any, name: str, base: type[Any]) -> bool:
+    method = getattr(callback, name, None)
+    return method is None or getattr(method, "__func__", None) is getattr(base, name)
 
 
 @functools.cache

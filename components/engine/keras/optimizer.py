@@ -40,7 +40,7 @@ class PrunedOptimizer(abc.ABC):
     """One kind of optimizer, and how to hook into its updates.
 
     Attributes:
-        optimizer: The user's optimizer. If optimizers are nested, the one that updates the weights.
+        optimizer: The user's optimizer, without a LossScaleOptimizer around it.
         strategy: The distribution strategy of the model.
     """
 
@@ -53,20 +53,29 @@ class PrunedOptimizer(abc.ABC):
 
     def take(self, training: UpdateHooks) -> None:
         """Calls the hooks during updates, until `release`."""
-        # In __dict__: the optimizer's __setattr__ would track the model and save it.
-        self.optimizer.__dict__[_TRAINING] = training
-        if not isinstance(self.optimizer, self._mixin):
-            self.optimizer.__class__ = _pruned_class(self._mixin, type(self.optimizer))
+        _take(self.optimizer, self._mixin, training)
 
     def release(self) -> None:
         """Gives the optimizer its own class back."""
-        if isinstance(self.optimizer, self._mixin):
-            self.optimizer.__class__ = type(self.optimizer).__bases__[1]
-            del self.optimizer.__dict__[_TRAINING]
+        _release(self.optimizer, self._mixin)
+
+    @property
+    def parts(self) -> "list[PrunedOptimizer]":
+        """The optimizers that it consists of, or itself."""
+        return [self]
+
+    @property
+    def turn(self) -> "PrunedOptimizer":
+        """Which of `parts` is updating its weights, or did last."""
+        return self
 
     @abc.abstractmethod
     def count(self) -> tf.Tensor:
         """The optimizer steps so far, int64 scalar. Must be called once after every update that is applied."""
+
+    @abc.abstractmethod
+    def taken(self) -> tf.Tensor:
+        """The last result of `count`, int64 scalar."""
 
     @abc.abstractmethod
     def coming_step(self) -> tf.Tensor:
@@ -93,17 +102,20 @@ class PrunedOptimizer(abc.ABC):
 
     @abc.abstractmethod
     def moving_average(self, weight: Weight) -> tf.Variable | None:
-        """The moving average of a weight's values that `use_ema` keeps; None without."""
+        """The moving average of a weight's values that `use_ema` keeps; None without, and if it trains others only."""
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether a value is an optimizer of Keras 3 or tf_keras, of those that `pruned_optimizer` takes or around one."""
+    return isinstance(value, (*_KINDS.values(), tf_keras.mixed_precision.LossScaleOptimizer))
 
 
 def pruned_optimizer(optimizer: Any, strategy: tf.distribute.Strategy) -> PrunedOptimizer:
-    """The hooks for an optimizer; if a LossScaleOptimizer wraps it, for the inner one.
+    """The hooks for an optimizer that is no LossScaleOptimizer.
 
     Raises:
         TypeError: It is not an optimizer of Keras 3 or tf_keras.
     """
-    while isinstance(optimizer, (keras.optimizers.LossScaleOptimizer, tf_keras.mixed_precision.LossScaleOptimizer)):
-        optimizer = optimizer.inner_optimizer
     for kind, classes in _KINDS.items():
         if isinstance(optimizer, classes):
             return kind(optimizer, strategy)
@@ -118,7 +130,7 @@ def _replaced(weight: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
     return value
 
 
-class _Keras3Mixin:
+class _UpdatesKeras3:
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
         gradient = self.__dict__[_TRAINING].observe(variable, gradient)
         return super().update_step(gradient, variable, learning_rate)
@@ -135,6 +147,8 @@ class _Keras3Mixin:
         if not self.__dict__[_TRAINING].assign(variable, operator.sub, value):
             super().assign_sub(variable, value)
 
+
+class _AppliesKeras3:
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         training = self.__dict__[_TRAINING]
         training.prepare()
@@ -144,12 +158,19 @@ class _Keras3Mixin:
         return result
 
 
+class _Keras3Mixin(_UpdatesKeras3, _AppliesKeras3):
+    pass
+
+
 class _Keras3(PrunedOptimizer):
     """Optimizers of Keras 3. They count batches, and steps if gradients are accumulated."""
 
     _mixin = _Keras3Mixin
 
     def count(self) -> tf.Tensor:
+        return self.taken()
+
+    def taken(self) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64)
 
     def coming_step(self) -> tf.Tensor:
@@ -173,9 +194,45 @@ class _Keras3(PrunedOptimizer):
         return self.optimizer._var_key(variable)
 
     def moving_average(self, weight: Weight) -> tf.Variable | None:
-        if not self.optimizer.use_ema:
+        optimizer = self._updating(weight)
+        if optimizer is None or not optimizer.use_ema:
             return None
-        return self.optimizer._model_variables_moving_average[self.optimizer._get_variable_index(weight)]
+        return optimizer._model_variables_moving_average[optimizer._get_variable_index(weight)]
+
+    def _updating(self, weight: Weight) -> Any:
+        """The optimizer that updates a weight; None if it is none of these."""
+        known = getattr(self.optimizer, "_trainable_variables_indices", {})
+        return self.optimizer if self.optimizer._var_key(weight) in known else None
+
+
+class _MultiMixin(_AppliesKeras3):
+    def build(self, var_list: Any) -> None:
+        super().build(var_list)
+        # A function may make the inner optimizers only here.
+        _take_inner(self, self.__dict__[_TRAINING])
+
+
+class _Keras3Multi(_Keras3):
+    """MultiOptimizer. It counts batches; the optimizers inside it update the weights."""
+
+    _mixin = _MultiMixin
+
+    def take(self, training: UpdateHooks) -> None:
+        super().take(training)
+        _take_inner(self.optimizer, training)
+
+    def release(self) -> None:
+        for inner in self.optimizer.optimizers:
+            _release(inner, _UpdatesKeras3)
+        super().release()
+
+    @property
+    def assigns_last(self) -> bool:
+        return all(_Keras3(inner, self.strategy).assigns_last for inner in self.optimizer.optimizers)
+
+    def _updating(self, weight: Weight) -> Any:
+        inner = (_Keras3(each, self.strategy)._updating(weight) for each in self.optimizer.optimizers)
+        return next((each for each in inner if each is not None), None)
 
 
 class _CountedHere(PrunedOptimizer):
@@ -190,10 +247,13 @@ class _CountedHere(PrunedOptimizer):
 
     def count(self) -> tf.Tensor:
         self._steps.assign_add(1)
+        return self.taken()
+
+    def taken(self) -> tf.Tensor:
         return tf.convert_to_tensor(self._steps)
 
     def coming_step(self) -> tf.Tensor:
-        return tf.convert_to_tensor(self._steps) + 1
+        return self.taken() + 1
 
     @property
     def steps(self) -> int:
@@ -215,8 +275,8 @@ class _CountedHere(PrunedOptimizer):
     def moving_average(self, weight: Weight) -> tf.Variable | None:
         if not getattr(self.optimizer, "use_ema", False):
             return None
-        index = self.optimizer._index_dict[self.optimizer._var_key(weight)]
-        return self.optimizer._model_variables_moving_average[index]
+        index = self.optimizer._index_dict.get(self.optimizer._var_key(weight))
+        return None if index is None else self.optimizer._model_variables_moving_average[index]
 
 
 class _AppliesGradients:
@@ -267,10 +327,29 @@ class _Keras2Legacy(_CountedHere):
 _TRAINING = "_tfx_pruning_training"
 
 _KINDS: dict[type[PrunedOptimizer], type] = {
+    _Keras3Multi: keras.optimizers.MultiOptimizer,
     _Keras3: keras.optimizers.Optimizer,
     _Keras2Legacy: tf_keras.optimizers.legacy.Optimizer,
     _Keras2: tf_keras.optimizers.Optimizer,
 }
+
+
+def _take(optimizer: Any, mixin: type, training: UpdateHooks) -> None:
+    # In __dict__: the optimizer's __setattr__ would track the model and save it.
+    optimizer.__dict__[_TRAINING] = training
+    if not isinstance(optimizer, mixin):
+        optimizer.__class__ = _pruned_class(mixin, type(optimizer))
+
+
+def _take_inner(optimizer: keras.optimizers.MultiOptimizer, training: UpdateHooks) -> None:
+    for inner in optimizer.optimizers:
+        _take(inner, _UpdatesKeras3, training)
+
+
+def _release(optimizer: Any, mixin: type) -> None:
+    if isinstance(optimizer, mixin):
+        optimizer.__class__ = type(optimizer).__bases__[1]
+        del optimizer.__dict__[_TRAINING]
 
 
 @functools.cache

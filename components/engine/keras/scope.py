@@ -70,6 +70,12 @@ class PruningScope:
         trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
         return [training.recorder.history(training.pruning) for training in trainings]
 
+    def is_at_target(self, model: Model) -> bool:
+        """Whether the masks of a model that is fitted have the target sparsity."""
+        training = self._trainings.get(id(model))
+        pruning = None if training is None else training.pruning
+        return pruning is not None and [kept for kept, _ in pruning.kept_units()] == pruning.kept_units_at_target()
+
     def _log_dir_of(self, training: PrunedTraining) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:
             return None
@@ -107,6 +113,13 @@ def pruning_scope(
     asks for at that step, even in the middle of the ramp. Steps are the model's optimizer steps in the scope, over all
     its `fit`s. Any number of models may be fitted. The scope holds for the thread that opened it.
 
+    A model may have several optimizers, in a MultiOptimizer or, for a `train_step` of its own, as attributes. Of the
+    latter, the one that has taken the most steps counts them.
+
+    Weights that a callback restores when `fit` ends, as EarlyStopping does with `restore_best_weights=True`, stay if
+    they have that sparsity. Else the model gets those of its last step back, with a warning. `start_from_target` lets
+    such callbacks compare only epochs that have the target sparsity.
+
     The layers' own constraints hold too, as far as zeros allow. The progress bar, the callbacks' logs and the `History`
     show `sparsity`: the fraction of zeros in the masks of all pruned weights together.
 
@@ -137,7 +150,8 @@ def pruning_scope(
     Raises:
         TypeError: `hparams` is not PruningHParams, or `sparsity` is neither a variable nor callable.
         ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
-            would lose all its weights; after its first step: a weight that `model.optimizer` does not train.
+            would lose all its weights; after its first step: a weight that no optimizer of the model trains, or
+            `hparams.regrow` with several that train pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, or nothing was fitted in this one.
@@ -233,8 +247,6 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
                 history = original(*bound.args, **bound.kwargs)
             finally:
                 training.release_optimizer()
-        # Again, since callbacks such as EarlyStopping restore weights when training ends.
-        training.finish()
         return history
 
     return fit

@@ -1,7 +1,7 @@
 """PrunedTraining: the pruning of one Keras model during its `fit`s."""
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -19,7 +19,9 @@ from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .batch_loss import BatchLoss, losses_put_back
-from .optimizer import PrunedOptimizer, pruned_optimizer
+from .last_weights import LastWeights, MaskedEpochs
+from .model_optimizers import model_optimizers
+from .optimizer import PrunedOptimizer
 from .training_progress import TrainingProgress
 from .version import Model
 from .watched_batch import WatchedBatch
@@ -30,7 +32,7 @@ class PrunedTraining:
 
     Attributes:
         model: The model.
-        optimizer: Its optimizer; None before the first `fit`.
+        optimizer: Its optimizers; None before the first `fit`.
         pruning: Its pruning; None before the first step.
         recorder: Records the training's history; None if it is not recorded.
     """
@@ -61,12 +63,15 @@ class PrunedTraining:
         self._saved = saved
         self._states: Mapping[Any, WeightState] = {}
         self._trained: set[Any] = set()
+        self._turns: set[PrunedOptimizer] = set()
         # For the current optimizer step: whether it updates the masks, and which weights were masked when assigned.
         self._due: tf.Tensor | None = None
         self._masked: set[WeightState] = set()
         self._weights: list[Weight] = []
         self._batch = WatchedBatch(model)
         self._batch_loss = BatchLoss(self._batch)
+        self._last_weights: LastWeights | None = None
+        self._masked_epochs = MaskedEpochs()
         criterion = criterion_of(hparams)
         self._samples_hessian = isinstance(criterion, HessianCriterion)
         self._samples_gradients = isinstance(criterion, GradientCriterion)
@@ -86,10 +91,11 @@ class PrunedTraining:
 
     def begin(self) -> None:
         """Hooks into the optimizer, before `fit` traces its first step."""
-        optimizer = pruned_optimizer(self.model.optimizer, self.model.distribute_strategy)
-        if self.optimizer is None or optimizer.optimizer is not self.optimizer.optimizer:
+        optimizer = model_optimizers(self.model)
+        known = self.optimizer.parts if self.optimizer is not None else []
+        if [id(part.optimizer) for part in optimizer.parts] != [id(part.optimizer) for part in known]:
             self.optimizer = optimizer
-            self._states, self._trained = {}, set()
+            self._states, self._trained, self._turns = {}, set(), set()
             self.forget_compiled_steps()
         self._count_on()
         self.optimizer.take(self)
@@ -143,6 +149,7 @@ class PrunedTraining:
         if state is None or gradient is None:
             return gradient
         self._trained.add(self.optimizer.key(variable))
+        self._turns.add(self.optimizer.turn)
         if not self._samples_gradients:
             return gradient
         self.pruning.observe_gradient(state, gradient)
@@ -178,15 +185,21 @@ class PrunedTraining:
         """Raises if the first step did not train every weight that is pruned."""
         if self.pruning is None:
             raise ValueError(
-                f"The optimizer that {self.model.name!r} was compiled with took no step in fit: its train_step updates "
-                "the weights in another way. Let it call self.optimizer.apply_gradients."
+                f"No optimizer that {self.model.name!r} holds took a step in fit: its train_step updates the weights "
+                "in another way. Let it call self.optimizer.apply_gradients, or that of an attribute of the model."
             )
         untrained = {state for key, state in self._states.items() if key not in self._trained}
         if untrained:
             raise ValueError(
-                f"model.optimizer does not train {', '.join(self._names(untrained))}: the loss has no gradient with "
-                "respect to them, or another optimizer trains them. Take them out with exclude, or let model.optimizer "
-                "train them."
+                f"No optimizer of {self.model.name!r} trains {', '.join(self._names(untrained))}: the loss has no "
+                "gradient with respect to them, or an optimizer does that is no attribute of the model. Take them out "
+                "with exclude, or make their optimizer an attribute."
+            )
+        if len(self._turns) > 1 and self._hparams.regrow:
+            raise ValueError(
+                f"regrow={self._hparams.regrow!r} chooses pruned weights by how the optimizer has moved them, and "
+                f"{len(self._turns)} optimizers of {self.model.name!r} move them at different times. Prune without "
+                "regrow, or let one optimizer, such as keras.optimizers.MultiOptimizer, train all pruned weights."
             )
 
     @tf.autograph.experimental.do_not_convert
@@ -204,6 +217,22 @@ class PrunedTraining:
             self.check_finite()
             self.pruning.finish(self.step())
             self._constrain()
+
+    def end_epoch(self) -> None:
+        """Notes which masks the weights have, since callbacks may restore them."""
+        self._masked_epochs.add(self.pruning)
+
+    def keep_last_weights(self) -> None:
+        """Keeps the weights, since callbacks may set others before `fit` returns."""
+        if self.pruning is not None:
+            self._last_weights = LastWeights(self.model, self.pruning, self.step(), self._masked_epochs)
+
+    def settle(self, callbacks: Iterable[str]) -> None:
+        """Sees to it that weights which these callbacks set when `fit` ended have the sparsity of the last step."""
+        last, self._last_weights = self._last_weights, None
+        if last is not None:
+            self.check_finite()
+            last.settle(callbacks)
 
     def check_finite(self) -> None:
         """Raises if a weight or gradient state is NaN or infinite, and so cannot be ranked."""

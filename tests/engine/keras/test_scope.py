@@ -16,7 +16,7 @@ def test_weights_that_the_optimizer_does_not_train_are_refused():
     used, unused = keras.layers.Dense(1, name="used")(inputs), keras.layers.Dense(12, name="unused")(inputs)
     model = keras.Model(inputs, [used, unused])
     model.compile("adam", loss=["mse", None], jit_compile=False)
-    with pytest.raises(ValueError, match=r"does not train unused/kernel.*exclude"), pruning_scope(hparams()):
+    with pytest.raises(ValueError, match=r"No optimizer .* trains unused/kernel.*exclude"), pruning_scope(hparams()):
         model.fit(X, [Y, Y], verbose=0)
 
 
@@ -27,7 +27,7 @@ def test_a_train_step_that_leaves_the_optimizer_out_is_refused():
             return {"loss": 0.0}
 
     model = Own([keras.layers.Input((12,)), keras.layers.Dense(1)])
-    with pytest.raises(ValueError, match="took no step"), pruning_scope(hparams()):
+    with pytest.raises(ValueError, match=r"No optimizer .* took a step"), pruning_scope(hparams()):
         fit(model)
 
 
