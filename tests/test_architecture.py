@@ -62,7 +62,8 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "structure",
     ),
     "pruning_trainer": (
-        *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model"),
+        *("engine", "executor_artifacts", "leftovers", "places", "properties", "pruning_report", "report"),
+        *("saved_model", "typed_value"),
     ),
     "sparsity_selector": (
         *("executor_artifacts", "properties", "pruning_report", "report", "staging", "sweep"),

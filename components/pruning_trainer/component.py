@@ -13,6 +13,7 @@ from tfx.utils import json_utils
 
 from ..engine.hparams import PruningHParams
 from ..pruning_report import PruningReport
+from ..typed_value import checked_value
 from .executor import Executor
 from .spec import PruningTrainerSpec
 
@@ -64,6 +65,7 @@ class PruningTrainer(base_component.BaseComponent):
         eval_args: trainer_pb2.EvalArgs | data_types.RuntimeParameter | None = None,
         custom_config: dict[str, Any] | data_types.RuntimeParameter | None = None,
         custom_executor_spec: executor_spec.ExecutorSpec | None = None,
+        backup_steps: int | data_types.RuntimeParameter | None = None,
     ) -> None:
         """Constructs the component.
 
@@ -85,11 +87,15 @@ class PruningTrainer(base_component.BaseComponent):
             eval_args: Splits and number of steps to evaluate.
             custom_config: Further parameters, passed to run_fn.
             custom_executor_spec: An executor derived from this component's own.
+            backup_steps: Batches between two backups of the training, from which the next execution with the same
+                inputs goes on if this one is killed. 0 for no backups; None for one at the end of every epoch, and
+                within an epoch one a minute.
 
         Raises:
-            TypeError: `hparams` is of another type.
-            ValueError: `hparams` is wrong; both or neither of `module_file` and `run_fn`, or of `examples` and
-                `transformed_examples`, are given; or `transformed_examples` is given without `transform_graph`.
+            TypeError: `hparams` or `backup_steps` is of another type.
+            ValueError: `hparams` is wrong or `backup_steps` negative; both or neither of `module_file` and `run_fn`, or
+                of `examples` and `transformed_examples`, are given; or `transformed_examples` is given without
+                `transform_graph`.
         """
         if [bool(module_file), bool(run_fn)].count(True) != 1:
             raise ValueError(
@@ -104,8 +110,11 @@ class PruningTrainer(base_component.BaseComponent):
             hparams = _checked_hparams(hparams)
             _warn_of_too_few_steps(hparams, train_args)
             hparams = hparams.to_string()
+        if backup_steps is not None and not isinstance(backup_steps, data_types.RuntimeParameter):
+            _check_backup_steps(backup_steps)
         spec = PruningTrainerSpec(
             hparams=hparams,
+            backup_steps=backup_steps,
             statistics=statistics,
             examples=examples or transformed_examples,
             transform_graph=transform_graph,
@@ -143,6 +152,11 @@ def _checked_hparams(hparams: Any) -> PruningHParams:
             f"hparams must be PruningHParams, its string or a RuntimeParameter, got {type(hparams).__name__}."
         )
     return hparams
+
+
+def _check_backup_steps(steps: Any) -> None:
+    if checked_value("backup_steps", int, steps) < 0:
+        raise ValueError(f"backup_steps must be at least 0, got {steps}. Write 0 for no backups.")
 
 
 def _warn_of_too_few_steps(hparams: PruningHParams, train_args: Any) -> None:

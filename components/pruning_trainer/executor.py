@@ -1,7 +1,10 @@
 """PruningTrainer's executor: a run_fn, pruned."""
 
+import contextlib
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +25,8 @@ from ..places import checked_model_path
 from ..pruning_report import publish
 from ..report.document import ReportDocument
 from ..saved_model.sizes import directory_bytes
-from .spec import HPARAMS_KEY, REPORT_KEY
+from .spec import BACKUP_STEPS_KEY, HPARAMS_KEY, REPORT_KEY
+from .training_backup import TrainingBackups
 
 
 class Executor(trainer_executor.GenericExecutor):
@@ -59,8 +63,25 @@ class Executor(trainer_executor.GenericExecutor):
         checked_model_path(fn_args.serving_model_dir)
 
         logging.info("Training and pruning with %s", hparams)
+        with _backups(input_dict, output_dict, exec_properties) as backups:
+            self._train(run_fn, fn_args, hparams, input_dict, output_dict, backups)
+            if backups is not None:
+                backups.remove()
+
+    def _train(
+        self,
+        run_fn: Callable[[fn_args_utils.FnArgs], None],
+        fn_args: fn_args_utils.FnArgs,
+        hparams: PruningHParams,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        backups: TrainingBackups | None,
+    ) -> None:
+        """Runs `run_fn`, checks its model, and describes it."""
         try:
             with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True) as scope:
+                if backups is not None:
+                    scope.around_fit = backups.of_fit
                 run_fn(fn_args)
             delivered = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)
@@ -93,6 +114,22 @@ class Executor(trainer_executor.GenericExecutor):
             delivered.total_sparsity,
         )
         logging.info("Pruned model written to %s, summaries to %s", fn_args.serving_model_dir, fn_args.model_run_dir)
+
+
+def _backups(
+    input_dict: dict[str, list[types.Artifact]],
+    output_dict: dict[str, list[types.Artifact]],
+    exec_properties: dict[str, Any],
+) -> contextlib.AbstractContextManager[TrainingBackups | None]:
+    """The backups of this training; None without. An execution of the node with the same inputs has the same."""
+    what_was_asked = {key: value for key, value in exec_properties.items() if key != BACKUP_STEPS_KEY}
+    inputs = {key: [(each.id, each.uri) for each in artifacts] for key, artifacts in input_dict.items()}
+    steps = exec_properties.get(BACKUP_STEPS_KEY)
+    if steps == 0:
+        return contextlib.nullcontext()
+    key = hashlib.sha256(json.dumps([what_was_asked, inputs], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    model = artifact_utils.get_single_uri(output_dict[standard_component_specs.MODEL_KEY])
+    return TrainingBackups.opened(os.path.dirname(model.rstrip("/")), key, steps)
 
 
 def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:

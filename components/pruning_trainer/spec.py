@@ -6,15 +6,17 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from ..pruning_report import PruningReport
 
 HPARAMS_KEY = "hparams"
+BACKUP_STEPS_KEY = "backup_steps"
 REPORT_KEY = "report"
 
 
 class PruningTrainerSpec(ComponentSpec):
-    """tfx Trainer's specification; `hparams`, the pruning hyperparameters as one string; and the report."""
+    """tfx Trainer's specification; `hparams`, the pruning hyperparameters as one string; `backup_steps`; the report."""
 
     PARAMETERS = {  # noqa: RUF012
         **standard_component_specs.TrainerSpec.PARAMETERS,
         HPARAMS_KEY: ExecutionParameter(type=str),
+        BACKUP_STEPS_KEY: ExecutionParameter(type=int, optional=True),
     }
     INPUTS = standard_component_specs.TrainerSpec.INPUTS
     OUTPUTS = {  # noqa: RUF012

@@ -1,15 +1,17 @@
 """Options of a pipeline's configuration, and ChosenConfig: the configuration that they choose."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
 
 import click
 
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
+from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
-from tfx_pruning.pipelines.run.folder import RunFolder
+from tfx_pruning.pipelines.run.folder import FolderInUseError, RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
 
 _Function = Callable[..., None]
@@ -115,6 +117,23 @@ class ChosenConfig:
             return cls(PipelineConfig.from_values(places | values), folder, is_example, beam_args)
         except (OSError, TypeError, ValueError) as error:
             raise WrongCallError(str(error)) from error
+
+    @contextlib.contextmanager
+    def at_work(self, command: str) -> Iterator[tuple[TextIO, TextIO]]:
+        """Keeps other runs out of the folder, and prints to its log; yields the real stdout and stderr.
+
+        Args:
+            command: Name of the command.
+
+        Raises:
+            WrongCallError: Another run is at work there.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.folder.reserved(command))
+            except FolderInUseError as error:
+                raise WrongCallError(str(error)) from error
+            yield stack.enter_context(output_in(self.folder.log))
 
     def prepare(self, checks_module: bool = True) -> None:
         """Checks data, module and metrics before anything runs, and makes the folder.

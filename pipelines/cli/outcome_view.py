@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from tfx_pruning.cli.console import table
 
 if TYPE_CHECKING:
+    from tfx_pruning.pipelines.run.page_file import PageFile
     from tfx_pruning.report.figures import Table
 
 
@@ -17,6 +19,7 @@ class Outcome(Protocol):
     Attributes:
         pushed_to: Folder of the pushed model; None if nothing was pushed.
         record: The file that records the run.
+        page: The page on the run.
     """
 
     @property
@@ -25,17 +28,19 @@ class Outcome(Protocol):
     @property
     def record(self) -> str: ...
 
+    @property
+    def page(self) -> "PageFile": ...
+
     def table(self) -> "Table":
         """Headings and rows, as text."""
 
 
-def show_outcome(console: Console, outcome: Outcome, page: str, summary: str) -> None:
+def show_outcome(console: Console, outcome: Outcome, summary: str) -> None:
     """Prints the figures of an outcome, where its files are, and a summary.
 
     Args:
         console: Where to print.
         outcome: The outcome.
-        page: Path of the page on the run.
         summary: Last lines.
     """
     headings, rows = outcome.table()
@@ -45,8 +50,19 @@ def show_outcome(console: Console, outcome: Outcome, page: str, summary: str) ->
     console.print()
     console.print(figures)
     console.print()
-    for name, path in (("pushed model", outcome.pushed_to or "none"), ("metadata", outcome.record), ("report", page)):
+    paths = {
+        "pushed model": outcome.pushed_to or "none",
+        "metadata": outcome.record,
+        "report": outcome.page.path or "none",
+    }
+    for name, path in paths.items():
         # Soft, so that a path is copied whole from a terminal.
         console.print(Text(f"{name:<14}{path}"), soft_wrap=True)
     console.print()
     console.print(Text(summary), soft_wrap=True)
+
+
+def tell_of_missing_page(outcome: Outcome) -> None:
+    """Says on stderr why there is no page on the run, if there is none."""
+    if outcome.page.missing:
+        click.echo(f"Warning: the report was not written: {outcome.page.missing}", err=True)

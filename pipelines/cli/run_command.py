@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from tfx_pruning.cli.console import Output, reporting
-from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.cli.outcome_view import show_outcome
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome, tell_of_missing_page
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, ContainerEngine, container_engine
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
       nothing was pushed.
     JSON: {"pipeline_name", "dense": {metric: value}, "pruned": {metric: value}, "sparsity", "prunable_parameters",
       "nonzero_parameters", "dense_bytes", "trained_bytes", "stripped_bytes", "gzipped_bytes", "refusals": [...],
-      "pushed_to", "record", "report", "seconds", "memory_bytes"}; pushed_to is null if nothing was pushed.
+      "pushed_to", "record", "report", "seconds", "memory_bytes"}; pushed_to is null if nothing was pushed, report if
+      the page could not be written.
     """
     started = time.monotonic()
     chosen = ChosenConfig.of(options)
@@ -60,21 +60,21 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     with output.working("Checking the data"):
         # A module of the image need not be here.
         chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
-    with output_in(chosen.folder.log) as (stdout, stderr):
+    with chosen.at_work("tfx-pruning run") as (stdout, stderr):
         outcome = _run(chosen, tasks, image, stderr if output.as_json else stdout)
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
     seconds = time.monotonic() - started
-    page = str(chosen.folder.report)
     found = {
-        **dataclasses.asdict(outcome),
+        **{name: value for name, value in dataclasses.asdict(outcome).items() if name != "page"},
         "dense": _finite(outcome.dense),
         "pruned": _finite(outcome.pruned),
-        "report": page,
+        "report": outcome.page.path,
         "seconds": round(seconds, 1),
         "memory_bytes": memory,
     }
     summary = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
-    output.result(found, lambda console: show_outcome(console, outcome, page, summary))
+    output.result(found, lambda console: show_outcome(console, outcome, summary))
+    tell_of_missing_page(outcome)
     if outcome.pushed_to is None:
         why = "; ".join(outcome.refusals)
         click.echo(f"Nothing was pushed: the Evaluator refused the model: {why}.", err=True)

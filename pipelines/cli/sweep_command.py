@@ -9,9 +9,8 @@ import click
 
 from tfx_pruning import PruningHParams
 from tfx_pruning.cli.console import Output, reporting
-from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.cli.outcome_view import show_outcome
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome, tell_of_missing_page
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def command(
     JSON: {"goal": {"metric", "tolerance", "direction", "bound"}, "baseline": {"metric", "stripped_bytes",
       "gzipped_bytes"}, "candidates": [{"name", "sparsity", "metric", "stripped_bytes", "gzipped_bytes", "hparams",
       "within"}], "limit", "chosen", "pushed_to", "record", "report", "seconds"}; chosen and pushed_to are null if no
-      candidate is within the tolerance.
+      candidate is within the tolerance, report if the page could not be written.
     """
     started = time.monotonic()
     if tolerance is not None:
@@ -80,14 +79,15 @@ def command(
         raise WrongCallError(str(error)) from error
     with output.working("Checking the data"):
         chosen.prepare()
-    with output_in(chosen.folder.log) as (stdout, stderr):
+    with chosen.at_work("tfx-pruning sweep") as (stdout, stderr):
         outcome = _run(chosen, plan, stderr if output.as_json else stdout)
-    seconds, page = time.monotonic() - started, str(chosen.folder.report)
-    found = {**outcome.to_dict(), "report": page, "seconds": round(seconds, 1)}
+    seconds = time.monotonic() - started
+    found = {**outcome.to_dict(), "report": outcome.page.path, "seconds": round(seconds, 1)}
     summary = f"{len(outcome.sweep.candidates)} candidates, {seconds:.0f} s"
     if _ends_at_the_largest(plan, outcome.sweep):
         summary += f"\n{plan.max_sparsity:.2%} is within the tolerance: --max-sparsity allowed no more."
-    output.result(found, lambda console: show_outcome(console, outcome, page, summary))
+    output.result(found, lambda console: show_outcome(console, outcome, summary))
+    tell_of_missing_page(outcome)
     if outcome.pushed_to is None:
         click.echo(f"Nothing was pushed: {_why(outcome.sweep)}", err=True)
         raise click.exceptions.Exit(EXIT_NONE_WITHIN)

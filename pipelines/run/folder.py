@@ -1,8 +1,16 @@
 """RunFolder: the places of what a run on this machine writes."""
 
+import contextlib
 import dataclasses
+import datetime
+import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+
+
+class FolderInUseError(Exception):
+    """Another process is at work in a folder; the message names both."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +47,38 @@ class RunFolder:
     def log(self) -> pathlib.Path:
         """What TFX and TensorFlow print."""
         return self.root / "run.log"
+
+    @contextlib.contextmanager
+    def reserved(self, command: str) -> Iterator[None]:
+        """Keeps every other run out of the folder, which must exist, while the block runs.
+
+        The system ends the reservation of a process that dies. On file systems without locks there is none.
+
+        Args:
+            command: What is run, for the message that others get.
+
+        Raises:
+            FolderInUseError: Another process has reserved it.
+        """
+        # Here, as it imports TensorFlow, which takes seconds and prints.
+        from tfx_pruning import leftovers
+
+        place = self.root / ".in_use"
+        place.touch()
+        try:
+            lock = leftovers.lock(str(place))
+        except BlockingIOError as error:
+            who = place.read_text(encoding="utf-8") or "another process"
+            raise FolderInUseError(
+                f"{who} is at work in {self.root}, which takes one at a time. Wait until it has ended, or name another "
+                "folder with --root."
+            ) from error
+        try:
+            now = datetime.datetime.now().isoformat(" ", "seconds")
+            place.write_text(f"{command} (process {os.getpid()}, since {now})", encoding="utf-8")
+            yield
+        finally:
+            lock.release()
 
     def make(self) -> None:
         """Makes the folder if it is missing.

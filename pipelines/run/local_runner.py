@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 
 import absl.logging
 from tfx import v1 as tfx
+from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
-from tfx_pruning.pipelines.run.outcome import RunOutcome, write_page
+from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
+from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
 
 
@@ -38,31 +40,46 @@ def run(
     """
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task)
-    finished = MetadataRun(metadata, config.pipeline_name)
-    write_page(finished, str(folder.report))
-    return RunOutcome.of(finished)
+    name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task)
+    finished = MetadataRun(metadata, config.pipeline_name, name)
+    return RunOutcome.of(finished, PageFile.write(folder.report, lambda: run_document(finished)))
 
 
-def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> None:
+def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> str:
     """Runs any pipeline with TFX's LocalDagRunner.
 
     Args:
         pipeline: The pipeline.
         on_task: As for `run`.
 
+    Returns:
+        The name of the run in ML Metadata.
+
     Raises:
         TaskFailedError: A component failed; its traceback was printed.
     """
+    runner = _NamingRunner()
     with _told(on_task) as events:
         try:
-            tfx.orchestration.LocalDagRunner().run(pipeline)
+            runner.run(pipeline)
         except Exception as error:
             if events.running is None:
                 raise
             traceback.print_exc()
             on_task(events.running, TaskState.FAILED)
             raise TaskFailedError(f"{events.running} failed: {error}") from error
+    return runner.run_name
+
+
+class _NamingRunner(tfx.orchestration.LocalDagRunner):
+    """A LocalDagRunner that keeps the name that it gave to its run."""
+
+    run_name = ""
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
+        """Runs a compiled pipeline; the name is filled in there."""
+        super().run_with_ir(pipeline, run_options)
+        self.run_name = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
 
 
 class _Events(logging.Handler):

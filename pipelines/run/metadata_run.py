@@ -1,4 +1,4 @@
-"""MetadataRun: the latest run of a pipeline in ML Metadata."""
+"""MetadataRun: one run of a pipeline in ML Metadata."""
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
@@ -7,17 +7,18 @@ from tfx_pruning.pipelines.run.outputs import NodeOutput
 
 
 class MetadataRun:
-    """The latest run of a pipeline in ML Metadata; a RunOutputs."""
+    """One run of a pipeline in ML Metadata; a RunOutputs."""
 
-    def __init__(self, metadata_path: str, pipeline_name: str) -> None:
+    def __init__(self, metadata_path: str, pipeline_name: str, name: str) -> None:
         """Finds the run.
 
         Args:
             metadata_path: The SQLite file of ML Metadata.
             pipeline_name: Name of the pipeline.
+            name: Name of the run.
 
         Raises:
-            ValueError: No run of the pipeline is recorded.
+            ValueError: No such run of the pipeline is recorded.
         """
         config = metadata_store_pb2.ConnectionConfig()
         config.sqlite.filename_uri = metadata_path
@@ -25,11 +26,11 @@ class MetadataRun:
         self._store = ml_metadata.MetadataStore(config)
         pipeline = self._store.get_context_by_type_and_name("pipeline", pipeline_name)
         runs = self._store.get_children_contexts_by_context(pipeline.id) if pipeline else []
-        runs = [context for context in runs if context.type == "pipeline_run"]
+        runs = [context for context in runs if (context.type, context.name) == ("pipeline_run", name)]
         if not runs:
-            raise ValueError(f"{metadata_path} records no run of the pipeline {pipeline_name!r}.")
-        self._run = max(runs, key=lambda context: context.id)
-        self.name, self.pipeline_name, self.record = self._run.name, pipeline_name, metadata_path
+            raise ValueError(f"{metadata_path} records no run {name} of the pipeline {pipeline_name!r}.")
+        self._run = runs[0]
+        self.name, self.pipeline_name, self.record = name, pipeline_name, metadata_path
 
     def output(self, node: str, key: str) -> NodeOutput:
         """As RunOutputs."""

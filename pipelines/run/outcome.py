@@ -11,12 +11,10 @@ import tensorflow_model_analysis as tfma  # after tfx, or it comes without its n
 from tfx_pruning import properties
 from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
 from tfx_pruning.pipelines.run.outputs import RunOutputs
+from tfx_pruning.pipelines.run.page_file import PageFile, report_of
 from tfx_pruning.report.document import Evaluation, ReportDocument
 from tfx_pruning.report.figures import Table
-from tfx_pruning.report.files import read_report
-from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.sizes import directory_bytes
-from tfx_pruning.staging import write_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +35,7 @@ class RunOutcome:
         refusals: Why the Evaluator did not bless the model, one sentence each; empty if it did.
         pushed_to: Folder of the pushed model; None if nothing was pushed.
         record: The file that records the run: ML Metadata's SQLite file, or what the launcher of Kubeflow files wrote.
+        page: The page on the run.
         shrunk: What shrinking made smaller, by name: before and after; empty if the model was not to be shrunk.
     """
 
@@ -53,11 +52,12 @@ class RunOutcome:
     refusals: tuple[str, ...]
     pushed_to: str | None
     record: str
+    page: PageFile
     shrunk: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "RunOutcome":
-        """Reads the figures of a run.
+    def of(cls, run: RunOutputs, page: PageFile) -> "RunOutcome":
+        """Reads the figures of a run, whose page is written already.
 
         Raises:
             ValueError: The run is incomplete.
@@ -79,6 +79,7 @@ class RunOutcome:
             refusals=tuple(_refusals(evaluation)),
             pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
             record=run.record,
+            page=page,
             shrunk=_shrunk(stripped),
         )
 
@@ -125,13 +126,11 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
         the lineage of both reports.
 
     Raises:
-        ValueError: The run is incomplete.
+        ValueError: The run or a report is incomplete.
         FileNotFoundError: A report is missing.
     """
     end = f".{candidate}" if candidate else ""
-    trained, stripped = (
-        read_report(run.output(f"{node}{end}", "report").uri) for node in ("PruningTrainer", "Stripper")
-    )
+    trained, stripped = (report_of(run, f"{node}{end}") for node in ("PruningTrainer", "Stripper"))
     evaluation = run.output(f"Evaluator{end}", "evaluation").uri
     dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
     return dataclasses.replace(
@@ -147,11 +146,6 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
             **{f"Stripper: {name}": value for name, value in stripped.lineage.items()},
         },
     )
-
-
-def write_page(run: RunOutputs, path: str) -> None:
-    """Writes the page of `run_document`."""
-    write_file(path, page(run_document(run)).encode())
 
 
 def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:

@@ -10,8 +10,9 @@ from tfx_pruning.pipelines.module_copy import importable_copy
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.local_runner import run_pipeline
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
+from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.sweep.bisection import Bisection
-from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, write_page
+from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, sweep_document
 from tfx_pruning.pipelines.sweep.pipeline import create_sweep_pipeline
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 from tfx_pruning.pipelines.task_state import OnTask, TaskState
@@ -64,16 +65,17 @@ def run_sweep(
         tried += probes.values()
         number += 1
         on_round(number, list(probes.values()), None)
-        run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once)
-        sweep = read_candidates(MetadataRun(metadata, config.pipeline_name), config, [each.name for each in tried])
+        name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once)
+        names = [each.name for each in tried]
+        sweep = read_candidates(MetadataRun(metadata, config.pipeline_name, name), config, names)
         within = {each.name: sweep.within(each) for each in sweep.candidates}
         for option, candidate in probes.items():
             searches[option].record(within[candidate.name])
         on_round(number, list(probes.values()), sweep)
-    run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once)
-    finished = MetadataRun(metadata, config.pipeline_name)
-    write_page(finished, str(folder.report))
-    return SweepOutcome.of(finished)
+    name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once)
+    finished = MetadataRun(metadata, config.pipeline_name, name)
+    sweep = read_candidates(finished, config, [each.name for each in tried])
+    return SweepOutcome.of(finished, sweep, PageFile.write(folder.report, lambda: sweep_document(finished)))
 
 
 def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[str, Candidate]:

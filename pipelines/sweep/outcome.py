@@ -7,14 +7,12 @@ from typing import Any
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.run.outcome import run_document
 from tfx_pruning.pipelines.run.outputs import RunOutputs
+from tfx_pruning.pipelines.run.page_file import PageFile, report_of
 from tfx_pruning.pipelines.sweep.pipeline import DENSE, goal_of
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.figures import Table
-from tfx_pruning.report.files import read_report
-from tfx_pruning.report.page import page
 from tfx_pruning.report.pareto import sweep_table
 from tfx_pruning.sparsity_selector.candidates import read_sweep
-from tfx_pruning.staging import write_file
 from tfx_pruning.sweep import Sweep
 
 
@@ -26,25 +24,32 @@ class SweepOutcome:
         sweep: All candidates, and the dense model.
         pushed_to: Folder of the pushed model; None if nothing was pushed.
         record: The file that records the run.
+        page: The page on the sweep.
     """
 
     sweep: Sweep
     pushed_to: str | None
     record: str
+    page: PageFile
 
     @classmethod
-    def of(cls, run: RunOutputs) -> "SweepOutcome":
+    def of(cls, run: RunOutputs, sweep: Sweep, page: PageFile) -> "SweepOutcome":
         """Reads the last run of a sweep, with SparsitySelector and Pusher.
+
+        Args:
+            run: The run.
+            sweep: All candidates.
+            page: The page, which is written already.
 
         Raises:
             ValueError: The run is incomplete.
-            FileNotFoundError: A report is missing.
         """
         pushed = run.output("Pusher", "pushed_model").properties
         return cls(
-            sweep=_selected(run),
+            sweep=sweep,
             pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
             record=run.record,
+            page=page,
         )
 
     def table(self) -> Table:
@@ -83,23 +88,11 @@ def sweep_document(run: RunOutputs) -> ReportDocument:
     """One document of the sweep and, if a model was chosen, of that model.
 
     Raises:
-        ValueError: The run is incomplete.
+        ValueError: The run or a report is incomplete.
         FileNotFoundError: A report is missing.
     """
-    report = read_report(run.output("SparsitySelector", "report").uri)
+    report = report_of(run, "SparsitySelector")
     if report.sweep is None or report.sweep.chosen is None:
         return dataclasses.replace(report, title=f"Sparsity sweep of {run.pipeline_name}")
     chosen = run_document(run, report.sweep.chosen.name)
     return dataclasses.replace(chosen, title=f"Sparsity sweep of {run.pipeline_name}", sweep=report.sweep)
-
-
-def write_page(run: RunOutputs, path: str) -> None:
-    """Writes the page of `sweep_document`."""
-    write_file(path, page(sweep_document(run)).encode())
-
-
-def _selected(run: RunOutputs) -> Sweep:
-    sweep = read_report(run.output("SparsitySelector", "report").uri).sweep
-    if sweep is None:
-        raise ValueError(f"The report of SparsitySelector in the run {run.name} has no sweep.")
-    return sweep

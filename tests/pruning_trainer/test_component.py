@@ -19,7 +19,7 @@ def component(**arguments):
 
 def test_takes_every_parameter_of_the_tfx_trainer():
     ours, theirs = (inspect.signature(cls.__init__).parameters for cls in (PruningTrainer, Trainer))
-    assert set(ours) - set(theirs) == {"hparams"}
+    assert set(ours) - set(theirs) == {"hparams", "backup_steps"}
     assert set(theirs) <= set(ours)
 
 
@@ -58,6 +58,8 @@ def test_hparams_may_be_a_runtime_parameter():
         ({"hparams": "target_sparsty=0.5"}, ValueError, "Did you mean 'target_sparsity'"),
         ({"hparams": {"target_sparsity": 0.5}}, TypeError, "got dict"),
         ({"hparams": None}, TypeError, "got NoneType"),
+        ({"backup_steps": -1}, ValueError, "backup_steps must be at least 0, got -1. Write 0 for no backups."),
+        ({"backup_steps": 1.5}, TypeError, "backup_steps must be"),
         ({"hparams": " "}, ValueError, "hparams is empty"),
         ({"module_file": "module.py"}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
         ({"run_fn": None}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),

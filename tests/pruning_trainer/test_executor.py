@@ -41,7 +41,9 @@ HPARAMS = PruningHParams.parse(
 class Run:
     """One call of the executor."""
 
-    def __init__(self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None, hyperparameters=None):
+    def __init__(
+        self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None, hyperparameters=None, backup_steps=None
+    ):
         self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
         self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
         self.report = PruningReport()
@@ -69,6 +71,8 @@ class Run:
             "custom_config": "null",
             "hparams": str(hparams),
         }
+        if backup_steps is not None:
+            self._properties["backup_steps"] = backup_steps
 
     def do(self):
         outputs = {"model": [self.model], "model_run": [self.model_run], "report": [self.report]}
@@ -286,3 +290,52 @@ def test_an_output_that_cannot_be_written_fails(tmp_path):
     run = Run(tmp_path)
     (tmp_path / "model").write_text("a file where the directory should be")
     fails(run, ValueError, str(tmp_path / "model"), "cannot be written")
+
+
+def test_a_training_that_broke_off_goes_on_in_the_next_execution_with_the_same_inputs(tmp_path):
+    module = MODULE.replace("verbose=0", "verbose=0, callbacks=[Watch()]").replace(
+        "def run_fn",
+        """
+class Watch(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        with open(WATCH, "a") as file:
+            file.write(f"{int(self.model.optimizer.iterations)} ")
+        if int(self.model.optimizer.iterations) == 7 and not os.path.exists(WATCH + ".again"):
+            open(WATCH + ".again", "w").close()
+            raise RuntimeError("broken off")
+
+
+def run_fn""",
+    )
+    module = module.replace("    rng =", "    keras.utils.set_random_seed(1)\n    rng =")
+    module = f"import os\nWATCH = {str(tmp_path / 'watch')!r}\n{module}"
+    run = Run(tmp_path, module, backup_steps=3)
+    with pytest.raises(RuntimeError, match="broken off"):
+        run.do()
+    assert [path.name for path in tmp_path.glob(".training_backup_*/*")] == ["fit_0.weights.h5"]
+    run.do()
+    assert (tmp_path / "watch").read_text().split() == [str(step) for step in (*range(1, 8), *range(7, 11))]
+    assert list(tmp_path.glob(".*")) == []
+    (tmp_path / "whole").mkdir()
+    whole = Run(tmp_path / "whole", module, backup_steps=0).do()
+    found, expected = (SavedVariables(each.saved) for each in (run, whole))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(found.value(one), expected.value(other))
+
+
+def test_other_hyperparameters_begin_anew_and_remove_the_backup(tmp_path):
+    failing = MODULE.replace("    tf.saved_model.save", "    raise RuntimeError('broken off')\n    tf.saved_model.save")
+    with pytest.raises(RuntimeError, match="broken off"):
+        Run(tmp_path, failing, backup_steps=3).do()
+    (left,) = tmp_path.glob(".training_backup_*")
+    with pytest.raises(RuntimeError, match="broken off"):
+        Run(tmp_path, failing, HPARAMS.tuned({"pruning/target_sparsity": 0.5}), backup_steps=3).do()
+    (other,) = tmp_path.glob(".training_backup_*")
+    assert left != other
+
+
+def test_without_backups_nothing_is_left(tmp_path):
+    failing = MODULE.replace("    tf.saved_model.save", "    raise RuntimeError('broken off')\n    tf.saved_model.save")
+    with pytest.raises(RuntimeError, match="broken off"):
+        Run(tmp_path, failing, backup_steps=0).do()
+    assert list(tmp_path.glob(".*")) == []

@@ -32,6 +32,8 @@ class PruningScope:
         log_dir: Where TensorBoard summaries go; None for nowhere.
         sparsity: What replaces the schedule, if anything.
         prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`.
+        around_fit: Takes a model and the callbacks of a `fit` and gives a context for it, which yields the callbacks
+            to use; for whoever opened the scope.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PruningScope:
         self.hparams = hparams
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.around_fit: Callable[[Model, Any], contextlib.AbstractContextManager[Any]] = _as_it_is
         self._record = record
         self._trainings: dict[int, PrunedTraining] = {}
         self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
@@ -126,7 +129,8 @@ def pruning_scope(
     A training that was interrupted is resumed, with its step, masks and gradient states, from files that were written
     inside the scope:
 
-    - by `keras.callbacks.BackupAndRestore`, which restores them in a new scope;
+    - by `keras.callbacks.BackupAndRestore`, which restores them in a new scope. With `save_freq=N` it begins the epoch
+      anew, with further steps;
     - to a `.keras` or `.weights.h5` file of Keras 3 (`ModelCheckpoint`), if it is loaded inside the new scope. Loaded
       outside, or without this package, such a file holds the model and its optimizer only;
     - by `tf.train.Checkpoint(model=model)`, if it is restored before the new `fit` into a model whose optimizer is
@@ -177,6 +181,11 @@ def pruning_scope(
             "Nothing was pruned: no Keras model took a training step in model.fit inside pruning_scope. Call "
             "model.fit in it; a training loop of your own is pruned by tfx_pruning.Pruning, without a scope."
         )
+
+
+def _as_it_is(model: Model, callbacks: Any) -> contextlib.AbstractContextManager[Any]:
+    del model
+    return contextlib.nullcontext(callbacks)
 
 
 def active_scope() -> PruningScope | None:
@@ -240,7 +249,8 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
         log_dir = scope._log_dir_of(training)
         with (
             training.batches(),
-            pruned_by(training, bound.arguments.get("callbacks"), scope.hparams, log_dir) as callbacks,
+            pruned_by(training, bound.arguments.get("callbacks"), scope.hparams, log_dir) as own_and_theirs,
+            scope.around_fit(model, own_and_theirs) as callbacks,
         ):
             bound.arguments["callbacks"] = callbacks
             try:

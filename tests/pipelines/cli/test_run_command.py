@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -211,6 +212,32 @@ def test_runner_is_handed_the_arguments_of_the_workers(tmp_path: pathlib.Path, m
     for workers in ("1", "3"):
         assert _run(tmp_path / "root", "--beam-workers", workers).exit_code == 1
     assert handed == [IN_PROCESS, tuple(beam_pipeline_args(3))]
+
+
+@pytest.mark.parametrize("second", ["run", "sweep"])
+def test_second_command_over_a_root_is_refused_and_leaves_no_trace(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    from tfx_pruning.pipelines.run import local_runner
+    from tfx_pruning.pipelines.task_state import TaskFailedError
+
+    refused, root = [], tmp_path / "root"
+
+    def run(*_: Any) -> None:
+        before = {path: path.read_bytes() for path in root.iterdir()}
+        refused.append(CliRunner().invoke(cli, [second, "--root", str(root)]))
+        assert {path: path.read_bytes() for path in root.iterdir()} == before
+        raise TaskFailedError("stopped")
+
+    monkeypatch.setattr(local_runner, "run", run)
+    assert _run(root).exit_code == 1
+    (result,) = refused
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.fullmatch(
+        rf"Error: tfx-pruning run \(process {os.getpid()}, since .*\) is at work in {re.escape(str(root))}, which "
+        r"takes one at a time\. Wait until it has ended, or name another folder with --root\.\n",
+        result.stderr,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,11 +42,12 @@ def test_help_tells_every_exit_status():
 
 
 def test_help_names_the_keys_of_the_json():
+    from tfx_pruning.pipelines.run.page_file import PageFile
     from tfx_pruning.pipelines.sweep.outcome import SweepOutcome
     from tfx_pruning.sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 
     sweep = Sweep(MetricGoal("auc", 0.1), SweepBaseline(0.9), (SweepCandidate("s", 0.5, 0.9, 1, 1),))
-    found = json.loads(json.dumps(SweepOutcome(sweep, None, "metadata.sqlite").to_dict()))
+    found = json.loads(json.dumps(SweepOutcome(sweep, None, "metadata.sqlite", PageFile("report.html")).to_dict()))
     text = CliRunner().invoke(cli, ["sweep", "--help"]).stdout
     names = {*found, *found["goal"], *found["baseline"], *found["candidates"][0]}
     assert [name for name in sorted(names) if f'"{name}"' not in text] == []

@@ -7,11 +7,12 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
 
-from tfx_pruning.pipelines.cli.outcome_view import show_outcome
+from tfx_pruning.pipelines.cli.outcome_view import show_outcome, tell_of_missing_page
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.evaluation import eval_config
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome, figure
+from tfx_pruning.pipelines.run.page_file import PageFile
 
 # isort: split
 import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
@@ -32,12 +33,13 @@ OUTCOME = RunOutcome(
     refusals=(),
     pushed_to="root/serving/7",
     record="root/metadata.sqlite",
+    page=PageFile("root/report.html"),
 )
 
 
 def _printed(outcome: RunOutcome) -> list[str]:
     stream = io.StringIO()
-    show_outcome(Console(file=stream, width=1000), outcome, "root/report.html", "17 s")
+    show_outcome(Console(file=stream, width=1000), outcome, "17 s")
     return stream.getvalue().splitlines()
 
 
@@ -64,6 +66,14 @@ def test_outcome_as_it_is_printed() -> None:
 
 def test_printed_outcome_says_that_nothing_was_pushed() -> None:
     assert "pushed model  none" in _printed(dataclasses.replace(OUTCOME, pushed_to=None))
+
+
+def test_missing_page_is_said_on_stderr_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    without = dataclasses.replace(OUTCOME, page=PageFile(None, "no disk"))
+    assert "report        none" in _printed(without)
+    tell_of_missing_page(without)
+    tell_of_missing_page(OUTCOME)
+    assert capsys.readouterr().err == "Warning: the report was not written: no disk\n"
 
 
 @pytest.mark.parametrize(
@@ -123,5 +133,5 @@ def test_read_without_a_run_is_refused(tmp_path) -> None:
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = path
     MetadataStore(config)
-    with pytest.raises(ValueError, match="records no run of the pipeline 'taxi'"):
-        MetadataRun(path, "taxi")
+    with pytest.raises(ValueError, match="records no run first of the pipeline 'taxi'"):
+        MetadataRun(path, "taxi", "first")

@@ -2,10 +2,9 @@
 
 import json
 
-import pytest
-
 from tfx_pruning import properties
 from tfx_pruning.pipelines.run.outputs import NodeOutput
+from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, sweep_document
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.files import write_report
@@ -40,7 +39,8 @@ class Outputs:
 
 def test_table_of_a_pushed_model(tmp_path):
     document = ReportDocument("Sweep", (), sweep=SWEEP)
-    outcome = SweepOutcome.of(Outputs(tmp_path, document, {"pushed": 1, "pushed_destination": "/serving/17"}))
+    outputs = Outputs(tmp_path, document, {"pushed": 1, "pushed_destination": "/serving/17"})
+    outcome = SweepOutcome.of(outputs, SWEEP, PageFile("/root/report.html"))
     assert outcome.table() == (
         ("model", "sparsity", "auc", "against dense", "stripped bytes", "gzipped bytes", "verdict"),
         (
@@ -57,12 +57,7 @@ def test_table_of_a_pushed_model(tmp_path):
 def test_without_a_model_within_the_document_is_of_the_sweep_alone(tmp_path):
     in_vain = Sweep(MetricGoal("auc", 0, bound=1), SWEEP.baseline, SWEEP.candidates)
     outputs = Outputs(tmp_path, ReportDocument("Sweep", (), sweep=in_vain), {"pushed": 0})
-    outcome = SweepOutcome.of(outputs)
+    outcome = SweepOutcome.of(outputs, in_vain, PageFile("/root/report.html"))
     assert (outcome.pushed_to, outcome.sweep) == (None, in_vain)
     assert "pushed" not in {row[-1] for row in outcome.table()[1]}
     assert sweep_document(outputs) == ReportDocument("Sparsity sweep of houses", (), sweep=in_vain)
-
-
-def test_a_report_of_another_component_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="The report of SparsitySelector in the run run1 has no sweep"):
-        SweepOutcome.of(Outputs(tmp_path, ReportDocument("Model", ()), {"pushed": 0}))
