@@ -117,7 +117,11 @@ def _update(weights: list[np.ndarray], fields: Mapping[str, Any]) -> Callable[[]
             **fields,
         }
     )
-    pruning = Pruning(hparams, [tf.Variable(weight, name=f"kernel_{i}") for i, weight in enumerate(weights)])
+    kernels = [tf.Variable(weight, name=f"kernel_{i}") for i, weight in enumerate(weights)]
+    # Channels are columns of the kernel, and rows of the one that reads them.
+    head = tf.Variable(tf.ones([weights[-1].shape[-1], 1]), name="head")
+    chain = [*kernels, head] if hparams.granularity == "channel" else kernels
+    pruning = Pruning(hparams, chain, forward=lambda: tf.ones([1, weights[0].shape[0]]) @ kernels[0] @ head)
     if hparams.uses_gradient:
         for state in pruning.states:
             state.gradient.assign(tf.random.stateless_uniform(state.gradient.shape, [0, 0]))
@@ -129,8 +133,8 @@ def _update(weights: list[np.ndarray], fields: Mapping[str, Any]) -> Callable[[]
         assert updated, "No mask was updated."
 
     once()
-    kept = [kept for kept, _ in pruning.kept_units()]
-    assert kept == pruning.kept_units_at_target(), f"{kept} units are kept."
+    shares = pruning.shares_at_target()
+    assert all(share.is_delivered for share in shares), f"{shares} are kept."
     return once
 
 

@@ -1,5 +1,6 @@
 """ChannelUpdate: computes new masks of channels, which run through several weights."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -103,16 +104,31 @@ class ChannelUpdate:
             for state in self._states:
                 observe_change(self._criterion, state, self._hparams.gradient_decay_rate)
         alive, threshold = self._selection.keep(self._scores(), step)
-        # One more for what is never cut, whose index is -1: the last.
+        for state, mask in zip(self._states, self._masks(alive), strict=True):
+            state.mask.assign(mask)
+            state.threshold.assign(threshold)
+
+    def zeros(self) -> list[tf.Tensor]:
+        """The masks that the weights' own zeros make, bool: a channel is pruned if all its weights are zero.
+
+        A weight under `apply_mask` counts as its mask.
+        """
+        marks = [state.mask if state.masked_forward else state.weight != 0 for state in self._states]
+        return self._masks(self._seen([tf.convert_to_tensor(mark) for mark in marks]))
+
+    def _masks(self, alive: tf.Tensor) -> list[tf.Tensor]:
+        """The masks of all weights when some channels are left, bool [channels]."""
+        # One more for what is never cut.
         alive = tf.concat([alive, tf.ones([1], tf.bool)], 0)
+        masks = []
         for state, axes in zip(self._states, self._axes, strict=True):
-            mask = tf.ones([1] * len(axes), tf.bool)
+            mask = tf.ones(state.weight.shape, tf.bool)
             for number, axis in enumerate(axes):
                 if axis is not None:
                     kept = tf.gather(alive, np.where(axis == NONE, self._channels.count, axis))
                     mask = mask & tf.reshape(kept, [-1 if at == number else 1 for at in range(len(axes))])
-            state.mask.assign(tf.broadcast_to(mask, state.weight.shape))
-            state.threshold.assign(threshold)
+            masks.append(mask)
+        return masks
 
     def _scores(self) -> tf.Tensor:
         """The sum of the scores of all weights that would go with each channel, float32 [channels]."""
@@ -129,13 +145,16 @@ class ChannelUpdate:
 
     def _alive(self) -> tf.Tensor:
         """Which channels have a weight that is not pruned, bool [channels]."""
+        return self._seen([tf.convert_to_tensor(state.mask) for state in self._states])
+
+    def _seen(self, marks: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Which channels have a mark, bool [channels]; marks are bool, of the weights' shapes."""
         total = tf.zeros([self._channels.count])
-        for state, axes in zip(self._states, self._axes, strict=True):
+        for mark, axes in zip(marks, self._axes, strict=True):
             for number, axis in enumerate(axes):
                 if axis is not None:
-                    others = [each for each in range(len(axes)) if each != number]
-                    kept = tf.reduce_any(tf.convert_to_tensor(state.mask), others)
-                    total += self._by_channel(tf.cast(kept, tf.float32), axis)
+                    found = tf.reduce_any(mark, [each for each in range(len(axes)) if each != number])
+                    total += self._by_channel(tf.cast(found, tf.float32), axis)
         return total > 0
 
     def _sum_by_channel(self, elements: tf.Tensor, axes: Sequence[np.ndarray | None]) -> tf.Tensor:
@@ -161,15 +180,11 @@ class ChannelUpdate:
         return tf.math.unsorted_segment_sum(values, axis, self._channels.count)
 
     def _check_reachable(self, name: str, sparsity: float) -> None:
-        most = self._selection.most
-        if round(self._selection.total * sparsity) > most:
+        most, total = self._selection.most, self._selection.total
+        if round(total * sparsity) > most:
+            density = self._hparams.min_layer_density
+            kept = f"min_layer_density={density} of its channels, and at least one" if density else "one channel"
             raise ValueError(
-                f"{name}={sparsity} would take more than the channels hold: at most {most} of the "
-                f"{self._selection.total} {self._counted} can go, as every layer keeps a channel"
-                + (
-                    f" and min_layer_density={self._hparams.min_layer_density} of them"
-                    * bool(self._hparams.min_layer_density)
-                )
-                + f". Lower it to {most / self._selection.total:.4f}"
-                + (", or lower min_layer_density." if self._hparams.min_layer_density else ".")
+                f"{name}={sparsity} asks for more than can go: every layer keeps {kept}, so that {most} of {total} "
+                f"{self._counted} can. Lower it to {math.floor(most / total * 10000) / 10000}."
             )

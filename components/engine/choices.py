@@ -78,11 +78,11 @@ SCHEDULES: Registry[ScheduleEntry] = Registry(
 CHANNEL = "channel"
 
 # Each gives a function of the hyperparameters, a weight's path, its shape and its block's height and width. Channels
-# run through several weights, and have none.
+# run through several weights; theirs gives the class that ranks them.
 GRANULARITIES: Registry[Callable[[], Any]] = Registry(
     "granularity",
     {
         "element": functools.partial(_load, "granularity:elements_or_blocks"),
-        CHANNEL: lambda: None,
+        CHANNEL: functools.partial(_load, "channel_selection:ChannelSelection"),
     },
 )

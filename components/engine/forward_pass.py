@@ -45,19 +45,25 @@ def traced_forward(forward: Forward | None, model: Any, batch: Any = None) -> tf
             "granularity='channel' follows channels through the forward pass, which Pruning is not given and cannot "
             f"make of {what}. Give a function that runs the model: forward=lambda: model(batch)."
         )
-    inputs = model.input if batch is None else batch
-    specs = tf.nest.map_structure(lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), inputs)
+    specs = input_specs(model)
+    if batch is not None:
+        specs = tf.nest.map_structure(lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), batch)
     return _traced(lambda given: model(given, training=False), (specs,))
 
 
 def knows_inputs(model: Any) -> bool:
     """Whether a model is a built Keras model with inputs of its own, as a functional or Sequential one is."""
-    if not isinstance(model, (keras.Model, tf_keras.Model)) or not model.built:
-        return False
-    try:
-        return model.input is not None
-    except (AttributeError, ValueError):  # a subclass
-        return False
+    return input_specs(model) is not None
+
+
+def input_specs(model: Any) -> Any:
+    """The specs of what a built functional or Sequential Keras model takes, nested as it takes it; None for others."""
+    if not isinstance(model, (keras.Model, tf_keras.Model)) or not model.built or not getattr(model, "inputs", None):
+        return None
+    functional = getattr(model, "_functional", None) or model
+    nested = getattr(functional, "_inputs_struct", getattr(functional, "_nested_inputs", None))
+    structure = model.inputs[0] if nested is None else nested
+    return tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), structure)
 
 
 def channels_of_weights(
@@ -96,7 +102,7 @@ def channels_of_weights(
     trace = trace_function(forward, list(variables.values()))
     trained = {index for index, weight in enumerate(weights) if tf_variable(weight).dtype.is_floating}
     channels = channels_of(
-        trace, trained, frozen=excluded | (set(range(len(weights))) - trained), made_by=included or None
+        trace, trained, frozen=excluded | (set(range(len(weights))) - trained), made_by=included or trained
     )
     if not channels.count:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from .forward_pass import input_specs
 from .weight_state import Weight, tf_variable
 
 # Operations that sum products.
@@ -70,11 +71,9 @@ def _handles(variable: tf.Variable) -> list[int]:
 
 def _input_specs(model: Any) -> list[Any]:
     """The specs of the arguments of a model's `call`; none if they are not known."""
-    if getattr(model, "inputs", None):
-        functional = getattr(model, "_functional", None) or model
-        nested = getattr(functional, "_inputs_struct", getattr(functional, "_nested_inputs", None))
-        structure = model.inputs[0] if nested is None else nested
-        return [tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), structure)]
+    specs = input_specs(model)
+    if specs is not None:
+        return [specs]
     shapes = getattr(model, "_build_shapes_dict", None) or {}
     return [tf.TensorSpec(shape, model.compute_dtype) for shape in shapes.values()]
 

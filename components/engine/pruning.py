@@ -315,7 +315,7 @@ class Pruning(Trackable):
         before = [tf.identity(mask) for mask in self.masks]
         for mask, zeros in zip(self.masks, self._masks.zeros(), strict=True):
             mask.assign(zeros)
-        if [kept for kept, _ in self.kept_units()] == self._masks.kept_units_at(latest):
+        if all(share.is_delivered for share in self._masks.shares(latest)):
             return True
         for mask, value in zip(self.masks, before, strict=True):
             mask.assign(value)

@@ -88,7 +88,7 @@ def channels_of(
     holders: Collection[Hashable],
     *,
     frozen: Collection[Hashable] = (),
-    made_by: Collection[Hashable] | None = None,
+    made_by: Collection[Hashable],
 ) -> Channels:
     """Finds the channels of a model: indices of axes that are tied, and none of which is never cut.
 
@@ -96,8 +96,8 @@ def channels_of(
         trace: Of the model.
         holders: The names of the variables that count. A channel is an index of at least one of them.
         frozen: The names of variables that keep their shapes.
-        made_by: The names of variables, at least one of which must make a channel: it is an index of an axis that no
-            sum of products sums over. None for all.
+        made_by: The names of variables, at least one of which must make a channel: it is an index of one of its axes
+            that no sum of products sums over.
 
     Returns:
         The channels, numbered in the order in which the holders, their axes and the indices first show them.
@@ -109,11 +109,10 @@ def channels_of(
         for axis in trace.holders[name].axes:
             if axis is not None:
                 fixed[label[axis]] = True
-    if made_by is not None:
-        made = np.zeros(len(label), bool)
-        for axis in _made_axes(trace, made_by):
-            made[label[axis]] = True
-        fixed |= ~made
+    made = np.zeros(len(label), bool)
+    for axis in _made_axes(trace, made_by):
+        made[label[axis]] = True
+    fixed |= ~made
     order = [name for name in trace.holders if name in holders]
     groups = [label[axis] for name in order for axis in trace.holders[name].axes if axis is not None]
     shown = np.concatenate([np.zeros(0, np.int64), *groups])
@@ -157,6 +156,7 @@ def _made_axes(trace: Trace, names: Collection[Hashable]) -> Iterator[np.ndarray
         for call in trace.calls()
         for site in call.sites
         for factor in site.factors
+        if factor.value is not None  # what it is multiplied by may go on with the axis that another weight made
         for number in factor.summed
     }
     for name in names:

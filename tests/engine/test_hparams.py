@@ -44,6 +44,7 @@ NEW_DEFAULTS = {
     "exclude": (),
     "seed": 0,
     "granularity": "element",
+    "cost": "parameters",
     "block_conv": False,
     "n_of_m": "",
     "regrow": "",

@@ -113,7 +113,7 @@ def test_global_allocation_ranks_all_weights_together():
     assert np.count_nonzero(small) == 1
     assert np.count_nonzero(large) == 5
     assert pruning.sparsity() == pytest.approx(0.6)
-    assert pruning.kept_units_at_target() == [6]
+    assert [share.most for share in pruning.shares_at_target()] == [6]
 
 
 def test_live_weights_without_a_score_are_not_exchanged_for_dead_ones():

@@ -129,7 +129,7 @@ _KERAS = {
     "channels": (
         lambda layers: [layers.Conv2D(8, 3), layers.Flatten(), layers.Dense(4), layers.Dense(1)],
         IMAGE,
-        {"granularity": "channel", "exclude": ("dense",)},
+        {"granularity": "channel"},
     ),
     "recurrent": (_recurrent, SEQUENCE, {}),
     "embedding": (_wordy, WORDS, {"words": 20, "include": ("embeddings", "kernel")}),

@@ -45,6 +45,7 @@ def test_readme_lists_the_properties_that_are_written():
         properties.GZIPPED_BYTES_BEFORE_SHRINKING,
         properties.SHRINK_MAX_DIFFERENCE,
         properties.SHRINK_TOLERANCE,
+        properties.SHRINK_UNTRACED,
         properties.SIGNATURE_PROVEN,
         properties.SPLITS_PROVEN,
         properties.EXAMPLES_PROVEN,

@@ -77,7 +77,7 @@ class PruningScope:
         """Whether the masks of a model that is fitted have the target sparsity."""
         training = self._trainings.get(id(model))
         pruning = None if training is None else training.pruning
-        return pruning is not None and [kept for kept, _ in pruning.kept_units()] == pruning.kept_units_at_target()
+        return pruning is not None and all(share.is_delivered for share in pruning.shares_at_target())
 
     def _log_dir_of(self, training: PrunedTraining) -> str | None:
         if self.log_dir is None or not self.hparams.add_summary:

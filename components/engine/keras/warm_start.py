@@ -14,6 +14,7 @@ from ...saved_model.checkpoint import VALUE_SUFFIX
 from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
 from ...structure.kept_indices import KeptIndices, KeptVariable
 from .. import naming
+from ..choices import CHANNEL
 from ..hparams import PruningHParams
 from ..model_variables import model_variables
 from ..pruning import variables_of
@@ -66,7 +67,10 @@ def warm_start(model: Model, fn_args: Any) -> bool:
     scope = active_scope()
     if scope is not None:
         kinds = _kinds_to_load(scope.hparams, saved)
-        for weight in prunable_weights(model.trainable_variables, scope.hparams, model).values():
+        # Channels run through any weight.
+        of_all = scope.hparams.granularity == CHANNEL
+        trainable = model.trainable_variables
+        for weight in trainable if of_all else prunable_weights(trainable, scope.hparams, model).values():
             _load_state(weight, found[id(weight)], saved, kinds)
     return True
 

@@ -107,9 +107,13 @@ class ChannelSelection:
     def _order(self, scores: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The channels from the first to go to the last; the floors of all families come last."""
         seed = tf.stack([tf.constant(self._seed, tf.int64), tf.cast(step, tf.int64)])
-        drawn = tf.argsort(tf.random.stateless_uniform(scores.shape, seed))
-        ascending = tf.gather(drawn, tf.argsort(tf.gather(scores, drawn), stable=True))
+        ascending = tf.argsort(tf.random.stateless_uniform(scores.shape, seed))
         family = tf.constant(self._channels.family)
+        # Of those that have gone before, the ones that hold most come last. So all of them go again unless less is
+        # asked for: the last that went, without which too little had gone, holds no more than the last one here.
+        held = tf.where(scores > 0, tf.constant(0, tf.int64), tf.gather(self._held(scores > 0), family))
+        for key in (held, scores):
+            ascending = tf.gather(ascending, tf.argsort(tf.gather(key, ascending), stable=True))
         by_family = tf.gather(ascending, tf.argsort(tf.gather(family, ascending), stable=True))
         # The place of each channel in its family, 0 for the least.
         sizes = self._channels.family_sizes
@@ -126,23 +130,34 @@ class ChannelSelection:
 
     def _left(self, alive: tf.Tensor) -> tf.Tensor:
         """How much is left with some channels, int64 scalar."""
-        families = len(self._channels.family_sizes)
-        kept = tf.math.unsorted_segment_sum(tf.cast(alive, tf.int64), self._channels.family, families)
-        sizes = self._sizes(kept)
-        # Products of fewer axes are filled up with the size 1 that comes last.
-        width = max(len(each.axes) for each in self._counted)
-        axes = [[*each.axes, *[len(self._channels.sizes)] * (width - len(each.axes))] for each in self._counted]
-        factors = tf.constant([each.factor for each in self._counted], tf.int64)
-        return tf.reduce_sum(factors * tf.reduce_prod(tf.gather(sizes, np.array(axes, np.int64)), axis=1))
+        return self._total(self._sizes(alive))
 
-    def _sizes(self, kept: tf.Tensor) -> tf.Tensor:
+    def _held(self, alive: tf.Tensor) -> tf.Tensor:
+        """How much more would be left with one more channel of a family, int64 [families]."""
+        families = len(self._floors)
+        more = np.zeros([families, len(self._channels.sizes) + 1], np.int64)
+        for axis, size in enumerate(self._channels.sizes):
+            more[size.families, axis] = size.counts
+        sizes = self._sizes(alive)
+        return self._total(sizes + more) - self._total(sizes)
+
+    def _sizes(self, alive: tf.Tensor) -> tf.Tensor:
         """The sizes of all axes, and 1, int64 [axes + 1]."""
         of: tuple[AxisSize, ...] = self._channels.sizes
+        kept = tf.math.unsorted_segment_sum(tf.cast(alive, tf.int64), self._channels.family, len(self._floors))
         number = np.repeat(np.arange(len(of)), [len(each.families) for each in of])
         families, counts = (np.concatenate([getattr(each, name) for each in of]) for name in ("families", "counts"))
         cut = tf.math.unsorted_segment_sum(tf.gather(kept, families) * counts, number, len(of))
         fixed = np.array([each.fixed for each in of], np.int64)
         return tf.concat([cut + fixed, tf.ones([1], tf.int64)], 0)
+
+    def _total(self, sizes: tf.Tensor) -> tf.Tensor:
+        """The sum of the products of sizes, which stand along the last axis; int64, of the other axes."""
+        # Products of fewer axes are filled up with the size 1 that comes last.
+        width = max(len(each.axes) for each in self._counted)
+        axes = [[*each.axes, *[len(self._channels.sizes)] * (width - len(each.axes))] for each in self._counted]
+        factors = tf.constant([each.factor for each in self._counted], tf.int64)
+        return tf.reduce_sum(factors * tf.reduce_prod(tf.gather(sizes, np.array(axes), axis=-1), axis=-1), axis=-1)
 
     def _kept_of(self, alive: np.ndarray) -> np.ndarray:
         return np.bincount(self._channels.family[alive], minlength=len(self._floors))

@@ -70,8 +70,6 @@ def test_blocks_golden_with_an_edge():
         ((3, 3, 4, 8), {"block_height": 3, "block_width": 4}, 288),
         ((3, 3, 4, 8), {"block_height": 3, "block_width": 4, "block_conv": True}, 24),
         ((7,), {"block_height": 3, "block_width": 4, "block_conv": True}, 7),
-        ((6, 8), {"granularity": "channel"}, 8),
-        ((3, 3, 4, 8), {"granularity": "channel"}, 8),
     ],
 )
 def test_number_of_units(shape, fields, units):
@@ -85,7 +83,7 @@ def test_block_dims_map_goes_before_the_blocks_of_all():
 
 
 @pytest.mark.parametrize("prune_option", ["weight", "first_order_gradient", "second_order_gradient"])
-@pytest.mark.parametrize("fields", [{"block_height": 2, "block_width": 3}, {"granularity": "channel"}])
+@pytest.mark.parametrize("fields", [{"block_height": 2, "block_width": 3}, {"block_height": -1}])
 def test_the_best_units_are_kept_whole(prune_option, fields):
     weight = tf.Variable(RNG.normal(size=(6, 12)).astype("f"), name="kernel")
     gradient = RNG.normal(size=(6, 12)).astype("f")
@@ -105,7 +103,7 @@ def test_the_best_units_are_kept_whole(prune_option, fields):
         "first_order_gradient": abs(before) * abs(gradient),
         "second_order_gradient": before**2 * gradient**2,
     }[prune_option]
-    block = (6, 1) if "granularity" in fields else (2, 3)
+    block = (6, 1) if fields == {"block_height": -1} else (2, 3)
     pooled, expanded = by_hand(score, block, np.mean)
     mask = expanded >= np.sort(pooled.ravel())[-round(pooled.size * 0.25)]
     np.testing.assert_array_equal(pruning.masks[0], mask)
@@ -151,10 +149,10 @@ def test_sparsity_of_blocks_counts_blocks():
         target_sparsity=0.5, sparsity_function_end_step=1, pruning_frequency=1, block_height=2, block_width=2
     )
     pruning = Pruning(hparams, [weight])
-    assert pruning.kept_units() == [(6, 6)]
+    assert [(share.kept, share.total) for share in pruning.shares_at_target()] == [(6, 6)]
     pruning.finish(1)
-    assert pruning.kept_units() == [(3, 6)]
-    assert pruning.kept_units_at_target() == [3]
+    assert [(share.kept, share.total) for share in pruning.shares_at_target()] == [(3, 6)]
+    assert [share.most for share in pruning.shares_at_target()] == [3]
     # The three of the last row, of two cells, two and one.
     assert pruning.masks[0].numpy().tolist() == [[0] * 5, [0] * 5, [1] * 5]
     assert pruning.sparsity() == pytest.approx(10 / 15)
@@ -167,17 +165,12 @@ def test_global_allocation_ranks_the_units_of_all_weights_together():
         sparsity_function_end_step=1,
         pruning_frequency=1,
         allocation="global",
-        granularity="channel",
+        block_height=-1,
     )
     pruning = Pruning(hparams, [small, large])
     pruning.conditional_mask_update(1)
     assert not np.any(small)
     assert np.all(large.numpy() == 2)
-
-
-def test_channels_of_a_vector_are_refused():
-    with pytest.raises(ValueError, match=r"granularity='channel'.*bias of shape \[7\].*exclude"):
-        of((7,), "bias", granularity="channel")
 
 
 def test_a_block_map_that_matches_nothing_is_refused():

@@ -34,7 +34,7 @@ def test_two_of_four_along_the_inputs_of_a_dense_kernel():
     before, mask, pruning = pruned((8, 5), n_of_m="2:4")
     np.testing.assert_array_equal(mask, best_of_runs(abs(before), 2, 4))
     np.testing.assert_array_equal(pruning.weights[0], before * mask)
-    assert pruning.kept_units() == [(20, 40)]
+    assert [(share.kept, share.total) for share in pruning.shares_at_target()] == [(20, 40)]
 
 
 def test_along_the_input_channels_of_a_convolution():
@@ -54,8 +54,8 @@ def test_a_short_last_run_keeps_what_a_whole_one_does_or_all(rest, kept):
     before, mask, pruning = pruned((4 + rest, 6), n_of_m="2:4")
     np.testing.assert_array_equal(mask, best_of_runs(abs(before), 2, 4))
     assert mask[4:].sum(axis=0).tolist() == [kept] * 6
-    assert pruning.kept_units_at_target() == [6 * (2 + kept)]
-    assert pruning.kept_units() == [(6 * (2 + kept), 6 * (4 + rest))]
+    assert [share.most for share in pruning.shares_at_target()] == [6 * (2 + kept)]
+    assert [(share.kept, share.total) for share in pruning.shares_at_target()] == [(6 * (2 + kept), 6 * (4 + rest))]
 
 
 @pytest.mark.parametrize(("step", "zeros"), [(0, 0), (3, 0), (4, 1), (7, 1), (8, 2), (12, 3), (20, 3)])

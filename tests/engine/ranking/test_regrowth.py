@@ -22,7 +22,6 @@ ALLOCATIONS = {
 GRANULARITIES = {
     "blocks": {"block_height": 2, "block_width": 4},
     "largest of blocks": {"block_height": 4, "block_width": 4, "block_pooling_function": "MAX"},
-    "channels": {"granularity": "channel"},
     "2:4": {"n_of_m": "2:4", "target_sparsity": 0.5, "regrow_fraction": 0.9},
     "runs of 8": {"intra_block_sparsity": True, "block_width": 8, "target_sparsity": 0.5},
 }
@@ -79,9 +78,6 @@ class Plain:
 
     def units(self, array):
         """[units, members]"""
-        rows = array.reshape(-1, array.shape[-1])
-        if self.fields.get("granularity") == "channel":
-            return rows.T
         if "block_height" in self.fields:
             height, width = self.fields["block_height"], self.fields["block_width"]
             grid = array.reshape(array.shape[0] // height, height, array.shape[1] // width, width)
@@ -90,8 +86,6 @@ class Plain:
 
     def whole(self, units, shape):
         """The shape of the weight, from a vector of units."""
-        if self.fields.get("granularity") == "channel":
-            return np.broadcast_to(units, shape)
         if "block_height" in self.fields:
             height, width = self.fields["block_height"], self.fields["block_width"]
             grid = units.reshape(shape[0] // height, shape[1] // width)
@@ -145,7 +139,7 @@ def test_masks_are_those_of_plain_numpy(name):
     came_back = 0
     for step in range(1, 27):
         gradients = [rng.normal(size=weight.shape).astype("f") for weight in weights]
-        if "granularity" not in fields and "block_height" not in fields:
+        if "block_height" not in fields:
             # A third of the weights does not move.
             gradients = [gradient * (rng.random(gradient.shape) > 0.3) for gradient in gradients]
         for weight, gradient in zip(weights, gradients, strict=True):
@@ -160,7 +154,7 @@ def test_masks_are_those_of_plain_numpy(name):
             progress = (step - BEGIN) / (END - BEGIN)
             fraction = wanted.regrow_fraction / 2 * (1 + math.cos(math.pi * progress))
             floors = [math.ceil(round(wanted.min_layer_density * len(plain.units(mask)), 9)) for mask in plain.masks]
-            kept = [kept for kept, _ in without.kept_units()]
+            kept = [share.kept for share in without.shares_at_target()]
             plain.update(moved, pruning.parts, kept, fraction, floors)
         for mask, expected, weight, value in zip(pruning.masks, plain.masks, weights, moved, strict=True):
             np.testing.assert_array_equal(mask, expected, err_msg=f"step {step}")
@@ -311,7 +305,7 @@ def fit(model, epochs=4, optimizer=None, jit_compile=False, callbacks=(), **fiel
 def asked_for(scope, step):
     """How many weights each part keeps at `step`, by the allocation, and how many are not zero."""
     (pruning,) = scope.prunings
-    kept = pruning._masks.kept_units_at(min(step, END))
+    kept = [share.most for share in pruning._masks.shares(min(step, END))]
     return kept, [sum(int(np.count_nonzero(pruning.weights[index])) for index in part) for part in pruning.parts]
 
 
