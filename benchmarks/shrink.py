@@ -109,14 +109,14 @@ def _digits_model(seed: int, chosen: Any) -> tuple[float, StripReport | None]:
     with pruning_scope(chosen):
         network.fit(images, verbose=0)
     with tempfile.TemporaryDirectory() as folder:
-        report = _shrunk(network, model.input_shape, pathlib.Path(folder))
+        report = shrunk(network, model.input_shape, pathlib.Path(folder))
         _ = report.gzipped_bytes  # read while it is there
         answer = tf.saved_model.load(report.destination).signatures["serving_default"]
         scores = answer(x=tf.constant(data["test_x"]))["scores"].numpy()
     return float((scores.argmax(axis=1) == data["test_y"]).mean()), report
 
 
-def _shrunk(network: Any, shape: tuple[int, ...], folder: pathlib.Path) -> StripReport:
+def shrunk(network: Any, shape: tuple[int, ...], folder: pathlib.Path) -> StripReport:
     spec = tf.TensorSpec([None, *shape], tf.float32, name="x")
     serve = tf.function(lambda x: {"scores": network(x, training=False)}, input_signature=[spec])
     tf.saved_model.save(network, folder / "source", signatures={"serving_default": serve})
@@ -143,9 +143,9 @@ def _wide(runs: int) -> list[str]:
             keras.utils.set_random_seed(0)
             model = keras.Sequential([keras.Input(shape), *layers(keras.layers)])
             _kill(model, kept)
-            shrink = _shrunk(model, shape, folder).shrink
+            shrink = shrunk(model, shape, folder).shrink
             strip_saved_model(folder / "source", folder / "dense")
-            times = _times(folder, shape, runs)
+            times = seconds_by_turns(folder, shape, runs)
         parameters = shrink.parameters_after / shrink.parameters_before
         size = shrink.bytes_after / shrink.bytes_before
         speed = {what: before / after for what, (before, after) in times.items()}
@@ -187,7 +187,7 @@ def _kill(model: keras.Model, kept: float) -> None:
         layer.set_weights([kernel, bias])
 
 
-def _times(folder: pathlib.Path, shape: tuple[int, ...], runs: int) -> dict[str, tuple[float, float]]:
+def seconds_by_turns(folder: pathlib.Path, shape: tuple[int, ...], runs: int) -> dict[str, tuple[float, float]]:
     """Median seconds of a run, dense and shrunk, by what is run."""
     examples = []
     for row in np.random.default_rng(0).normal(size=(_EXAMPLES, int(np.prod(shape)))):

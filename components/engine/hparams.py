@@ -96,10 +96,10 @@ class PruningHParams(HParamsFields):
             'channel': what makes a channel, what goes along with it and what reads it, in all weights that it runs
             through: columns of a Dense kernel or filters of a convolution, their biases, the normalisation behind
             them, depthwise kernels, all branches of a sum, and the rows of every kernel behind them. The forward pass
-            is traced to find them. What the model returns stays whole. `allocation` is 'global', which ranks all
-            channels by the sum of their weights' scores (by their L2 norm for 'weight'), or 'uniform', which leaves
-            every layer the same share of its channels; `min_layer_density` counts channels. Then `include` matches
-            weights that make a channel, and `exclude` weights that keep all theirs.
+            is traced to find them. What the model returns stays whole. A channel's score is the sum of its
+            weights' (w^2 for 'weight'). `allocation` is 'global', which ranks all channels by their scores over what
+            would go, or 'uniform', which leaves every layer the same share of its channels; `min_layer_density` counts
+            channels. Then `include` matches weights that make a channel, and `exclude` weights that keep all theirs.
         cost: What `target_sparsity` is a fraction of with `granularity='channel'`: 'parameters', the weights that
             channels run through; or 'flops', the multiply-adds of the forward pass for one example. At least that much
             goes, and less than one channel more.

@@ -15,7 +15,9 @@ class ChannelSelection:
     """Ranks the channels of a model and keeps as many as a sparsity asks for.
 
     What a channel holds depends on the channels that are left: a weight goes with its input or its output. So channels
-    go one by one, the least first, until what has gone is at least what is asked for.
+    go one by one, the least first, until what has gone is at least what is asked for. The least are those with the
+    lowest score for each weight, or multiply-add, that would go with them: a small channel must not be spared for its
+    size, nor a large one.
 
     Attributes:
         total: What there is to go: weights, or multiply-adds.
@@ -111,8 +113,9 @@ class ChannelSelection:
         family = tf.constant(self._channels.family)
         # Of those that have gone before, the ones that hold most come last. So all of them go again unless less is
         # asked for: the last that went, without which too little had gone, holds no more than the last one here.
-        held = tf.where(scores > 0, tf.constant(0, tf.int64), tf.gather(self._held(scores > 0), family))
-        for key in (held, scores):
+        held = tf.gather(self._held(scores > 0), family)
+        ranks = scores / tf.cast(tf.maximum(held, 1), tf.float32)
+        for key in (tf.where(scores > 0, tf.constant(0, tf.int64), held), ranks):
             ascending = tf.gather(ascending, tf.argsort(tf.gather(key, ascending), stable=True))
         by_family = tf.gather(ascending, tf.argsort(tf.gather(family, ascending), stable=True))
         # The place of each channel in its family, 0 for the least.
@@ -120,7 +123,7 @@ class ChannelSelection:
         begins = tf.gather(tf.constant(np.cumsum(sizes) - sizes), family)
         place = _places(by_family) - begins
         size = tf.gather(tf.constant(sizes), family)
-        key = scores
+        key = ranks
         if self._same_share:
             key = tf.cast((tf.cast(place, tf.float64) + 0.5) / tf.cast(size, tf.float64), tf.float32)
         stays = place >= size - tf.gather(tf.constant(self._floors), family)
