@@ -1,4 +1,4 @@
-"""Channels pruned to a quarter of the multiply-adds, and the speed of the shrunk models, beside dense models and a peer.
+"""Channels pruned to a quarter of the multiply-adds, and the speed of the shrunk models, beside dense ones and a peer.
 
 A CNN on the UCI digits is trained dense, and pruned by `granularity='channel', cost='flops'`, once for each seed. The
 pruned model is stripped and shrunk; its accuracy is that of the shrunk SavedModel. Torch-Pruning prunes the same
