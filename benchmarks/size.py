@@ -69,7 +69,7 @@ def main() -> int:
         [
             f"MLP: 1000-1500-1000-10, {_pruned('MLP', 0.5).count_params():,} parameters; CNN: 3x3 convolutions to 32, "
             f"64, 128 and a Dense, {_pruned('CNN', 0.5).count_params():,} parameters; initial weights, untrained.",
-            "Refused: TensorFlow's converter or kernels gave a file that does not answer as the model.",
+            "Refused: TensorFlow's converter or kernels gave a file that does not load, or answers otherwise.",
             "The bound holds for kernels; biases count in full. Gzip at its default level; folders as one .tar.gz.",
         ],
     )

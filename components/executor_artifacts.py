@@ -1,8 +1,10 @@
 """What executors say of the artifacts that they are handed, and copy from one to another."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import tensorflow as tf
+from absl import logging
 from tfx import types
 
 from . import properties
@@ -38,13 +40,15 @@ def copy_properties(source: types.Artifact, destination: types.Artifact, keys: I
         source: Where they are read.
         destination: Where they are set.
         keys: Which of them, those that `source` does not have are left out; None for all that TFX does not write for
-            its own use.
+            its own use. Numbers that are not finite, which ML Metadata's SQLite refuses, are left out and logged.
     """
     found = source.mlmd_artifact.custom_properties
     for key in found if keys is None else keys:
         if key in properties.BOOKKEEPING or key not in found:
             continue
-        if properties.is_count(key):
+        if not math.isfinite(found[key].double_value):
+            logging.warning("The property %r of %s is %s and is not copied.", key, source.uri, found[key].double_value)
+        elif properties.is_count(key):
             # Kubeflow hands every number on as a float.
             destination.set_int_custom_property(key, int(source.get_custom_property(key)))
         else:

@@ -2,7 +2,13 @@
 
 PruningTrainer writes the first group on its Model; Stripper copies it from its input model and adds the second;
 SparsitySelector copies both and adds the last.
+
+ML Metadata's SQLite keeps six decimals of a float, and refuses NaN and infinity. So what may be any of these is a str,
+the `repr` of a float; floats are fractions only.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 PRUNE_OPTION = "prune_option"  # str
 GRADIENT_ESTIMATOR = "gradient_estimator"  # str
@@ -32,7 +38,7 @@ SHRINK_MAX_DIFFERENCE = "shrink_max_difference"  # str, a float: of an answer, i
 SHRINK_TOLERANCE = "shrink_tolerance"  # str, a float: the t in |difference| <= t * (1 + |answer|)
 SHRINK_UNTRACED = "shrink_untraced"  # str, why the model could not be traced, so that nothing was cut; else missing
 
-# If Stripper was given examples. What may be tiny is a str, as ML Metadata keeps six decimals of a float in SQLite.
+# If Stripper was given examples.
 SIGNATURE_PROVEN = "signature_proven"  # str
 SPLITS_PROVEN = "splits_proven"  # str, their names joined by commas
 EXAMPLES_PROVEN = "examples_proven"  # int
@@ -92,6 +98,21 @@ _COUNTS = (
 def is_count(key: str) -> bool:
     """Whether the property is an int."""
     return key in _COUNTS or key.endswith("_bytes")
+
+
+def exact_sparsity(found: Mapping[str, Any]) -> float:
+    """The sparsity of a model, from the counts of its parameters if they are there, for SPARSITY is rounded.
+
+    Args:
+        found: Its custom properties; SPARSITY among them.
+
+    Returns:
+        A fraction.
+    """
+    prunable = found.get(PRUNABLE_PARAMETERS)
+    if not prunable or NONZERO_PARAMETERS not in found:
+        return float(found[SPARSITY])
+    return 1.0 - int(found[NONZERO_PARAMETERS]) / int(prunable)
 
 
 def export_bytes(name: str) -> str:

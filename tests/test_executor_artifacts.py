@@ -1,8 +1,11 @@
+import math
 import pathlib
 import re
 
+import pytest
 from tfx import types
 
+from helpers.store_builder import stored_properties
 from tfx_pruning import PruningReport, properties
 from tfx_pruning.executor_artifacts import artifacts_and_versions, copy_properties
 
@@ -58,3 +61,15 @@ def test_every_key_that_is_documented_as_an_int_is_a_count():
 
 def test_only_the_properties_that_are_named_and_there_are_copied():
     assert _copied([properties.SPARSITY, properties.HPARAMS]) == {properties.SPARSITY: 1.0}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("key", [properties.TOTAL_SPARSITY, properties.TOTAL_PARAMETERS])
+def test_what_ml_metadata_refuses_is_left_out(tmp_path, key, value):
+    source, copy = _model(), types.standard_artifacts.Model()
+    source.set_float_custom_property(key, value)
+    copy_properties(source, copy)
+    stored = stored_properties(tmp_path / "metadata.sqlite", copy)
+    assert key not in stored
+    assert stored[properties.PRUNABLE_PARAMETERS] == 88
+    assert stored[properties.SPARSITY] == 1.0

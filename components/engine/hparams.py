@@ -30,19 +30,19 @@ class PruningHParams(HParamsFields):
 
     Names and defaults are those of google-research `model_pruning`, so that its strings have the same meaning here. The
     fields from `gradient_estimator` on are new. `for_steps` has the defaults that were measured best. Steps are
-    optimizer steps, sparsities are fractions in [0, 1). Regexes have Python's syntax, without backreferences, atomic
-    groups and conditions: with these no time could be promised in which a name is searched.
+    optimizer steps, sparsities are fractions in [0, 1). Regexes have RE2's syntax, which is Python's without
+    lookarounds and backreferences: with these no time could be promised in which a name is searched.
 
     Attributes:
         name: Name of the run; prefixes the TensorBoard summaries.
         begin_pruning_step: First step at which masks may be updated.
         end_pruning_step: Last step at which masks may be updated; -1 for no last step.
-        weight_sparsity_map: `regex:sparsity` items. A weight whose path matches a regex (`re.search`) has that target
+        weight_sparsity_map: `regex:sparsity` items. A weight whose path matches a regex anywhere has that target
             instead of `target_sparsity`.
-        block_dims_map: `regex:HxW` items. A weight whose path matches a regex (`re.search`) has blocks of that height
+        block_dims_map: `regex:HxW` items. A weight whose path matches a regex anywhere has blocks of that height
             and width instead of `block_height` and `block_width`.
         group_sparsity_map: `regex:sparsity` items, for `group_pruning`. The weights whose paths match a regex
-            (`re.search`) are a group: they are ranked together, to that target.
+            are a group: they are ranked together, to that target.
         group_block_dims_map: Must be empty: `block_dims_map` is for the weights of groups too.
         group_pruning: Whether weights are ranked in groups, those of `group_sparsity_map`. Without that map all weights
             are one group. A weight in no group is ranked alone, to `target_sparsity` or its target in
@@ -86,7 +86,7 @@ class PruningHParams(HParamsFields):
             `target_sparsity` between `sparsity_function_begin_step` and `sparsity_function_end_step`. 'constant' jumps
             to the target at the first of these steps, 'one_shot' at the second. Or one that
             `tfx_pruning.register_schedule` added; 'MODULE:NAME' imports the module that adds it.
-        include: Regexes of variable paths (`re.search`). Weights that match one of them are pruned. Empty: the
+        include: Regexes of variable paths. Weights that match one of them anywhere are pruned. Empty: the
             kernels (`kernel`, `recurrent_kernel`, `depthwise_kernel`, `pointwise_kernel`) of Dense, EinsumDense,
             convolution and recurrent layers; and all else of two dimensions and more, embeddings apart, that the
             forward pass of a Keras model multiplies activations by, where it can be traced.

@@ -15,7 +15,7 @@ def checked_regex(name: str, pattern: str) -> NamePattern:
     """Reads a regex of the hyperparameter `name`.
 
     Raises:
-        ValueError: It is not a regex, or one whose search has no bounded time.
+        ValueError: It is not a regex of RE2, as one with a lookahead.
     """
     try:
         return name_pattern(pattern)

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -29,6 +29,7 @@ def load(source: SavedObjects) -> Any:
     # A strict load would warn of each of those variables.
     with failure_explained(source.folder):
         model = tf.saved_model.load(source.folder, options=tf.saved_model.LoadOptions(allow_partial_checkpoint=True))
+        _check_signatures(model)
     _restore_captured(source, source.graph, model)
     return model
 
@@ -70,6 +71,7 @@ def loaded_without_values(source: SavedObjects, meta_graph: meta_graph_pb2.MetaG
                 tf.io.gfile.makedirs(os.path.dirname(os.path.join(folder, file)))
                 tf.io.gfile.copy(os.path.join(source.folder, file), os.path.join(folder, file), overwrite=True)
             model = load_without_values(folder)
+            _check_signatures(model)
         yield model
 
 
@@ -89,6 +91,11 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _check_signatures(model: Any) -> None:
+    if not isinstance(model.signatures, Mapping):
+        raise TypeError(f"its signatures are of type {type(model.signatures).__name__}, expected a mapping")
 
 
 def _restore_captured(source: SavedObjects, graph: ObjectGraph, model: Any) -> None:

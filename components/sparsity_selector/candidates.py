@@ -37,10 +37,11 @@ def read_sweep(
     for name, model in sorted(models.items()):
         evaluated = read_metric(evaluations[name], goal.metric)
         baselines[name] = evaluated.baseline
+        _property(model, name, properties.SPARSITY)
         candidates.append(
             SweepCandidate(
                 name=name,
-                sparsity=float(_property(model, name, properties.SPARSITY)),
+                sparsity=properties.exact_sparsity(model),
                 metric=evaluated.candidate,
                 stripped_bytes=int(_property(model, name, properties.STRIPPED_BYTES)),
                 gzipped_bytes=int(_property(model, name, properties.GZIPPED_BYTES)),

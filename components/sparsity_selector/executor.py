@@ -125,7 +125,6 @@ def _bless(blessing: types.Artifact, chosen: types.Artifact | None) -> None:
 
 def _set_properties(artifact: types.Artifact, sweep: Sweep) -> None:
     artifact.set_string_custom_property(properties.METRIC, sweep.goal.metric)
-    # Not floats, of which ML Metadata keeps six decimals in SQLite.
     artifact.set_string_custom_property(properties.BASELINE_METRIC_VALUE, repr(sweep.baseline.metric))
     artifact.set_string_custom_property(properties.METRIC_LIMIT, repr(sweep.limit))
     if sweep.chosen:

@@ -69,7 +69,7 @@ class RunOutcome:
             pipeline_name=run.pipeline_name,
             dense=_metrics(evaluation, tfma.BASELINE_KEY),
             pruned=_metrics(evaluation, tfma.CANDIDATE_KEY),
-            sparsity=float(stripped[properties.SPARSITY]),
+            sparsity=properties.exact_sparsity(stripped),
             prunable_parameters=int(stripped[properties.PRUNABLE_PARAMETERS]),
             nonzero_parameters=int(stripped[properties.NONZERO_PARAMETERS]),
             dense_bytes=directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri)),

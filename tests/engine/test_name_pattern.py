@@ -4,17 +4,18 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tfx_pruning import PruningHParams
 from tfx_pruning.engine.name_pattern import NamePattern
 
 _ATOMS = st.sampled_from(
     ["a", "b", "A", ".", "/", r"\d", r"\w", r"\W", r"\s", "[ab]", "[^a/]", "[a-c_1]"]
-    + ["^", "$", r"\b", r"\B", r"\A", r"\Z", ""]
+    + ["^", "$", r"\b", r"\B", r"\A", ""]
 )
 
 
 def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     repeated = st.tuples(inner, st.sampled_from(["*", "+", "?", "*?", "+?", "{2}", "{0,2}", "{1,}", "{0}"]))
-    wrappers = ["(?:{})", "({})", "(?={})", "(?!{})", "(?i:{})", "(?s:{})", "(?m:{})"]
+    wrappers = ["(?:{})", "({})", "(?i:{})", "(?s:{})", "(?m:{})"]
     return st.one_of(
         repeated.map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
         st.lists(inner, min_size=2, max_size=3).map("".join),
@@ -23,31 +24,34 @@ def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
+# Where RE2's answer is meant to be another: `$` before a last line break, `\B` in no letters at all.
+_NAMES = st.text("abA/_1 \nßé", min_size=1, max_size=7).filter(lambda name: not name.endswith("\n"))
+
+
 @pytest.mark.slow
 @hypothesis.settings(derandomize=True, deadline=None, max_examples=2000)
-@hypothesis.given(st.recursive(_ATOMS, _larger, max_leaves=6), st.text("abA/_1 \nßé", max_size=7))
+@hypothesis.given(st.recursive(_ATOMS, _larger, max_leaves=6), _NAMES)
 def test_finds_what_pythons_search_finds(pattern, name):
-    assert NamePattern(pattern).search(name) == (re.search(pattern, name) is not None)
+    assert NamePattern(pattern).search(name) == (re.search(pattern, name, re.ASCII) is not None)
 
 
 @pytest.mark.parametrize(
     ("pattern", "name", "found"),
     [
         (r"(?i)DENSE_\d+/kernel$", "model/dense_12/kernel", True),
-        (r"(?<=b)/kernel", "ab/kernel", True),
-        (r"(?<!b)/kernel", "ab/kernel", False),
-        (r"^(?!.*head).*kernel$", "model/head/kernel", False),
-        (r"^(?!.*head).*kernel$", "model/body/kernel", True),
         (r"(?P<layer>a|b)+/", "abab/kernel", True),
+        ("^a.b$", "a\ud800b", True),
+        ("a\ud800", "xa\ud800b", True),
+        ("a\ud800", "xa\ud801b", False),
+        ("é+$", "caféé", True),
+        ("^(a+)+$", "a" * 300, True),
     ],
 )
-def test_lookarounds_flags_and_groups(pattern, name, found):
-    assert NamePattern(pattern).search(name) == found == (re.search(pattern, name) is not None)
+def test_flags_groups_and_letters(pattern, name, found):
+    assert NamePattern(pattern).search(name) == found
 
 
-@pytest.mark.parametrize(
-    "pattern", ["(a+)+$", "^(a|a)*$", "(a*)*b", "(.*)(.*)(.*)(.*)(.*)(.*)x", "(?=(a+)+b)", "(a?){200}b"]
-)
+@pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "(a*)*b", "(.*)(.*)(.*)(.*)(.*)(.*)x", "(a?){200}b"])
 def test_what_takes_python_ages_takes_no_time(pattern):
     assert not NamePattern(pattern).search("a" * 300 + "c")
 
@@ -55,15 +59,22 @@ def test_what_takes_python_ages_takes_no_time(pattern):
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        (r"(a)\1", "backreference"),
-        (r"(a)?(?(1)b|c)", "condition"),
-        ("(", "not a regular expression: missing"),
-        ("a{99999999999}", "not a regular expression: the repetition number is too large"),
-        ("(" * 3000 + "a" + ")" * 3000, "nested too deeply"),
-        ("(a{100}){100}", "more than 5000 letters"),
-        ("(?<=a*)b", "look-behind requires fixed-width pattern"),
+        (r"(a)\1", r"escape sequence: \1."),
+        ("(a)?(?(1)b|c)", "operator: (?(."),
+        ("^(?!.*head)", "operator: (?!."),
+        ("(?=a)b", "operator: (?=."),
+        ("(?<=a)b", "operator: (?<=."),
+        ("(?<!a)b", "operator: (?<!."),
+        ("a*+", "repetition operator: *+."),
+        (r"a\Z", r"escape sequence: \Z."),
+        ("*a", "no argument for repetition operator: *."),
+        ("(a{100}){100}", "repetition size: {100}."),
+        (r"(\pL{500}){2}", "pattern too large"),
     ],
 )
-def test_what_has_no_bound_is_refused(pattern, reason):
-    with pytest.raises(ValueError, match=re.escape(reason)):
-        NamePattern(pattern)
+def test_what_re2_does_not_know_is_refused_with_the_remedy(pattern, reason):
+    with pytest.raises(ValueError, match=r"^include holds .* not a regular expression of RE2") as caught:
+        PruningHParams(include=["kernel", pattern])
+    assert repr(pattern) in str(caught.value)
+    assert reason in str(caught.value)
+    assert "say with include and exclude together what a lookaround would." in str(caught.value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from tfx import types
 
 from tfx_pruning import properties
 
@@ -23,6 +24,16 @@ PRUNED = {
     properties.TRAINED_BYTES: 3218360,
 }
 STRIPPED = {**PRUNED, properties.STRIPPED_BYTES: 883999, properties.VARIABLES_REMOVED: 26}
+
+
+def stored_properties(path: pathlib.Path, artifact: types.Artifact) -> dict[str, str | int | float]:
+    """The custom properties of an artifact after it was put into a store of ML Metadata in a SQLite file."""
+    store = StoreBuilder(path).store
+    new = mlmd.Artifact(uri=artifact.uri, custom_properties=artifact.mlmd_artifact.custom_properties)
+    new.type_id = store.put_artifact_type(artifact.artifact_type)
+    (number,) = store.put_artifacts([new])
+    (found,) = store.get_artifacts_by_id([number])
+    return {key: getattr(value, value.WhichOneof("value")) for key, value in found.custom_properties.items()}
 
 
 class StoreBuilder:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 
 import pytest
@@ -10,6 +11,7 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.types import standard_artifacts
 
 from helpers.evaluations import write_evaluation
+from helpers.store_builder import stored_properties
 from tfx_pruning import PruningReport, properties
 from tfx_pruning.report.files import HTML_NAME, JSON_NAME, read_report
 from tfx_pruning.sparsity_selector.executor import Executor
@@ -135,6 +137,34 @@ def test_every_candidate_is_in_the_report_and_on_its_artifact(selector):
         ("s90", 0.86, True),
         ("s99", 0.8, False),
     ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_metric_loses_an_artifact_of_ml_metadata(tmp_path, value):
+    selector = Selector(tmp_path, {"bad": (0.99, value), "tiny": (0.9, DENSE - 1e-9)})
+    selector.run(tolerance=2e-9)
+    stored = {
+        key: stored_properties(tmp_path / f"{key}.sqlite", artifact) for key, artifact in selector.outputs.items()
+    }
+    for found in stored.values():
+        assert float(found[properties.METRIC_VALUE]) == DENSE - 1e-9
+        assert found[properties.CANDIDATE] == "tiny"
+    noted = json.loads(stored["report"][properties.CANDIDATES], parse_constant=pytest.fail)
+    assert [(each["name"], each["metric"]) for each in noted] == [("bad", None), ("tiny", DENSE - 1e-9)]
+
+
+def test_sparsities_closer_than_ml_metadatas_six_decimals_are_told_apart(tmp_path):
+    selector = Selector(tmp_path, {"a": (0.9999999, 0.9), "b": (0.9999998, 0.9)})
+    for name, nonzero in (("a", 1), ("b", 2)):
+        selector.models[name].set_int_custom_property(properties.PRUNABLE_PARAMETERS, 10**7)
+        selector.models[name].set_int_custom_property(properties.NONZERO_PARAMETERS, nonzero)
+        stored = stored_properties(tmp_path / f"{name}.sqlite", selector.models[name])
+        assert stored[properties.SPARSITY] == 1.0
+        selector.models[name].set_float_custom_property(properties.SPARSITY, stored[properties.SPARSITY])
+    selector.run()
+    sweep = read_report(selector.outputs["report"].uri).sweep
+    assert [each.sparsity for each in sweep.candidates] == [1 - 1e-7, 1 - 2e-7]
+    assert sweep.chosen.name == "a"
 
 
 def test_a_model_is_chosen_though_the_page_cannot_be_made(selector, monkeypatch):

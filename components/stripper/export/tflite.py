@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +27,10 @@ class TFLiteOptions:
         weights: 'float32', 'float16', 'dynamic_int8' (weights int8, activations float32) or 'int8' (both int8, but
             inputs and outputs keep the signature's dtypes).
         sparse: Whether weights with many zeros are stored sparsely.
-        default_kernels: Whether TensorFlow's interpreter runs the file as it is set up by default, with XNNPACK. If
-            not, it needs the resolver BUILTIN_WITHOUT_DEFAULT_DELEGATES.
     """
 
     weights: Literal["float32", "float16", "dynamic_int8", "int8"] = "float32"
     sparse: bool = False
-    default_kernels: bool = True
 
 
 class TFLiteExporter(AnsweringExporter):
@@ -66,8 +64,8 @@ class TFLiteExporter(AnsweringExporter):
         return convert(model.model.folder, model.signature_name, self._options, inputs.batches)
 
     def runner(self, content: bytes, model: ExportedSignature) -> Callable[[Inputs], Answers]:
-        """Sets up an interpreter."""
-        return TFLiteModel(content, model.signature_name, self._options)
+        """Sets up the interpreter that users have, with its default delegates."""
+        return TFLiteModel(content, model.signature_name)
 
 
 FLOAT32 = TFLiteExporter("model.tflite", 1e-3, TFLiteOptions())
@@ -76,7 +74,7 @@ FLOAT16 = TFLiteExporter("model_float16.tflite", 2e-2, TFLiteOptions("float16"))
 SPARSE_FLOAT16 = TFLiteExporter("model_sparse_float16.tflite", 2e-2, TFLiteOptions("float16", sparse=True))
 DYNAMIC_INT8 = TFLiteExporter("model_dynamic_int8.tflite", 0.25, TFLiteOptions("dynamic_int8"))
 SPARSE_DYNAMIC_INT8 = TFLiteExporter(
-    "model_sparse_dynamic_int8.tflite", 0.25, TFLiteOptions("dynamic_int8", sparse=True, default_kernels=False)
+    "model_sparse_dynamic_int8.tflite", 0.25, TFLiteOptions("dynamic_int8", sparse=True)
 )
 INT8 = TFLiteExporter("model_int8.tflite", 0.25, TFLiteOptions("int8"))
 SPARSE_INT8 = TFLiteExporter("model_sparse_int8.tflite", 0.25, TFLiteOptions("int8", sparse=True))
@@ -149,24 +147,38 @@ def _no_deprecation_warning() -> Iterator[None]:
 
 
 class TFLiteModel:
-    """A TFLite file that can be called."""
+    """A TFLite file that can be called, in the interpreter as it is set up by default, with XNNPACK."""
 
-    def __init__(self, content: bytes, signature: str, options: TFLiteOptions) -> None:
-        """Sets up an interpreter with the kernels that the file needs.
-
-        Raises:
-            RuntimeError: The interpreter cannot run the file.
-        """
-        types = tf.lite.experimental.OpResolverType
-        kernels = types.AUTO if options.default_kernels else types.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with _no_deprecation_warning():
-            interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=kernels)
-        self._runner = interpreter.get_signature_runner(signature)
+    def __init__(self, content: bytes, signature: str) -> None:
+        """Sets up the interpreter at the first call."""
+        self._content = content
+        self._signature = signature
 
     def __call__(self, inputs: Inputs) -> Answers:
         """The outputs by name.
 
         Raises:
-            RuntimeError: A kernel fails.
+            RuntimeError: The interpreter cannot run the file, or a kernel fails.
         """
-        return self._runner(**{name: value.numpy() for name, value in inputs.items()})
+        values = {name: value.numpy() for name, value in inputs.items()}
+        try:
+            return self._default_runner(**values)
+        except RuntimeError as error:
+            try:
+                self._runner(tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)(**values)
+            except RuntimeError:
+                raise error from None
+            raise RuntimeError(
+                f"the interpreter refuses it as it is set up by default, with XNNPACK ({error}); without default "
+                "delegates it would run. Of formats with int8 weights, 'tflite_dynamic_int8' and, with examples, "
+                "'tflite_int8' and 'tflite_sparse_int8' run by default"
+            ) from error
+
+    @functools.cached_property
+    def _default_runner(self) -> Callable[..., Answers]:
+        return self._runner(tf.lite.experimental.OpResolverType.AUTO)
+
+    def _runner(self, kernels: tf.lite.experimental.OpResolverType) -> Callable[..., Answers]:
+        with _no_deprecation_warning():
+            interpreter = tf.lite.Interpreter(model_content=self._content, experimental_op_resolver_type=kernels)
+        return interpreter.get_signature_runner(self._signature)

@@ -17,8 +17,18 @@ class ObjectModel:
     """
 
     def __init__(self, source: str) -> None:
-        """Reads the SavedModel in the folder `source` and decides; `StripPlan.of` says what is raised."""
-        self._plan = StripPlan.of(source)
+        """Reads the SavedModel in the folder `source` and decides.
+
+        Raises:
+            ValueError: Its objects do not fit together, or as `StripPlan.of` says.
+        """
+        try:
+            self._plan = StripPlan.of(source)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(
+                f"The SavedModel at {source!r} cannot be read: its objects refer to what is not there "
+                f"({type(error).__name__}: {error}). It is damaged, save the model again."
+            ) from error
         self.removed = self._plan.removed
         self.kept: tuple[str, ...] = ()
 

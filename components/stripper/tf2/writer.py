@@ -16,6 +16,7 @@ from ...saved_model import loading
 from ...saved_model.function_library import drop_uncalled_functions
 from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, read_saved_model
 from ...saved_model.object_graph import Path
+from ...saved_model.saved_form import restore_saved_form
 from ...saved_model.saved_objects import SavedObjects
 from ...saved_model.value_copy import ValueCopy
 from ..check import verify
@@ -106,7 +107,7 @@ class Writer(abc.ABC):
                 tf.saved_model.save(tree, self.folder, signatures=dict(model.signatures), options=options)
             if values is not None:
                 values.finish()
-            _tidy(source.meta_graph, self.folder)
+            _tidy(self.plan, self.folder)
             extra = (os.path.join(folder, EXTRA_ASSETS) for folder in (source.folder, self.folder))
             staging.copy_folder(*extra)
 
@@ -143,12 +144,13 @@ class Writer(abc.ABC):
         return signatures
 
 
-def _tidy(meta_graph: meta_graph_pb2.MetaGraphDef, folder: str) -> None:
-    """Mends what loading and saving again gets wrong: uncalled functions, and defaults of signature inputs lost."""
+def _tidy(plan: StripPlan, folder: str) -> None:
+    """Mends what loading and saving again gets wrong: resources, uncalled functions, defaults of signature inputs."""
     saved_model = read_saved_model(folder)
     stripped = saved_model.meta_graphs[0]
+    restore_saved_form(stripped, plan.stripped.meta_graph, plan.stripped.places)
     drop_uncalled_functions(stripped)
-    for name, signature in meta_graph.signature_def.items():
+    for name, signature in plan.source.meta_graph.signature_def.items():
         for key, value in signature.defaults.items():
             stripped.signature_def[name].defaults[key].CopyFrom(value)
     with tf.io.gfile.GFile(os.path.join(folder, FILENAME), "wb") as stream:
