@@ -50,6 +50,8 @@ def shrink_in_place(folder: str, records: Sequence[bytes] | None, tolerance: Rel
     Raises:
         OSError, ValueError, VerificationError: As `shrink_saved_model`.
     """
+    # Functions hold their variables in cycles, those of the models that were just compared too.
+    gc.collect()
     beside = folder.rstrip("/") + SHRUNK_SUFFIX
     try:
         report = shrink_saved_model(folder, beside, records, tolerance)
