@@ -33,7 +33,7 @@ PARAMETERS_SHRUNK = "parameters_shrunk"  # int, the same of the shrunk model
 MULTIPLY_ADDS_BEFORE_SHRINKING = "multiply_adds_before_shrinking"  # int, for one example
 MULTIPLY_ADDS_SHRUNK = "multiply_adds_shrunk"  # int, the same of the shrunk model
 BYTES_BEFORE_SHRINKING = "bytes_before_shrinking"  # int, the stripped SavedModel, all its files
-GZIPPED_BYTES_BEFORE_SHRINKING = "gzipped_bytes_before_shrinking"  # int, the same as one .tar.gz
+GZIPPED_BYTES_BEFORE_SHRINKING = "gzipped_bytes_before_shrinking"  # int, the same as one .tar.gz; none above 32 MiB
 SHRINK_MAX_DIFFERENCE = "shrink_max_difference"  # str, a float: of an answer, in absolute numbers
 SHRINK_TOLERANCE = "shrink_tolerance"  # str, a float: the t in |difference| <= t * (1 + |answer|)
 SHRINK_UNTRACED = "shrink_untraced"  # str, why the model could not be traced, so that nothing was cut; else missing

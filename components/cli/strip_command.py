@@ -145,6 +145,8 @@ def _show_shrunk(console: Console, found: dict[str, Any]) -> None:
         return
     rows = table("shrunk", "before", "after")
     for name in ("parameters", "multiply_adds", "bytes", "gzipped_bytes"):
+        if found[f"{name}_before"] is None:
+            continue
         title = "multiply-adds an example" if name == "multiply_adds" else name.replace("_", " ")
         rows.add_row(title, f"{found[f'{name}_before']:,}", f"{found[f'{name}_after']:,}")
     for each in found["variables"]:

@@ -24,7 +24,7 @@ class Shrinking:
         parameters: Of all variables.
         multiply_adds: Of matrix products and convolutions for one example; None if they could not be counted.
         bytes: Of all files.
-        gzipped_bytes: Of one .tar.gz.
+        gzipped_bytes: Of one .tar.gz; None if that before was not measured.
         largest_difference: Of two numbers among the answers.
         tolerance: The t in |difference| <= t * (1 + |answer|), which all answers kept.
         untraced: Why the model could not be traced, so that nothing was cut; None if it was.
@@ -34,7 +34,7 @@ class Shrinking:
     parameters: tuple[int, int]
     multiply_adds: tuple[int, int] | None
     bytes: tuple[int, int]
-    gzipped_bytes: tuple[int, int]
+    gzipped_bytes: tuple[int, int] | None
     largest_difference: float
     tolerance: float
     untraced: str | None = None

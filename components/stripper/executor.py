@@ -158,7 +158,7 @@ def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
 
 
 def _set_shrink_properties(stripped: types.Artifact, report: ShrinkReport, gzipped_bytes: int) -> None:
-    gzipped_before = gzipped_bytes if report.gzipped_bytes_before is None else report.gzipped_bytes_before
+    gzipped = report.gzipped_bytes(gzipped_bytes)
     stripped.set_int_custom_property(properties.VARIABLES_CUT, len(report.variables))
     for key, value in (
         (properties.PARAMETERS_BEFORE_SHRINKING, report.parameters_before),
@@ -166,7 +166,7 @@ def _set_shrink_properties(stripped: types.Artifact, report: ShrinkReport, gzipp
         (properties.MULTIPLY_ADDS_BEFORE_SHRINKING, report.multiply_adds_before),
         (properties.MULTIPLY_ADDS_SHRUNK, report.multiply_adds_after),
         (properties.BYTES_BEFORE_SHRINKING, report.bytes_before),
-        (properties.GZIPPED_BYTES_BEFORE_SHRINKING, gzipped_before),
+        (properties.GZIPPED_BYTES_BEFORE_SHRINKING, None if gzipped is None else gzipped[0]),
     ):
         if value is not None:
             stripped.set_int_custom_property(key, value)

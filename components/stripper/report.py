@@ -76,7 +76,6 @@ def _shrinking(stripped: StripReport) -> Shrinking | None:
     report = stripped.shrink
     if report is None:
         return None
-    gzipped = stripped.gzipped_bytes if report.gzipped_bytes_before is None else report.gzipped_bytes_before
     return Shrinking(
         shapes={each.key: (_in_words(each.shape_before), _in_words(each.shape_after)) for each in report.variables},
         parameters=(report.parameters_before, report.parameters_after),
@@ -84,7 +83,7 @@ def _shrinking(stripped: StripReport) -> Shrinking | None:
         if report.untraced is not None
         else (report.multiply_adds_before, report.multiply_adds_after),
         bytes=(report.bytes_before, report.bytes_after),
-        gzipped_bytes=(gzipped, stripped.gzipped_bytes),
+        gzipped_bytes=report.gzipped_bytes(stripped.gzipped_bytes),
         largest_difference=report.largest_difference,
         tolerance=report.tolerance,
         untraced=report.untraced,

@@ -188,6 +188,15 @@ def test_strip_shrinks_and_prints_json(dead_source, run):
     assert (found["tolerance"], found["parameters_after"]) == (0.001, 15)
 
 
+def test_strip_shows_no_gzipped_size_that_was_not_measured(dead_source, run, monkeypatch):
+    monkeypatch.setattr("tfx_pruning.stripper.shrink.shrink._MOST_GZIPPED", 100)
+    result = run(dead_source, "out", "--shrink")
+    assert result.exit_code == 0, result.output
+    named = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
+    assert "parameters" in named
+    assert "gzipped" not in named
+
+
 def test_strip_says_that_nothing_is_dead(source, run):
     result = run(source, "out", "--shrink")
     assert result.exit_code == 0, result.output

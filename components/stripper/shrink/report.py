@@ -32,8 +32,9 @@ class ShrinkReport:
         multiply_adds_after: The same of the shrunk model.
         bytes_before: All files of the stripped model, in bytes.
         bytes_after: The same of the shrunk model.
-        gzipped_bytes_before: The stripped model as one .tar.gz, in bytes; None if nothing was changed. That of the
-            shrunk model is `StripReport.gzipped_bytes`.
+        gzipped_bytes_before: The stripped model as one .tar.gz, in bytes; None if nothing was changed, or if
+            `bytes_before` is above 32 MiB, for it would take most of the time. That of the shrunk model is
+            `StripReport.gzipped_bytes`.
         largest_difference: The largest absolute difference of a number among the answers that were compared.
         tolerance: The t in |difference| <= t * (1 + |answer|).
         untraced: Why the model could not be traced, so that nothing was cut; None if it was.
@@ -50,6 +51,20 @@ class ShrinkReport:
     largest_difference: float
     tolerance: float
     untraced: str | None = None
+
+    def gzipped_bytes(self, gzipped_after: int) -> tuple[int, int] | None:
+        """Bytes as one .tar.gz before and after.
+
+        Args:
+            gzipped_after: Those of the model after.
+
+        Returns:
+            Both, which are equal if nothing was changed; None if those before were not measured.
+        """
+        if self.gzipped_bytes_before is not None:
+            return self.gzipped_bytes_before, gzipped_after
+        unchanged = not self.variables and self.bytes_before == self.bytes_after
+        return (gzipped_after, gzipped_after) if unchanged else None
 
     def in_words(self) -> str:
         """The report in one sentence."""

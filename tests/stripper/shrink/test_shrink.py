@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tfx_pruning.saved_model import sizes
 from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.export.model_export import export_model
+from tfx_pruning.stripper.shrink import shrink
 from tfx_pruning.stripper.shrink.shrink import shrink_in_place
 from tfx_pruning.stripper.strip_and_export import strip_and_export
 
@@ -61,6 +63,17 @@ def test_shrink_counts_the_multiply_adds_of_convolutions(saved, tmp_path):
     report = strip_saved_model(saved("conv_valid"), tmp_path / "shrunk", shrink=True).shrink
     before, after = (6 * 6 * 9 * 3 * each + 4 * 4 * 9 * each * 4 for each in (8, 5))
     assert (report.multiply_adds_before, report.multiply_adds_after) == (before, after)
+
+
+def test_shrink_gzips_no_model_above_a_size(saved, tmp_path, monkeypatch):
+    strip_saved_model(saved("unread"), tmp_path / "stripped")
+    size, gzipped = sizes.directory_bytes(tmp_path / "stripped"), sizes.gzipped_bytes(tmp_path / "stripped")
+    for most, pair in ((size, (gzipped, 7)), (size - 1, None)):
+        shutil.copytree(tmp_path / "stripped", tmp_path / str(most))
+        monkeypatch.setattr(shrink, "_MOST_GZIPPED", most)
+        report = shrink_in_place(str(tmp_path / str(most)), None, RelativeTolerance(1e-5))
+        assert len(report.variables) == 3
+        assert report.gzipped_bytes(7) == pair
 
 
 def test_shrink_of_a_model_without_dead_units_leaves_its_bytes(saved, tmp_path, snapshot):

@@ -16,6 +16,7 @@ from tfx_pruning.report.files import read_report
 from tfx_pruning.saved_model import sizes
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.executor import Executor
+from tfx_pruning.stripper.shrink import shrink
 from tfx_pruning.structure import trace
 
 _PROPERTIES = {
@@ -93,6 +94,20 @@ def test_do_writes_what_shrinking_did(artifacts):
 def test_do_takes_numbers_as_kubeflow_hands_them_on(artifacts):
     _do(artifacts, shrink=1.0, num_examples=256)
     assert artifacts[2].get_custom_property(properties.VARIABLES_CUT) == 3
+
+
+def test_do_leaves_out_the_gzipped_size_of_a_large_model(artifacts, monkeypatch):
+    monkeypatch.setattr(shrink, "_MOST_GZIPPED", 100)
+    _do(artifacts)
+    _, _, stripped, report = artifacts
+    assert stripped.get_custom_property(properties.VARIABLES_CUT) == 3
+    assert stripped.get_custom_property(properties.GZIPPED_BYTES) > 0
+    assert not stripped.has_custom_property(properties.GZIPPED_BYTES_BEFORE_SHRINKING)
+    assert read_report(report.uri).stripping.shrinking.gzipped_bytes is None
+    with open(os.path.join(report.uri, "pruning_report.html")) as stream:
+        page = stream.read()
+    assert "<td>parameters</td><td>80</td><td>50</td>" in page
+    assert "<td>bytes gzipped</td>" not in page
 
 
 def test_do_says_why_a_model_was_not_traced(artifacts, monkeypatch):
