@@ -4,12 +4,15 @@ TensorFlow writes a tf.lookup.StaticHashTable back as a resource of no class. It
 function that makes a resource, in one more function, behind which converters find no table.
 """
 
-from collections.abc import Mapping, Sequence
+import collections
+import math
+from collections.abc import Mapping
 
 from tensorflow.core.framework import function_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from .function_body import FunctionBody
+from .function_library import called_functions
 from .object_graph import ObjectGraph, Path
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -21,7 +24,8 @@ def restore_saved_form(
 ) -> None:
     """Gives resources the registered classes that they had, and functions that only call others their bodies.
 
-    These functions are those of the signatures, and those that make, fill and destroy resources.
+    These functions are those of the signatures, and those that make, fill and destroy resources. A signature goes on
+    calling a function that others call as well.
 
     Args:
         meta_graph: The MetaGraph of a SavedModel that was loaded and saved again; changed in place.
@@ -30,7 +34,7 @@ def restore_saved_form(
     """
     graph = ObjectGraph(meta_graph)
     nodes, source_nodes = meta_graph.object_graph_def.nodes, source.object_graph_def.nodes
-    functions = list(graph.signatures.values())
+    of_resources: list[int] = []
     queue = [(node, graph.at(path)) for node, path in places.items()]
     seen: set[int] = set()
     while queue:
@@ -47,18 +51,18 @@ def restore_saved_form(
             for child in source_nodes[old].children
             if child.local_name in children
         )
-        functions.extend(children[name] for name in _OWN_FUNCTIONS if name in children)
-    _unwrap(meta_graph, [name for function in functions for name in graph.concrete_functions(function)])
-
-
-def _unwrap(meta_graph: meta_graph_pb2.MetaGraphDef, names: Sequence[str]) -> None:
-    """Puts the body of what a function only calls in its place."""
+        of_resources.extend(children[name] for name in _OWN_FUNCTIONS if name in children)
     functions = {each.signature.name: each for each in meta_graph.graph_def.library.function}
-    for name in names:
-        outer = functions[name]
-        while (called := _forwards_to(outer)) is not None:
-            outer.CopyFrom(functions[called])
-            outer.signature.name = name
+    calls = collections.Counter(
+        name for each in functions.values() for node in each.node_def for name in called_functions(node)
+    )
+    # One copy of each body is saved: what several functions call stays called. A resource's functions are small.
+    for nodes_of, most_calls in ((of_resources, math.inf), (graph.signatures.values(), 1)):
+        for name in (name for function in nodes_of for name in graph.concrete_functions(function)):
+            outer = functions[name]
+            while (called := _forwards_to(outer)) is not None and calls[called] <= most_calls:
+                outer.CopyFrom(functions[called])
+                outer.signature.name = name
 
 
 def _forwards_to(function: function_pb2.FunctionDef) -> str | None:

@@ -62,7 +62,7 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
         chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
     with chosen.at_work("tfx-pruning run") as (stdout, stderr):
         outcome = _run(chosen, tasks, image, stderr if output.as_json else stdout)
-    memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
+    memory = _most_memory()
     seconds = time.monotonic() - started
     found = {
         **{name: value for name, value in dataclasses.asdict(outcome).items() if name != "page"},
@@ -79,6 +79,17 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
         why = "; ".join(outcome.refusals)
         click.echo(f"Nothing was pushed: the Evaluator refused the model: {why}.", err=True)
         raise click.exceptions.Exit(EXIT_NOT_BLESSED)
+
+
+def _most_memory() -> int:
+    """The most bytes that this process, or one that it started, has held at once."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        return max(children, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+    # Linux counts to this process's ru_maxrss what the one that started it held at that moment.
+    own = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+    return max(children, int(own.split()[1])) * 1024
 
 
 def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: str | None) -> ContainerEngine | None:

@@ -59,12 +59,12 @@ def _drawn(shape, words=0):
 
 
 def _fitted(model, x, optimizer="adam", **fields):
-    """Fits the model in a scope; returns how many weights are pruned."""
+    """Fits the model in a scope; returns how many weights of rank 2 and more are pruned."""
     model.compile(optimizer, "mse", jit_compile=False)
     y = _RNG.normal(size=(_STEPS * _BATCH, 1)).astype(np.float32)
     with pruning_scope(_hparams(**fields)) as scope:
         model.fit(x, y, batch_size=_BATCH, verbose=0)
-    return sum(int(np.sum(~mask.numpy())) for mask in scope.prunings[0].masks)
+    return sum(int(np.sum(~mask.numpy())) for mask in scope.prunings[0].masks if mask.shape.rank > 1)
 
 
 def _serving(model, shape, dtype=tf.float32):

@@ -213,7 +213,6 @@ def test_a_weight_that_came_back_stays_before_dead_ones_though_its_score_is_none
     [
         ("global with floors", False),
         pytest.param("global with floors", True, marks=pytest.mark.slow),
-        pytest.param("channels", True, marks=pytest.mark.slow),
         pytest.param("2:4", True, marks=pytest.mark.slow),
     ],
 )

@@ -13,13 +13,13 @@ from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
 from tfx_pruning.stripper.shrink.shrink import shrink_in_place
 from tfx_pruning.structure import trace
 
-WHY = "The model makes more than 4 calls of functions"
+WHY = "The model makes more than 2 calls of functions"
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A model with dead units that makes one call more than are traced."""
-    monkeypatch.setattr(trace, "_MOST_CALLS", 4)
+    monkeypatch.setattr(trace, "_MOST_CALLS", 2)
     ZOO["function_with_two_weights"].save(str(tmp_path / "model"))
     return tmp_path / "model"
 
@@ -37,7 +37,7 @@ def test_shrink_leaves_the_bytes_of_a_model_that_it_cannot_trace(source, tmp_pat
 
 
 def test_shrink_traces_as_many_calls_as_it_may(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(trace, "_MOST_CALLS", 5)
+    monkeypatch.setattr(trace, "_MOST_CALLS", 3)
     report = strip_saved_model(source, tmp_path / "shrunk", shrink=True).shrink
     assert report.untraced is None
     assert {each.key for each in report.variables} == set(ZOO["function_with_two_weights"].after)
