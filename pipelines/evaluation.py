@@ -1,7 +1,6 @@
 """What the Evaluator of a pipeline measures, and when it blesses."""
 
 import json
-import re
 
 from tfx import v1 as tfx  # noqa: F401  Before TFMA, which lacks its names otherwise.
 
@@ -16,17 +15,12 @@ from tfx_pruning.suggestion import suggestion
 EXAMPLE_COUNT = "ExampleCount"
 
 
-def metric_key(metric: str) -> str:
-    """The name of a metric in the Evaluator's output: 'MeanSquaredError' is 'mean_squared_error', as Keras names it."""
-    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", metric)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
-
-
 def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     """Makes the Evaluator's configuration, which measures all of `config.metrics` and blesses by `metric` alone.
 
     A model is blessed if the metric is within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than
-    the dense model's.
+    the dense model's. The Evaluator writes each metric under the name of its class, by which the configuration and
+    all that shows it call it.
 
     Args:
         config: Configuration of the pipeline.
@@ -38,7 +32,8 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     for name in config.metrics:
         _check_metric(name)
     specs = [
-        tfma.MetricConfig(class_name=name, config=json.dumps({"name": metric_key(name)})) for name in config.metrics
+        tfma.MetricConfig(class_name=name, config=json.dumps({"name": name}))
+        for name in dict.fromkeys([*config.metrics, EXAMPLE_COUNT])
     ]
     if judge:
         specs[0].threshold.CopyFrom(_threshold(config))
@@ -51,7 +46,7 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
             )
         ],
         slicing_specs=[tfma.SlicingSpec()],
-        metrics_specs=[tfma.MetricsSpec(metrics=[*specs, tfma.MetricConfig(class_name=EXAMPLE_COUNT)])],
+        metrics_specs=[tfma.MetricsSpec(metrics=specs)],
     )
 
 

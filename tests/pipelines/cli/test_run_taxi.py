@@ -164,7 +164,7 @@ def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushe
     pruned = {row[0]: (row[2], row[3]) for row in page.tables["layers"][1:] if row[-1] == "yes"}
     assert pruned == {name: (f"{k.size:,}", f"{np.count_nonzero(k):,}") for name, k in kernels.items()}
     metrics = {row[0]: row[1:3] for row in page.tables["evaluation"][1:]}
-    assert (metrics["auc"], metrics["binary_accuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
+    assert (metrics["AUC"], metrics["BinaryAccuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
     assert {"course", "sizes", "weights", "hparams", "lineage"} <= set(page.tables)
     assert page.tiles["Optimizer steps"] == "800"
 

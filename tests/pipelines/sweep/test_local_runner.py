@@ -206,7 +206,7 @@ def test_figures_are_those_of_the_metadata_and_the_evaluations(again, store):
         stripped = store.properties(f"Stripper.{each['name']}", "model")
         evaluation = store.output(f"Evaluator.{each['name']}", "evaluation").uri
         metrics = {
-            key: tfma.load_eval_result(evaluation, model_name=key).get_metrics_for_slice()["auc"]["doubleValue"]
+            key: tfma.load_eval_result(evaluation, model_name=key).get_metrics_for_slice()["AUC"]["doubleValue"]
             for key in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
         }
         assert each["metric"] == metrics[tfma.CANDIDATE_KEY]
