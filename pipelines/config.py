@@ -199,7 +199,7 @@ class PipelineConfig:
         """
         if (self.module_path or self.module_file) not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH):
             import_for_names(self.module_path, self.module_file, fields)
-        return PruningHParams.for_steps(self.pruning_steps, **fields)
+        return PruningHParams.fitted_to(self.pruning_steps, fields, "pruning_steps")
 
     @property
     def higher_is_better(self) -> bool:
@@ -218,7 +218,7 @@ class PipelineConfig:
         if getattr(self, other) is not None:
             raise ValueError(
                 f"{other}={getattr(self, other)} is no bound for {self.metric}, of which {self.metric_direction} "
-                f"values are better: leave it out or set {bound}."
+                f"values are better: leave it out or set {bound}, or mend metric_direction."
             )
         if self.max_metric_drop < 0:
             raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")
