@@ -16,6 +16,7 @@ from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, s
 from tfx_pruning.pipelines.sweep.pipeline import create_sweep_pipeline
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 from tfx_pruning.pipelines.task_state import OnTask, TaskState
+from tfx_pruning.pipelines.user_code import UserCode
 from tfx_pruning.sweep import Sweep
 
 # Called with the number of a round, from 1, and its candidates: with None before they are trained, and after that with
@@ -53,6 +54,7 @@ def run_sweep(
         TaskFailedError: A component failed; its traceback was printed.
     """
     config, metadata = plan.config, str(folder.metadata)
+    code = UserCode.of(config)
     if not config.module_path:
         module = importable_copy(config.module_file, folder.root / "modules")
         config = dataclasses.replace(config, module_path=module)
@@ -65,14 +67,16 @@ def run_sweep(
         tried += probes.values()
         number += 1
         on_round(number, list(probes.values()), None)
-        name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once)
+        name = run_pipeline(
+            create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once, code
+        )
         names = [each.name for each in tried]
         sweep = read_candidates(MetadataRun(metadata, config.pipeline_name, name), config, names)
         within = {each.name: sweep.within(each) for each in sweep.candidates}
         for option, candidate in probes.items():
             searches[option].record(within[candidate.name])
         on_round(number, list(probes.values()), sweep)
-    name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once)
+    name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
     sweep = read_candidates(finished, config, [each.name for each in tried])
     return SweepOutcome.of(finished, sweep, PageFile.write(folder.report, lambda: sweep_document(finished)))
