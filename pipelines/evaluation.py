@@ -10,7 +10,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils.keras_lib import tf_keras
 
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.suggestion import suggestion
+from tfx_pruning.pipelines.metric_fit import LabelKind, metric_suggestion
 
 EXAMPLE_COUNT = "ExampleCount"
 
@@ -29,8 +29,7 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     Raises:
         ValueError: A metric is known neither to TFMA nor to Keras.
     """
-    for name in config.metrics:
-        _check_metric(name)
+    check_metrics(config)
     specs = [
         tfma.MetricConfig(class_name=name, config=json.dumps({"name": name}))
         for name in dict.fromkeys([*config.metrics, EXAMPLE_COUNT])
@@ -50,11 +49,23 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     )
 
 
-def _check_metric(metric: str) -> None:
+def check_metrics(config: PipelineConfig, kind: LabelKind | None = None) -> None:
+    """Checks that there are such metrics.
+
+    Args:
+        config: Configuration of the pipeline.
+        kind: What the label is, for the metric that an error suggests; None if that is not known.
+
+    Raises:
+        ValueError: A metric is known neither to TFMA nor to Keras.
+    """
     of_keras = [name for name, kind in vars(tf_keras.metrics).items() if isinstance(kind, type)]
     known = sorted({*metric_types.registered_metrics(), *of_keras})
-    if metric not in known:
-        raise ValueError(f"There is no metric {metric!r} in TFMA or Keras. {suggestion(metric, known)}")
+    for metric in config.metrics:
+        if metric not in known:
+            raise ValueError(
+                f"There is no metric {metric!r} in TFMA or Keras. {metric_suggestion(metric, known, kind)}"
+            )
 
 
 def _threshold(config: PipelineConfig) -> tfma.MetricThreshold:
