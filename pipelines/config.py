@@ -67,6 +67,8 @@ class PipelineConfig:
         pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
             except `target_sparsity`, whose default here is 0.9.
         shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
+        try_module: Whether `tfx-pruning run` and `sweep` first try the module on a few examples, in a process of its
+            own: preprocessing, a training of one step, and the signatures of the model that it saves.
         warm_start: Whether the dense training starts from the dense model of the last run whose pruned model was
             blessed, if that ran on other data. That needs a Resolver, which Kubeflow and Vertex AI do not have.
         enable_cache: Whether a component is skipped if its inputs have not changed since an earlier run.
@@ -97,6 +99,7 @@ class PipelineConfig:
     eval_steps: int = 20
     pruning: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     shrink: bool = True
+    try_module: bool = True
     warm_start: bool = True
     enable_cache: bool = True
 

@@ -50,6 +50,9 @@ _OPTIONS = (
         show_default=True,
         help="Processes of each Beam step.",
     ),
+    click.option(
+        "--try-module/--no-try-module", default=None, help="Try the module on a few examples first.  [default: try]"
+    ),
     click.option("--no-cache", is_flag=True, help="Run components whose inputs have not changed, too."),
 )
 _NAMES = {field.name for field in dataclasses.fields(PipelineConfig)}
@@ -135,28 +138,42 @@ class ChosenConfig:
                 raise WrongCallError(str(error)) from error
             yield stack.enter_context(output_in(self.folder.log))
 
-    def prepare(self, checks_module: bool = True) -> None:
-        """Checks data, module and metrics before anything runs, and makes the folder.
+    def prepare(self, in_containers: bool = False) -> str:
+        """Checks data, module and metrics before anything runs, tries the module, and makes the folder.
 
         Args:
-            checks_module: Whether the module is checked, for which it must be on this machine.
+            in_containers: Whether the tasks run in containers. The module may be in their image alone then, and what
+                it imports; it is not tried.
+
+        Returns:
+            Why the module could not be tried, though nothing is wrong with it; '' if it was, or was not to be.
 
         Raises:
             WrongCallError: Data, module or a metric are refused, or the folder cannot be written.
         """
         from tfx_pruning.pipelines.input_checks import check_data, check_module
+        from tfx_pruning.pipelines.label_values import label_values
+        from tfx_pruning.pipelines.metric_fit import label_kind
+        from tfx_pruning.pipelines.trial.module_check import ModuleCheck
 
         try:
-            if checks_module:
+            if not in_containers or not self.config.module_path:
                 check_module(self.config)
             check_data(self.config)
-            # Importing this takes longer than the checks before.
-            from tfx_pruning.pipelines.evaluation import eval_config
+            untried = ""
+            # The example is known to work.
+            is_tried = self.config.try_module and not in_containers and not self.is_example
+            with ModuleCheck.begun(self.config) if is_tried else contextlib.nullcontext() as trial:
+                # Importing this takes longer than the checks before; the trial goes on meanwhile.
+                from tfx_pruning.pipelines.evaluation import check_metrics
 
-            eval_config(self.config)
+                check_metrics(self.config, label_kind(label_values(self.config)))
+                if trial is not None:
+                    untried = trial.outcome()
             self.folder.make()
         except ValueError as error:
             raise WrongCallError(str(error)) from error
+        return untried
 
 
 def _absolute(path: str) -> str:

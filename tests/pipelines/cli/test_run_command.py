@@ -323,13 +323,34 @@ def test_component_that_fails_is_named_and_its_traceback_is_in_the_log(tmp_path:
     (data / "a.csv").write_text("area,price\n1,2\n3\n", encoding="utf-8")
     root = tmp_path / "root"
     command = [SCRIPT, "run", "--root", root, "--module-file", MODULE, "--label-key", "price", "--data-root", data]
+    command += ["--no-try-module"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1].split() == ["CsvExampleGen", "failed"]
     assert result.stderr.startswith("Error: CsvExampleGen failed: ")
-    assert result.stderr.endswith(f"; details in {root / 'run.log'}\n")
-    assert "Traceback (most recent call last)" in (root / "run.log").read_text(encoding="utf-8")
+    log = (root / "run.log").read_text(encoding="utf-8")
+    assert "Traceback (most recent call last)" in log
+    message, end = result.stderr.split(f"; the end of {root / 'run.log'}:\n")
+    assert "ValueError: Columns do not match" in message
+    assert end.splitlines() == log.splitlines()[-20:]
     assert not (root / "serving").exists()
+
+
+@pytest.mark.e2e
+def test_typo_in_the_module_is_told_by_type_and_line_of_the_users_file(tmp_path: pathlib.Path) -> None:
+    module = tmp_path / "houses.py"
+    typo = pathlib.Path(MODULE).read_text(encoding="utf-8").replace("_dense(inputs[LABEL])", "_dens(inputs[LABEL])")
+    module.write_text(typo, encoding="utf-8")
+    root, data = tmp_path / "root", house_data.write_csv(tmp_path / "data")
+    command = [SCRIPT, "run", "--root", root, "--module-file", module, "--label-key", "price", "--data-root", data]
+    command += ["--no-try-module"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 1
+    message, end = result.stderr.split(f"; the end of {root / 'run.log'}:\n")
+    assert message == (
+        f"Error: Transform failed: NameError: name '_dens' is not defined, at {module}:17 in preprocessing_fn"
+    )
+    assert end.splitlines()[-1] == "NameError: name '_dens' is not defined"
 
 
 def test_podman_tasks_see_the_root_and_the_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
