@@ -22,23 +22,27 @@ def label_values(config: PipelineConfig) -> np.ndarray:
         config: Names the data, which `check_data` has found in order.
 
     Returns:
-        Numbers, [examples, values]; without examples if a signature computes the label, or if it is no number.
+        Numbers, [examples, values]; without examples if a signature computes the label, if it is no number, or if
+        the file is damaged.
     """
     if config.preprocessing_signature:
         return _NONE
     names = sorted(name for name in tf.io.gfile.listdir(config.data_root) if not name.endswith("/"))
-    if config.data_format == "csv":
-        file = next(os.path.join(config.data_root, name) for name in names if name.endswith(".csv"))
-        with tf.io.gfile.GFile(file, "r") as stream:
-            rows = [row.get(config.label_key) or "" for row in itertools.islice(csv.DictReader(stream), _ROWS)]
-        try:
-            return np.array([[float(value)] for value in rows if value]).reshape(-1, 1)
-        except ValueError:
-            return _NONE
     files = [os.path.join(config.data_root, name) for name in names]
-    records = read_records([next(file for file in files if not tf.io.gfile.isdir(file))], _ROWS)
+    try:
+        if config.data_format == "csv":
+            return _of_table(next(file for file in files if file.endswith(".csv")), config.label_key)
+        records = read_records([next(file for file in files if not tf.io.gfile.isdir(file))], _ROWS)
+    except (ValueError, csv.Error):  # a file is damaged further on, which others will tell
+        return _NONE
     values = feature_values(records, config.label_key)
     return _NONE if values is None else values
+
+
+def _of_table(file: str, name: str) -> np.ndarray:
+    with tf.io.gfile.GFile(file, "r") as stream:
+        cells = [row.get(name) for row in itertools.islice(csv.DictReader(stream), _ROWS)]
+    return np.array([[float(cell)] for cell in cells if cell]).reshape(-1, 1)
 
 
 def feature_values(examples: Sequence[bytes], name: str) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ import click
 
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.cli.captured_output import output_in
+from tfx_pruning.pipelines.cli.temporary_folder import temporary_folder
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
 from tfx_pruning.pipelines.run.folder import FolderInUseError, RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
@@ -125,6 +127,8 @@ class ChosenConfig:
     def at_work(self, command: str) -> Iterator[tuple[TextIO, TextIO]]:
         """Keeps other runs out of the folder, and prints to its log; yields the real stdout and stderr.
 
+        Temporary files are removed at the end.
+
         Args:
             command: Name of the command.
 
@@ -136,6 +140,7 @@ class ChosenConfig:
                 stack.enter_context(self.folder.reserved(command))
             except FolderInUseError as error:
                 raise WrongCallError(str(error)) from error
+            stack.enter_context(temporary_folder())
             yield stack.enter_context(output_in(self.folder.log))
 
     def prepare(self, in_containers: bool = False) -> str:
@@ -156,6 +161,9 @@ class ChosenConfig:
         from tfx_pruning.pipelines.metric_fit import label_kind
         from tfx_pruning.pipelines.trial.module_check import ModuleCheck
 
+        # To read records, TensorFlow takes hold of GPUs, by default of all their memory, which the trial and tasks in
+        # processes of their own need too.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         try:
             if not in_containers or not self.config.module_path:
                 check_module(self.config)

@@ -12,6 +12,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
@@ -37,11 +38,14 @@ def run(
 
     Raises:
         ValueError: The pipeline cannot be built.
+        OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, UserCode.of(config))
+    code = UserCode.of(config)
+    config = with_importable_module(config, folder.modules)
+    name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
     return RunOutcome.of(finished, PageFile.write(folder.report, lambda: run_document(finished)))
 

@@ -1,12 +1,11 @@
 """Runs a sweep on this machine: rounds of one pipeline, each with the next candidates of a bisection."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
-from tfx_pruning.pipelines.module_copy import importable_copy
+from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.local_runner import run_pipeline
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
@@ -53,11 +52,8 @@ def run_sweep(
         OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
-    config, metadata = plan.config, str(folder.metadata)
-    code = UserCode.of(config)
-    if not config.module_path:
-        module = importable_copy(config.module_file, folder.root / "modules")
-        config = dataclasses.replace(config, module_path=module)
+    code, metadata = UserCode.of(plan.config), str(folder.metadata)
+    config = with_importable_module(plan.config, folder.modules)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     once = _once(on_task)
     searches = {option: Bisection(plan.sparsities) for option in plan.options}

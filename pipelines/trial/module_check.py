@@ -18,6 +18,14 @@ from tfx_pruning.pipelines.trial.trial_process import REQUEST, RESULT, main
 from tfx_pruning.pipelines.user_code import UserCode
 
 _SECONDS = 180
+# Python puts the working directory, which may be that of the module, before its own libraries; here it is left out.
+_PROGRAM = f"""\
+import sys
+sys.path[:] = sys.argv[2:]
+import pathlib
+from {main.__module__} import main
+main(pathlib.Path(sys.argv[1]))
+"""
 _OR_LEAVE_OUT = "Mend that, or leave the trial out with --no-try-module (try_module: false)."
 
 
@@ -31,19 +39,13 @@ class ModuleCheck:
         request = dataclasses.asdict(dataclasses.replace(config, pruning={}))
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         self._started = time.monotonic()
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "TMPDIR": str(folder),
-        }
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", main.__module__, str(folder)],
+                [sys.executable, "-c", _PROGRAM, str(folder), *filter(None, sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(folder)},
                 start_new_session=True,  # so that processes of its own end with it
             )
 

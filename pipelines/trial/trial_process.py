@@ -1,8 +1,10 @@
-"""The process in which a module is tried: `python -m tfx_pruning.pipelines.trial.trial_process FOLDER`."""
+"""The main function of the process in which a module is tried."""
 
 import json
 import pathlib
-import sys
+import traceback
+
+from tfx_pruning.pipelines.config import PipelineConfig
 
 REQUEST = "request.json"
 RESULT = "result.json"
@@ -14,28 +16,34 @@ def main(folder: pathlib.Path) -> None:
     Args:
         folder: Holds the request, and gets all that is written.
     """
-    # Here, and in this order: TFDV before 1.21 needs tfx first.
-    from tfx import v1 as tfx  # noqa: F401
-
-    from tfx_pruning.pipelines.config import PipelineConfig
-    from tfx_pruning.pipelines.module_copy import importable_copy
-    from tfx_pruning.pipelines.trial.example_sample import NoSampleError, sample_examples
-    from tfx_pruning.pipelines.trial.module_trial import ModuleTrial, TrialFailedError
-
     config = PipelineConfig(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
-    result = {}
     try:
-        examples = sample_examples(config)
-        module = config.module_path or importable_copy(config.module_file, folder / "modules")
-        ModuleTrial(config, module, examples, folder).run()
-    except TrialFailedError as error:
-        result["module"] = str(error)
-    except NoSampleError as error:
-        result["untried"] = str(error)
-    except ValueError as error:
-        result["data"] = str(error)
+        result = _tried(config, folder)
+    except Exception as error:
+        # What is wrong with module or data is caught before: this is the trial's own failure.
+        traceback.print_exc()
+        result = {"untried": f"the trial itself failed with {type(error).__name__}: {error}"}
     (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+def _tried(config: PipelineConfig, folder: pathlib.Path) -> dict[str, str]:
+    """What is wrong, by where it is: the module, the data, or what cannot be 'untried'; {} if nothing is."""
+    # Here, and in this order: TFDV before 1.21 needs tfx first.
+    from tfx import v1 as tfx  # noqa: F401
+
+    from tfx_pruning.pipelines.module_copy import with_importable_module
+    from tfx_pruning.pipelines.trial.example_sample import NoSampleError, sample_examples
+    from tfx_pruning.pipelines.trial.module_trial import ModuleTrial, TrialFailedError
+
+    try:
+        examples = sample_examples(config)
+    except NoSampleError as error:
+        return {"untried": str(error)}
+    except ValueError as error:
+        return {"data": str(error)}
+    module = with_importable_module(config, folder / "modules").module_path
+    try:
+        ModuleTrial(config, module, examples, folder).run()
+    except TrialFailedError as error:
+        return {"module": str(error)}
+    return {}

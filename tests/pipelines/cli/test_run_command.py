@@ -242,9 +242,10 @@ def test_second_command_over_a_root_is_refused_and_leaves_no_trace(
 
 @dataclasses.dataclass(frozen=True)
 class Houses:
-    """A run on a user's data, and what it printed as JSON."""
+    """A run on a user's data, where it put temporary files, and what it printed as JSON."""
 
     root: pathlib.Path
+    temporary: pathlib.Path
     printed: dict[str, Any]
 
     @property
@@ -255,19 +256,28 @@ class Houses:
 
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Houses:
-    """A run with the README's settings and fewer steps."""
+    """A run with the README's settings and fewer steps, in a folder whose files have the names of libraries."""
     folder = tmp_path_factory.mktemp("houses_run")
     (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (folder / "houses.yaml").write_text(settings, encoding="utf-8")
     shutil.copy(MODULE, folder)
+    with (folder / "houses.py").open("a", encoding="utf-8") as module:
+        module.write("\nfrom beside_houses import NUMBERS  # noqa: E402\n")
+    (folder / "beside_houses.py").write_text("NUMBERS = ('age', 'area', 'rooms')\n", encoding="utf-8")
+    for library in ("proto", "random", "types"):
+        (folder / f"{library}.py").write_text("raise ImportError('of the folder')\n", encoding="utf-8")
     house_data.write_csv(folder / "data")
-    root = folder / "root"
+    root, temporary = folder / "root", folder / "temporary"
+    temporary.mkdir()
     command = [SCRIPT, "run", "--root", str(root), "--config", str(folder / "houses.yaml"), "--json"]
     command += ["--hparams", "target_sparsity=0.75", "--train-steps", "120", "--pruning-steps", "150"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=900, check=False, cwd=folder, env=environment
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr.splitlines()[0] == f"Running houses_pruning in {root}; details in {root / 'run.log'}"
-    return Houses(root, json.loads(result.stdout))
+    return Houses(root, temporary, json.loads(result.stdout))
 
 
 @pytest.mark.e2e
@@ -314,6 +324,11 @@ def test_metadata_tells_what_was_printed(houses: Houses) -> None:
         assert pushed[name] == stripped[getattr(properties, name.upper())]
     hparams = PruningHParams.parse(models["PruningTrainer"][properties.HPARAMS])
     assert hparams == PruningHParams.for_steps(150, target_sparsity=0.75, exclude=["head"])
+
+
+@pytest.mark.e2e
+def test_run_leaves_no_temporary_files(houses: Houses) -> None:
+    assert list(houses.temporary.iterdir()) == []
 
 
 @pytest.mark.e2e

@@ -56,6 +56,16 @@ def test_module_that_works_leaves_nothing(tmp_path: pathlib.Path, temporary: pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "houses.py", "temporary"]
 
 
+def test_files_beside_the_module_are_imported_and_hide_no_library(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("proto", "random", "types"):
+        (tmp_path / f"{library}.py").write_text("raise ImportError('of the folder')\n", encoding="utf-8")
+    (tmp_path / "beside_houses.py").write_text("NUMBERS = ('area', 'rooms')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert _outcome(tmp_path, f"{SOURCE}\nfrom beside_houses import NUMBERS\n") == ""
+
+
 def test_process_that_dies_is_told_with_the_end_of_its_log(tmp_path: pathlib.Path, temporary: pathlib.Path) -> None:
     text = "import os\nprint('last words', flush=True)\nos._exit(7)\n" + SOURCE
     message = (
