@@ -26,7 +26,6 @@ import tensorflow_data_validation as tfdv  # after tfx, or it lacks names
 from tensorflow_data_validation.statistics import stats_impl
 from tfx_bsl.coders import example_coder
 
-from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.label_values import feature_values
 from tfx_pruning.pipelines.metric_fit import fitting_instead
@@ -81,8 +80,9 @@ class ModuleTrial:
         with self._part("its import"):
             run_fn = importlib.import_module(self._module).run_fn
         with self._part("preprocessing_fn"):
+            # Without arguments Beam runs in this process too, and TFX does not pack its source for other machines.
             context = base_beam_executor.BaseBeamExecutor.Context(
-                beam_pipeline_args=list(IN_PROCESS), tmp_dir=str(self._folder), unique_id="trial"
+                beam_pipeline_args=[], tmp_dir=str(self._folder), unique_id="trial"
             )
             transform_executor.Executor(context).Do(
                 {keys.EXAMPLES_KEY: [examples], keys.SCHEMA_KEY: [schema]},

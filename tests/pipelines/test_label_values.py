@@ -28,3 +28,16 @@ def test_label_that_is_computed_or_no_number_has_none(tmp_path: pathlib.Path) ->
     assert _values(tmp_path, label_key="kind").shape == (0, 1)
     assert _values(tmp_path, label_key="price").tolist() == [[2.5]]
     assert _values(tmp_path, label_key="price", preprocessing_signature="transform_features").shape == (0, 1)
+
+
+@pytest.mark.parametrize("text", [b"a,price\n1,2\n\xff,3\n", b"a,price\n1,2\n1,x\n", b"a,price\n1,2\n\r1,\x00\n"])
+def test_damaged_table_has_none(tmp_path: pathlib.Path, text: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(text)
+    assert _values(tmp_path, label_key="price").shape == (0, 1)
+
+
+def test_damaged_records_have_none(tmp_path: pathlib.Path) -> None:
+    data = house_data.write_tfrecords(tmp_path / "data")
+    content = (data / "a.tfrecord").read_bytes()
+    (data / "a.tfrecord").write_bytes(content[:-1])
+    assert _values(data, label_key="price", data_format="tfrecord").shape == (0, 1)

@@ -1,8 +1,11 @@
 """The trial of a module in a process of its own, and what the commands make of it."""
 
+import dataclasses
+import json
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from typing import Any
 
@@ -12,6 +15,7 @@ from click.testing import CliRunner
 from helpers import house_data
 from tfx_pruning.cli.main import cli
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.trial import trial_process
 from tfx_pruning.pipelines.trial.module_check import ModuleCheck
 
 pytestmark = pytest.mark.slow
@@ -19,7 +23,7 @@ pytestmark = pytest.mark.slow
 SOURCE = house_data.MODULE_FILE.read_text(encoding="utf-8")
 
 
-def _outcome(folder: pathlib.Path, text: str, seconds: float = 180, data: str = "csv") -> str:
+def _outcome(folder: pathlib.Path, text: str, seconds: float = 180, data: str = "csv", module_path: str = "") -> str:
     write = house_data.write_csv if data == "csv" else house_data.write_tfrecords
     (folder / "houses.py").write_text(text, encoding="utf-8")
     config = PipelineConfig(
@@ -28,6 +32,7 @@ def _outcome(folder: pathlib.Path, text: str, seconds: float = 180, data: str = 
         data_format=data,
         serving_dir="c",
         module_file=str(folder / "houses.py"),
+        module_path=module_path,
         label_key="price",
         preprocessing_signature="",
         metric="MeanSquaredError",
@@ -64,6 +69,33 @@ def test_files_beside_the_module_are_imported_and_hide_no_library(
     (tmp_path / "beside_houses.py").write_text("NUMBERS = ('area', 'rooms')\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert _outcome(tmp_path, f"{SOURCE}\nfrom beside_houses import NUMBERS\n") == ""
+
+
+def test_module_that_is_imported_by_its_path(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "installed")])
+    package = tmp_path / "installed" / "prices"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "of_houses.py").write_text(SOURCE.replace("inputs[LABEL]", "inputs['prize']"), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"KeyError: 'prize', at {package}/of_houses.py:17 in preprocessing_fn\."):
+        _outcome(tmp_path, "", module_path="prices.of_houses")
+
+
+def test_a_row_in_each_file_is_enough(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(house_data, "ROWS", 2)
+    assert _outcome(tmp_path, SOURCE) == ""
+
+
+def test_failure_of_the_trial_itself_refuses_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(trial_process, "_tried", tried)
+    config = PipelineConfig(pipeline_root="a", data_root="b", serving_dir="c")
+    (tmp_path / trial_process.REQUEST).write_text(json.dumps(dataclasses.asdict(config)), encoding="utf-8")
+    trial_process.main(tmp_path)
+    result = json.loads((tmp_path / trial_process.RESULT).read_text(encoding="utf-8"))
+    assert result == {"untried": "the trial itself failed with OSError: No space left on device"}
 
 
 def test_process_that_dies_is_told_with_the_end_of_its_log(tmp_path: pathlib.Path, temporary: pathlib.Path) -> None:
@@ -117,17 +149,19 @@ def test_metric_of_another_label_is_refused_while_the_module_is_tried(tmp_path: 
     assert not (tmp_path / "root").exists()
 
 
+def _fails(*_: Any) -> None:
+    from tfx_pruning.pipelines.task_state import TaskFailedError
+
+    raise TaskFailedError("Trainer failed: NameError: name 'x' is not defined")
+
+
 @pytest.mark.parametrize(("arguments", "setting"), [(["--no-try-module"], ""), ([], "try_module: false\n")])
 def test_trial_is_left_out_if_told_so(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], setting: str
 ) -> None:
     from tfx_pruning.pipelines.run import local_runner
-    from tfx_pruning.pipelines.task_state import TaskFailedError
 
-    def run(*_: Any) -> None:
-        raise TaskFailedError("Trainer failed: NameError: name 'x' is not defined")
-
-    monkeypatch.setattr(local_runner, "run", run)
+    monkeypatch.setattr(local_runner, "run", _fails)
     monkeypatch.setattr(ModuleCheck, "__init__", lambda *_: pytest.fail("tried"))
     (tmp_path / "settings.yaml").write_text(setting, encoding="utf-8")
     result = _command("run", tmp_path, SOURCE, "--config", str(tmp_path / "settings.yaml"), *arguments)
@@ -135,3 +169,15 @@ def test_trial_is_left_out_if_told_so(
     log = tmp_path / "root" / "run.log"
     start = f"Error: Trainer failed: NameError: name 'x' is not defined; the end of {log}:\n"
     assert result.stderr.startswith(start)
+
+
+def test_run_goes_on_after_a_trial_that_came_to_no_end(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx_pruning.pipelines.run import local_runner
+
+    monkeypatch.setattr(local_runner, "run", _fails)
+    monkeypatch.setattr(ModuleCheck, "outcome", lambda _: "its trial took more than 180 s")
+    result = _command("run", tmp_path, SOURCE)
+    assert result.exit_code == 1
+    first, second, *_ = result.stderr.splitlines()
+    assert first == "Warning: the module was not tried on a few examples: its trial took more than 180 s."
+    assert second.startswith("Error: Trainer failed: NameError: name 'x' is not defined; the end of ")
