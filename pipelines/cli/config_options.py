@@ -31,6 +31,7 @@ _OPTIONS = (
     click.option("--data-root", metavar="DIR", help="Folder of the data."),
     _option_of_field("data_format", "What is in it.", type=click.Choice(DATA_FORMATS)),
     click.option("--module-file", metavar="FILE", help="Python file with preprocessing_fn and run_fn."),
+    click.option("--module-path", metavar="MODULE", help="An installed module with them, as 'package.houses'."),
     click.option("--label-key", metavar="NAME", help="Label, as the evaluator sees it."),
     _option_of_field(
         "preprocessing_signature", "Signature that puts the label out; '' if it is in the data.", metavar="NAME"
@@ -107,6 +108,8 @@ class ChosenConfig:
                 if options[name] is not None:
                     values[name] = _absolute(options[name])
             if options["module_file"] is not None:
+                if options["module_path"] is not None:
+                    raise ValueError("--module-file and --module-path both name the module: leave one out.")
                 values.pop("module_path", None)
             if options["hparams"] is not None:
                 values = PipelineConfig.with_hparams(values, options["hparams"])

@@ -80,6 +80,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
         (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own."),
         (["--module-file", __file__, "--data-root", ".", "--label-key", "y"], "does not define preprocessing_fn and"),
+        (["--module-file", MODULE, "--module-path", "a.b"], "--module-file and --module-path both name the module"),
+        (
+            ["--module-path", "nowhere.houses", "--data-root", ".", "--label-key", "y"],
+            "There is no module 'nowhere.houses' in this environment",
+        ),
         (["--config", "/nowhere.yaml"], "No such file or directory: '/nowhere.yaml'"),
         (["--config", MODULE], "is neither YAML nor JSON"),
         (["--engine", "process"], "--engine needs --runner=kubeflow-local."),
@@ -189,6 +194,8 @@ def test_flags_override_the_file(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     places = (config.data_root, config.serving_dir, config.pipeline_root)
     assert places == tuple(str(tmp_path / name) for name in ("mine", "models", "root/artifacts"))
     assert not chosen.is_example
+    assert config.module_path == ""
+    assert ChosenConfig.of(options | {"module_path": "a.houses"}).config.module_path == "a.houses"
 
 
 def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> None:
