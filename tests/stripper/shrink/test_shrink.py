@@ -108,11 +108,14 @@ def test_what_is_left_of_a_variable_has_its_bits(saved, tmp_path):
 
 def test_kept_indices_stand_in_the_extra_assets(saved, tmp_path):
     strip_saved_model(saved("unread"), tmp_path / "shrunk", shrink=True)
-    kept = [0, 2, 3, 5, 6, 7]
-    assert json.loads((tmp_path / "shrunk" / KEPT).read_text())["variables"] == {
-        "a": {"shape": [6, 8], "kept": {"1": kept}},
-        "b": {"shape": [8, 3], "kept": {"0": kept}},
-        "ba": {"shape": [8], "kept": {"0": kept}},
+    assert json.loads((tmp_path / "shrunk" / KEPT).read_text()) == {
+        "version": 2,
+        "indices": [[0, 2, 3, 5, 6, 7]],
+        "variables": {
+            "a": {"shape": [6, 8], "kept": {"1": 0}},
+            "b": {"shape": [8, 3], "kept": {"0": 0}},
+            "ba": {"shape": [8], "kept": {"0": 0}},
+        },
     }
 
 
