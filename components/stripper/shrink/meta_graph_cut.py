@@ -19,13 +19,19 @@ _OUTPUT_SHAPES = "_output_shapes"
 _HANDS_ON = ("ReadVariableOp", "Identity")
 
 
-def cut_meta_graph(structure: SavedStructure, cut: Cut, biases: Biases) -> meta_graph_pb2.MetaGraphDef:
+def cut_meta_graph(
+    structure: SavedStructure, cut: Cut, biases: Biases, *, fold: bool
+) -> tuple[meta_graph_pb2.MetaGraphDef, int]:
     """The MetaGraph of a SavedModel after a cut.
 
     Args:
         structure: The SavedModel.
         cut: What stays of it.
         biases: What is added for what goes.
+        fold: Whether scales behind convolutions go into their kernels.
+
+    Returns:
+        The MetaGraph, and how many scales went into kernels.
     """
     found = meta_graph_pb2.MetaGraphDef()
     found.CopyFrom(structure.source.meta_graph)
@@ -41,13 +47,14 @@ def cut_meta_graph(structure: SavedStructure, cut: Cut, biases: Biases) -> meta_
             _set_shape(node.attr, cut.shape(holder))
     for number, shape in shapes.items():
         found.object_graph_def.nodes[number].variable.shape.CopyFrom(tf.TensorShape(shape).as_proto())
-    functions = FunctionCutter(structure.source.library.functions, cut, biases).rewrite(cut.trace.roots)
+    cutter = FunctionCutter(structure.source.library.functions, cut, biases, fold=fold)
+    functions = cutter.rewrite(cut.trace.roots)
     del graph_def.library.function[:]
     graph_def.library.function.extend(functions)
     drop_uncalled_functions(found)
     _cut_main_graph(graph_def, structure, shapes)
     found.meta_info_def.stripped_op_list.CopyFrom(stripped_op_list_for_graph(graph_def))
-    return found
+    return found, cutter.folded
 
 
 def _cut_main_graph(graph_def: graph_pb2.GraphDef, structure: SavedStructure, shapes: Mapping[int, Shape]) -> None:
