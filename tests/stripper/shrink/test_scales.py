@@ -116,6 +116,15 @@ _FOLDED = {
 }
 
 
+@pytest.fixture
+def compared(monkeypatch):
+    """The tolerances that shrunk models were held to."""
+    found = []
+    compare = shrink._largest_difference
+    monkeypatch.setattr(shrink, "_largest_difference", lambda *args: found.append(args[-1]) or compare(*args))
+    return found
+
+
 @pytest.mark.parametrize("name", _FOLDED)
 def test_a_scale_goes_into_the_kernel_and_what_is_added_into_one_bias(name, tmp_path):
     specimen = _FOLDED[name]
@@ -151,12 +160,14 @@ def test_a_scale_goes_into_the_kernel_and_what_is_added_into_one_bias(name, tmp_
         ),
     ],
 )
-def test_other_multiplications_stay_where_they_are(specimen, tmp_path):
+def test_other_multiplications_stay_where_they_are(specimen, compared, tmp_path):
     assert _shrunk(specimen, tmp_path).folded_scales == 0
     assert _operations(tmp_path / "shrunk")["Mul"] == _operations(tmp_path / "model")["Mul"]
+    # No model with folded scales was compared, and refused.
+    assert compared == [RelativeTolerance(1e-5)]
 
 
-def test_a_convolution_that_is_returned_keeps_its_scale_behind_it(tmp_path):
+def test_a_convolution_that_is_returned_keeps_its_scale_behind_it(compared, tmp_path):
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 2], name="x")])
     def serve(x):
         y = _convolved(weights, tf.nn.relu(tf.nn.conv2d(x, weights["first"], 1, "SAME")))
@@ -169,14 +180,14 @@ def test_a_convolution_that_is_returned_keeps_its_scale_behind_it(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": serve})
     report = strip_saved_model(tmp_path / "model", tmp_path / "shrunk", shrink=True).shrink
     assert len(report.variables) == 2
-    assert report.folded_scales == 0
+    assert (report.folded_scales, len(compared)) == (0, 1)
     x = drawn(3, 8, 8, 2)
     answers = tf.saved_model.load(str(tmp_path / "shrunk")).signatures["serving_default"](x=tf.constant(x))
     for name, answer in serve(x).items():
         np.testing.assert_allclose(answers[name], answer, rtol=1e-5, atol=1e-5)
 
 
-def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(tmp_path):
+def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(compared, tmp_path):
     # Within the kernel it would make numbers below the least of float32; within what the convolution makes it does not.
     tiny, huge = np.float32(1e-30), np.float32(1e30)
     specimen = _specimen(
@@ -185,14 +196,12 @@ def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(t
     )
     assert _shrunk(specimen, tmp_path).folded_scales == 0
     assert _operations(tmp_path / "shrunk")["BiasAdd"] == 0
+    assert compared == [RelativeTolerance(5e-6), RelativeTolerance(1e-5)]
 
 
-def test_answers_keep_half_the_tolerance_for_examples_that_were_not_compared(tmp_path, monkeypatch):
-    asked = []
-    compare = shrink._largest_difference
-    monkeypatch.setattr(shrink, "_largest_difference", lambda *args: asked.append(args[-1]) or compare(*args))
+def test_answers_keep_half_the_tolerance_for_examples_that_were_not_compared(compared, tmp_path):
     report = _shrunk(_specimen(_plain), tmp_path, shrink_tolerance=1e-4)
-    assert asked == [RelativeTolerance(5e-5)]
+    assert compared == [RelativeTolerance(5e-5)]
     assert (report.folded_scales, report.tolerance) == (1, 1e-4)
 
 
