@@ -49,6 +49,11 @@ def _shared_bias(weights, x):
     return _scored(weights, y * weights["s"] + y)
 
 
+def _shared_below_bias(weights, x):
+    y = _convolved(weights, x)
+    return _scored(weights, tf.nn.bias_add(y, weights["b"]) * weights["s"] + y)
+
+
 def _depthwise(weights, x):
     y = tf.nn.relu(tf.nn.conv2d(x, weights["k"], 1, "SAME"))
     y = tf.nn.depthwise_conv2d(y, weights["w"], [1, 1, 1, 1], "SAME")
@@ -147,6 +152,7 @@ def test_a_scale_goes_into_the_kernel_and_what_is_added_into_one_bias(name, tmp_
     [
         pytest.param(_specimen(_shared), id="others read the convolution"),
         pytest.param(_specimen(_shared_bias), id="others read what has the bias"),
+        pytest.param(_specimen(_shared_below_bias), id="others read what gets the bias"),
         pytest.param(_specimen(lambda w, x: _scored(w, _convolved(w, x) * x[..., :1])), id="a factor by place"),
         pytest.param(
             _specimen(lambda w, x: _scored(w, _convolved(w, x) * tf.reduce_max(x) * w["s"])), id="a factor of the input"
