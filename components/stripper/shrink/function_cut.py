@@ -99,6 +99,8 @@ class FunctionCutter:
             tensors = call.tensors[node.name]
             _set_output_shapes(node, [self._cut.shape(each) for each in tensors], tensors)
         for index, argument in enumerate(call.arguments):
+            for handle in function.signature.input_arg[index].handle_data if argument.resource is not None else ():
+                handle.shape.CopyFrom(tf.TensorShape(self._cut.shape(argument.resource)).as_proto())
             if self._cut.cuts(argument):
                 shape = self._cut.shape(argument)
                 if _INPUT_SHAPES in function.attr:
