@@ -264,7 +264,7 @@ def test_none_within_pushes_nothing_and_trains_nothing(in_vain, resumed, store):
     assert in_vain.returncode == 3, in_vain.stdout + in_vain.stderr
     assert (in_vain.found["chosen"], in_vain.found["pushed_to"]) == (None, None)
     assert _verdicts(in_vain.found) == {HALF: False}
-    assert "Nothing was pushed: the auc of no candidate is at least 1" in in_vain.stderr
+    assert "Nothing was pushed: the AUC of no candidate is at least 1" in in_vain.stderr
     assert in_vain.pushed == resumed.pushed
     assert store.completed(f"Evaluator.{HALF}") == 1
     assert store.completed("SparsitySelector") == 2
