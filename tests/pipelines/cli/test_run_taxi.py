@@ -267,7 +267,7 @@ def test_blessing_is_of_the_stripped_model_against_the_dense_one(metadata: Metad
 def test_impossible_threshold_pushes_nothing(first: Run, refused: Run, metadata: Metadata) -> None:
     assert refused.returncode == EXIT_NOT_BLESSED, refused.stdout + refused.stderr
     auc = refused.cells("AUC")[1]
-    message = f"Nothing was pushed: the Evaluator refused the model: auc is {auc}, asked for is at least 1.0000.\n"
+    message = f"Nothing was pushed: the Evaluator refused the model: AUC is {auc}, asked for is at least 1.0000.\n"
     assert refused.stderr == message
     assert refused.cells("pushed model") == ["none"]
     assert refused.pushed == first.pushed
