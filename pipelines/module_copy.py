@@ -66,5 +66,8 @@ def importable_copy(module_file: str, folder: pathlib.Path) -> str:
         sys.path.append(str(copy))
     copies = list(filter(None, os.environ.get(COPIES_VARIABLE, "").split(os.pathsep)))
     os.environ[COPIES_VARIABLE] = os.pathsep.join(dict.fromkeys([*copies, str(copy)]))
+    # Else processes that are started with `python -m`, as Beam's workers are, have the working directory first on their
+    # path, which may be the module's. Python 3.10 does not know this.
+    os.environ["PYTHONSAFEPATH"] = "1"
     importlib.invalidate_caches()
     return name

@@ -11,6 +11,7 @@ from tfx_pruning.pipelines.module_copy import COPIES_VARIABLE, importable_copy
 def module(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv(COPIES_VARIABLE, "")
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     folder = tmp_path / "of user"
     folder.mkdir()
     (folder / "helper_of_copied_module.py").write_text("FACTOR = 3\n", encoding="utf-8")
@@ -31,7 +32,7 @@ def test_process_of_beam_imports_the_copy_and_its_own_libraries(module, tmp_path
     name = importable_copy(str(module), tmp_path / "copies")
     program = "\n".join(
         [
-            f"import sys; sys.path = {sys.path[:-1]!r}",
+            f"import sys; sys.path += {sys.path[:-1]!r}",
             "from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions",
             "from apache_beam.runners.worker.sdk_worker_main import _import_beam_plugins",
             "from tfx_pruning.pipelines.beam_args import beam_pipeline_args",
@@ -41,7 +42,8 @@ def test_process_of_beam_imports_the_copy_and_its_own_libraries(module, tmp_path
             f"print(plugins[0], random.Random(1).randint(5, 5), {name}.run_fn())",
         ]
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    cwd = module.parent if sys.version_info >= (3, 11) else None
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=cwd)
     assert (found.stdout, found.returncode) == ("tfx 5 6\n", 0), found.stderr
 
 
