@@ -44,7 +44,7 @@ $(INSTALLED): $(LOCKED)
 	@touch $@
 
 demo: venv
-	$(BIN)/tfx-pruning run --root demo_output
+	$(BIN)/tfx-pruning run --root demo_output --hparams granularity=channel
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)
