@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 
 import numpy as np
 
+from .groups import PINNED
 from .trace import Trace
-from .units import PINNED
 
 # In place of a channel, for an index that is never cut.
 NONE = -1
@@ -102,7 +102,7 @@ def channels_of(
     Returns:
         The channels, numbered in the order in which the holders, their axes and the indices first show them.
     """
-    label = trace.groups.label
+    label = trace.groups.without_products().label
     fixed = np.zeros(len(label), bool)
     fixed[PINNED] = True
     for name in frozen:

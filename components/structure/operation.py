@@ -121,6 +121,16 @@ class Operation:
         self._seen_to.extend((one, other))
         return self.units.tie(one, other)
 
+    def product(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """An axis of the elements of two; see `Units.product`."""
+        self._seen_to.extend((outer, inner))
+        return self.units.product(outer, inner)
+
+    def factors(self, units: np.ndarray) -> tuple[Axis, Axis]:
+        """Two axes that one is made of; see `Units.factors`."""
+        self._seen_to.append(units)
+        return self.units.factors(units)
+
     def output(self, axes: Sequence[Axis], value: Value | None = None, index: int = 0) -> Tensor:
         """The node's output number `index`."""
         shape = self.shapes[index]

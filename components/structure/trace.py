@@ -9,10 +9,11 @@ from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.python.framework import op_def_registry
 
 from . import operations  # noqa: F401  its rules register themselves
+from .groups import Groups
 from .operation import Operation, pin
 from .site import Gather, Mend, Site
 from .tensors import HeldValue, Holder, Shape, Tensor
-from .units import Groups, Units
+from .units import Units
 from .values import Known, is_finite
 
 _CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}

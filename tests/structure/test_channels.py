@@ -151,3 +151,35 @@ def test_indices_of_one_axis_that_are_tied_are_one_channel(width):
     assert found.axes[0][1].tolist() == [*range(width), *range(width)]
     assert found.axes[1][0].tolist() == [*range(width)]
     assert found.total(found.parameters, np.array([1])) == 4 * 2 + 1
+
+
+def test_a_channel_is_the_same_place_in_all_groups():
+    layers = keras.layers
+    x = keras.Input((5, 5, 3))
+    y = layers.Conv2D(6, 3, name="first")(x)
+    y = layers.Conv2D(4, 3, groups=2, name="grouped")(y)
+    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y))), (5, 5, 3))
+    assert found.axes[names.index("first/kernel")][3].tolist() == [0, 1, 2, 0, 1, 2]
+    assert found.axes[names.index("grouped/kernel")][2].tolist() == [0, 1, 2]
+    assert found.axes[names.index("grouped/kernel")][3].tolist() == [3, 4, 3, 4]
+    assert found.axes[names.index("head/kernel")][0].tolist() == [3, 4, 3, 4]
+    # One channel of either kind: 9 places, and 2 groups of one channel.
+    assert found.total(found.multiply_adds, np.array([1, 1])) == 9 * 9 * 3 * 2 + 9 * 1 * 2 + 2 * 2
+    assert found.total(found.multiply_adds) == 9 * 9 * 3 * 6 + 9 * 3 * 4 + 4 * 2
+
+
+def test_a_channel_is_the_same_place_in_all_heads():
+    layers = keras.layers
+    x = keras.Input((7, 6))
+    y = layers.MultiHeadAttention(2, 3, value_dim=4, name="attention")(x, x)
+    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y))), (7, 6))
+    shown = {names[place]: axes for place, axes in found.axes.items()}
+    assert [
+        [None if axis is None else axis.tolist() for axis in shown[name]] for name in ("key/kernel", "key/bias")
+    ] == [
+        [None, None, [0, 1, 2]],
+        [None, [0, 1, 2]],
+    ]
+    (query,), (value,) = ({tuple(shown[f"{each}/kernel"][2])} for each in ("query", "value"))
+    assert query == (0, 1, 2)
+    assert shown["attention_output/kernel"][1].tolist() == list(value)

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from helpers.dead_units import drawn, without
+from tfx_pruning.structure.groups import PINNED
 from tfx_pruning.structure.live_function import trace_function
 from tfx_pruning.structure.liveness import live_units
-from tfx_pruning.structure.units import PINNED
 
 _LAYOUTS = {"NCHW": (None, 3, 6, 6), "NHWC": (None, 6, 6, 3)}
 
