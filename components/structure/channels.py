@@ -159,6 +159,7 @@ def _made_axes(trace: Trace, names: Collection[Hashable]) -> Iterator[np.ndarray
         if factor.value is not None  # what it is multiplied by may go on with the axis that another weight made
         for number in factor.summed
     }
+    summed.update(id(site.of_group) for call in trace.calls() for site in call.sites)
     for name in names:
         yield from (axis for axis in trace.holders[name].axes if axis is not None and id(axis) not in summed)
 

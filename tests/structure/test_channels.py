@@ -153,12 +153,21 @@ def test_indices_of_one_axis_that_are_tied_are_one_channel(width):
     assert found.total(found.parameters, np.array([1])) == 4 * 2 + 1
 
 
-def test_a_channel_is_the_same_place_in_all_groups():
+def grouped():
     layers = keras.layers
     x = keras.Input((5, 5, 3))
     y = layers.Conv2D(6, 3, name="first")(x)
     y = layers.Conv2D(4, 3, groups=2, name="grouped")(y)
-    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y))), (5, 5, 3))
+    return keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y)))
+
+
+def test_a_convolution_with_groups_makes_none_of_the_channels_that_it_reads():
+    found, names = channels(grouped(), (5, 5, 3), made_by=["grouped/kernel"])
+    assert {names[place] for place in found.axes} == {"grouped/kernel", "grouped/bias", "head/kernel"}
+
+
+def test_a_channel_is_the_same_place_in_all_groups():
+    found, names = channels(grouped(), (5, 5, 3))
     assert found.axes[names.index("first/kernel")][3].tolist() == [0, 1, 2, 0, 1, 2]
     assert found.axes[names.index("grouped/kernel")][2].tolist() == [0, 1, 2]
     assert found.axes[names.index("grouped/kernel")][3].tolist() == [3, 4, 3, 4]

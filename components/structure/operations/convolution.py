@@ -1,5 +1,6 @@
 """Convolutions."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -41,6 +42,7 @@ def convolution(op: Operation) -> Tensor:
         times=_output_places(op, channel),
     )
     if channels != kernel.shape[-2]:
+        op.sites[-1] = dataclasses.replace(op.sites[-1], of_group=kernel.axes[-2])
         # Between the groups there is nothing to multiply.
         sizes = ((image.axes[0], image.shape[0]), *zip(kernel.axes, kernel.shape, strict=True))
         op.costs[-1] = (*_output_places(op, channel), *(count(units, size) for units, size in sizes))
