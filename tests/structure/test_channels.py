@@ -192,3 +192,15 @@ def test_a_channel_is_the_same_place_in_all_heads():
     (query,), (value,) = ({tuple(shown[f"{each}/kernel"][2])} for each in ("query", "value"))
     assert query == (0, 1, 2)
     assert shown["attention_output/kernel"][1].tolist() == list(value)
+
+
+def test_a_recurrent_layer_reads_channels_but_has_none_of_its_own():
+    layers = keras.layers
+    x = keras.Input((7, 6))
+    y = layers.Dense(3, name="before")(x)
+    y = layers.LSTM(4, name="loop")(y)
+    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(y)), (7, 6))
+    shown = {names[place]: axes for place, axes in found.axes.items()}
+    assert set(shown) == {"before/kernel", "before/bias", "lstm_cell/kernel"}
+    rows, columns = shown["lstm_cell/kernel"]
+    assert (rows.tolist(), columns) == ([0, 1, 2], None)

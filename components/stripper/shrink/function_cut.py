@@ -164,7 +164,14 @@ def _set_output_shapes(node: node_def_pb2.NodeDef, shapes: Sequence[Shape], tens
 
 def _dtype_of_sizes(node: node_def_pb2.NodeDef) -> np.dtype:
     """The dtype in which a node takes sizes."""
-    keys = {"Reshape": "Tshape", "StridedSlice": "Index", "Slice": "Index", "SplitV": "Tlen", "Fill": "index_type"}
+    keys = {
+        "Reshape": "Tshape",
+        "StridedSlice": "Index",
+        "Slice": "Index",
+        "SplitV": "Tlen",
+        "Fill": "index_type",
+        "TensorListFromTensor": "shape_type",
+    }
     key = keys.get(node.op)
     return np.dtype(np.int32 if key is None else tf.as_dtype(attribute(node, key)).as_numpy_dtype)
 

@@ -8,8 +8,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework.meta_graph import stripped_op_list_for_graph
 
 from ...saved_model.function_library import drop_uncalled_functions
+from ...structure.node_order import in_order
 from ...structure.tensors import Shape
-from ...structure.trace import in_order
 from .biases import Biases
 from .cut import Cut, cut_array
 from .function_cut import FunctionCutter

@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     elementwise,
     joining,
     layout,
+    lists,
     lookup,
     normalization,
     reading,
