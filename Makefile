@@ -19,7 +19,7 @@ venv:
 	@scripts/venv.sh
 
 demo: venv
-	$(BIN)/tfx-pruning run --root demo_output
+	$(BIN)/tfx-pruning run --root demo_output --hparams granularity=channel
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS)

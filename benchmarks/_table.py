@@ -85,4 +85,6 @@ def _versions() -> str:
 
 def _command() -> str:
     script = pathlib.Path(sys.argv[0]).resolve().relative_to(_ROOT)
-    return shlex.join(["python", str(script), *sys.argv[1:]])
+    # Where something lies on this machine is of no use to a reader.
+    arguments = ("PATH" if os.path.isabs(each) else each for each in sys.argv[1:])
+    return shlex.join(["python", str(script), *arguments])

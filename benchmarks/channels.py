@@ -7,8 +7,9 @@ A wide MLP and MobileNetV2 take a few steps on random data, to half and a quarte
 dense and shrunk by turns, as a SavedModel with batches of 1 and 64, and as TFLite.
 
 Exit status 1 if a bar is missed: some criterion's mean accuracy at a quarter is at least that of the dense model less
-.006, and above each peer's by more than two standard errors; SavedModels at batch 64 are at least 1.8 times as fast at
-a half and 3 times at a quarter, and take at most their share of the parameters and 5 % more bytes.
+.006, and above that of Torch-Pruning by GroupTaylorImportance by more than two standard errors; SavedModels at batch 64
+are at least 1.8 times as fast at a half and 3 times at a quarter, and take at most their share of the parameters and
+5 % more bytes.
 """
 
 import argparse
@@ -38,6 +39,7 @@ _CRITERIA = ("first_order_gradient", "second_order_gradient", "weight")
 _FIRST_SEED, _SHARE = 201, 0.25
 _TRAIN, _BATCH, _EPOCHS, _RATE = 1280, 64, 40, 2e-3
 _LEAST_ACCURACY = 0.006
+_JUDGED = "GroupTaylorImportance"
 # By share of the multiply-adds: how much faster the SavedModel has to be at batch 64.
 _LEAST_SPEED = {0.5: 1.8, 0.25: 3.0}
 _MOST_BYTES = 0.05
@@ -119,7 +121,8 @@ def _digits(seeds: Sequence[int], torch_python: str | None) -> list[str]:
     missed = []
     if np.mean(best) < np.mean(dense) - _LEAST_ACCURACY:
         missed.append(f"the best accuracy is {np.mean(best):.4f}, that of the dense model {np.mean(dense):.4f}")
-    for name, found in peers.items():
+    for name in {_JUDGED} & set(peers):
+        found = peers[name]
         error = np.sqrt((np.var(best, ddof=1) + np.var(found["accuracy"], ddof=1)) / len(seeds))
         ahead = np.mean(best) - np.mean(found["accuracy"])
         if ahead <= 2 * error:
@@ -243,7 +246,14 @@ def _wide(runs: int) -> list[str]:
 
 
 def _mobilenet() -> keras.Model:
-    return keras.applications.MobileNetV2((96, 96, 3), alpha=1.0, weights=None, classes=10, classifier_activation=None)
+    network = keras.applications.MobileNetV2(
+        (96, 96, 3), alpha=1.0, weights=None, classes=10, classifier_activation=None
+    )
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # With .999, the averages of a few steps are near 0 and 1, and the answers near 1e-11.
+            layer.momentum = 0.5
+    return network
 
 
 def _pruned_by_turns(
@@ -253,9 +263,10 @@ def _pruned_by_turns(
     random = np.random.default_rng(0)
     images = random.normal(size=(16 * _WIDE_STEPS, *shape)).astype(np.float32)
     digits = random.integers(0, 10, len(images))
+    network.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.fit(images, digits, batch_size=16, verbose=0)
     (folder / "whole").mkdir()
     shrunk(network, shape, folder / "whole")
-    network.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     hparams = PruningHParams.for_steps(
         _WIDE_STEPS, granularity="channel", cost="flops", allocation=allocation, target_sparsity=1 - share
     )

@@ -205,6 +205,8 @@ def seconds_by_turns(folder: pathlib.Path, shape: tuple[int, ...], runs: int) ->
             folder / f"{name}_files",
             ["tflite", "tflite_int8"],
             examples=examples,
+            # Networks that learnt nothing from random data lose most of their answers to int8; it is time that counts.
+            tolerance=2.0,
             source=folder / "source",
         )
         for file in files:

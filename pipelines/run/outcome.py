@@ -87,9 +87,9 @@ class RunOutcome:
         """Headings and rows of the figures, as text."""
         rows = (
             *((name, figure(value), figure(self.pruned[name])) for name, value in self.dense.items()),
-            ("sparsity of the kernels", "", f"{self.sparsity:.2%}"),
-            ("parameters in the kernels", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
-            ("non-zero parameters in the kernels", "", f"{self.nonzero_parameters:,}"),
+            ("sparsity of the pruned weights", "", f"{self.sparsity:.2%}"),
+            ("parameters in the pruned weights", f"{self.prunable_parameters:,}", f"{self.prunable_parameters:,}"),
+            ("non-zero parameters in them", "", f"{self.nonzero_parameters:,}"),
             ("SavedModel as trained, bytes", f"{self.dense_bytes:,}", f"{self.trained_bytes:,}"),
             ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
             ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),

@@ -92,19 +92,19 @@ def _value(value: metadata_store_pb2.Value) -> int | float | str:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run into an empty folder."""
-    return _run(tmp_path_factory.mktemp("taxi") / "root")
+    """A run into an empty folder, as `make demo` runs it."""
+    return _run(tmp_path_factory.mktemp("taxi") / "root", "--hparams", "granularity=channel")
 
 
 @pytest.fixture(scope="module")
 def refused(first: Run) -> Run:
     """A second run over the same folder, with a threshold that no model reaches."""
-    return _run(first.root, "--min-metric", "1")
+    return _run(first.root, "--hparams", "granularity=channel", "--min-metric", "1")
 
 
 @pytest.fixture(scope="module")
 def third(refused: Run) -> Run:
-    """A third run over the same folder, with another sparsity."""
+    """A third run over the same folder, with another sparsity, of elements."""
     return _run(refused.root, "--hparams", "target_sparsity=0.8")
 
 
@@ -145,9 +145,9 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
     stripped = metadata.output("Stripper", "model", 0).custom_properties
     parameters = _value(stripped[properties.PRUNABLE_PARAMETERS])
     assert parameters >= 100_000
-    assert first.cells("sparsity of the kernels") == [f"{_value(stripped[properties.SPARSITY]):.2%}"]
-    assert first.cells("parameters in the kernels") == [f"{parameters:,}"] * 2
-    assert first.cells("non-zero parameters in the kernels") == [f"{_value(stripped[properties.NONZERO_PARAMETERS]):,}"]
+    assert first.cells("sparsity of the pruned weights") == [f"{_value(stripped[properties.SPARSITY]):.2%}"]
+    assert first.cells("parameters in the pruned weights") == [f"{parameters:,}"] * 2
+    assert first.cells("non-zero parameters in them") == [f"{_value(stripped[properties.NONZERO_PARAMETERS]):,}"]
     assert first.cells("SavedModel as trained, bytes")[1] == f"{_value(trained[properties.TRAINED_BYTES]):,}"
     assert first.cells("SavedModel stripped, bytes") == [f"{_value(stripped[properties.STRIPPED_BYTES]):,}"]
     assert first.cells("SavedModel stripped and gzipped, bytes") == [f"{_value(stripped[properties.GZIPPED_BYTES]):,}"]
@@ -160,9 +160,14 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
 def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushed_model: pathlib.Path) -> None:
     page = PageText(first.report)
     saved = SavedVariables(pushed_model)
-    kernels = {v.name: saved.value(v) for v in model_variables(saved) if v.name.endswith("kernel")}
-    pruned = {row[0]: (row[2], row[3]) for row in page.tables["layers"][1:] if row[-1] == "yes"}
-    assert pruned == {name: (f"{k.size:,}", f"{np.count_nonzero(k):,}") for name, k in kernels.items()}
+    weights = {v.name: saved.value(v) for v in model_variables(saved)}
+    rows = page.tables["layers"][1:]
+    assert {row[0]: (row[2], row[3]) for row in rows} == {
+        name: (f"{weight.size:,}", f"{np.count_nonzero(weight):,}") for name, weight in weights.items()
+    }
+    # Channels take their biases with them; the output has none to lose.
+    (output,) = (name for name, weight in weights.items() if weight.shape == (1,))
+    assert {row[0] for row in rows if row[-1] == "yes"} == set(weights) - {output}
     metrics = {row[0]: row[1:3] for row in page.tables["evaluation"][1:]}
     assert (metrics["auc"], metrics["binary_accuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
     assert {"course", "sizes", "weights", "hparams", "lineage"} <= set(page.tables)
@@ -178,6 +183,7 @@ def test_properties_of_the_trained_model(metadata: Metadata) -> None:
     assert found[properties.TARGET_SPARSITY] == TARGET_SPARSITY
     hparams = PruningHParams.parse(found[properties.HPARAMS])
     assert (hparams.prune_option, hparams.target_sparsity) == ("first_order_gradient", TARGET_SPARSITY)
+    assert hparams.granularity == "channel"
 
 
 @pytest.mark.e2e
@@ -200,26 +206,35 @@ def test_properties_of_the_stripped_model(metadata: Metadata) -> None:
     assert found[properties.EXAMPLES_DIFFERING] <= records
     assert (found[properties.TOLERANCE], found[properties.SHRINK_TOLERANCE]) == ("1e-05", "1e-05")
     assert float(found[properties.MAX_ABSOLUTE_DIFFERENCE]) <= 2e-5
-    assert found[properties.STRIPPED_BYTES] < 0.7 * found[properties.BYTES_BEFORE_SHRINKING]
+    # The graph, the vocabularies and a tenth of the weights.
+    assert found[properties.STRIPPED_BYTES] < 0.4 * found[properties.BYTES_BEFORE_SHRINKING]
+    assert found[properties.MULTIPLY_ADDS_SHRUNK] < 0.11 * found[properties.MULTIPLY_ADDS_BEFORE_SHRINKING]
 
 
 @pytest.mark.e2e
 def test_pushed_model_is_as_sparse_as_its_properties_say(pushed_model: pathlib.Path, metadata: Metadata) -> None:
     found = {k: _value(v) for k, v in metadata.output("Stripper", "model", 0).custom_properties.items()}
     trained = pathlib.Path(metadata.output("PruningTrainer", "model", 0).uri, "Format-Serving")
-    pushed = matrices(pushed_model)
-    assert len(pushed) == 3
-    kernels = {key: value for key, value in matrices(trained).items() if key in pushed}
-    size = sum(kernel.size for kernel in kernels.values())
-    nonzero = sum(np.count_nonzero(kernel) for kernel in kernels.values())
-    assert nonzero == round(size * (1 - TARGET_SPARSITY))
+    pushed = _variables(pushed_model)
+    kernels = {key: kernel for key, kernel in matrices(trained).items() if key in pushed}
+    assert len(kernels) == 3
+    biases = {key: bias for key, bias in _variables(trained).items() if key in pushed and bias.ndim == 1}
+    hidden = [*kernels.values(), *(bias for bias in biases.values() if bias.size > 1)]
+    size = sum(weight.size for weight in hidden)
+    nonzero = sum(np.count_nonzero(weight) for weight in hidden)
+    largest_channel = max(kernel.shape[0] for kernel in kernels.values()) + max(
+        kernel.shape[1] for kernel in kernels.values()
+    )
+    assert 0 <= size * (1 - TARGET_SPARSITY) - nonzero <= largest_channel
     assert (size, nonzero) == (found[properties.PRUNABLE_PARAMETERS], found[properties.NONZERO_PARAMETERS])
     # ML Metadata keeps six decimals in SQLite.
     assert found[properties.SPARSITY] == pytest.approx(1 - nonzero / found[properties.PRUNABLE_PARAMETERS], abs=1e-6)
     assert found[properties.TOTAL_PARAMETERS] == found[properties.PARAMETERS_BEFORE_SHRINKING]
     cut = without_what_was_cut(trained, pushed_model)
-    assert [key for key, value in pushed.items() if not np.array_equal(value, cut[key])] == []
-    assert sum(value.size for value in _variables(pushed_model).values()) == found[properties.PARAMETERS_SHRUNK]
+    assert [key for key in kernels if not np.array_equal(pushed[key], cut[key])] == []
+    assert sum(value.size for value in pushed.values()) == found[properties.PARAMETERS_SHRUNK]
+    # Whole channels went, so nothing that is left is zero.
+    assert found[properties.PARAMETERS_SHRUNK] - nonzero == 1
 
 
 @pytest.mark.e2e
@@ -268,7 +283,7 @@ def test_later_run_prunes_the_same_dense_model_and_pushes_beside_the_first(
     assert third.stderr == ""
     assert len(third.pushed) == 2
     assert first.pushed[0] in third.pushed
-    assert third.cells("sparsity of the kernels") == ["80.00%"]
+    assert third.cells("sparsity of the pruned weights") == ["80.00%"]
     trainings = metadata.executions("Trainer")
     states = [training.last_known_state for training in trainings]
     assert states == [metadata_store_pb2.Execution.COMPLETE] + [metadata_store_pb2.Execution.CACHED] * 2
