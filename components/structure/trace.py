@@ -230,12 +230,12 @@ class _Tracer:
             self._note_use(each)
             pin(self._units, each)
         for node in nodes:
-            shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
+            shapes = _output_shapes(node)
             shapes += [None] * (self._output_count(node) - len(shapes))
             call.tensors[node.name] = tuple(map(Tensor.opaque, shapes))
 
     def _trace(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor]) -> None:
-        shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
+        shapes = _output_shapes(node)
         if node.op == "Const":
             call.tensors[node.name] = (self._constant(call, node),)
         elif node.op in _CALLS:
@@ -293,7 +293,8 @@ class _Tracer:
     def _trace_loop(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor], shapes: list[Shape]) -> None:
         """Traces a loop: what each turn hands on as it was given may be cut, and all else keeps its shape."""
         body = self._functions[node.attr["body"].func.name]
-        shapes = list(map(_shape, node.attr["output_shapes"].list.shape)) or shapes
+        if "output_shapes" in node.attr:
+            shapes = list(map(_shape, node.attr["output_shapes"].list.shape))
         shapes += [None] * (len(inputs) - len(shapes))
         names = [each.name for each in body.signature.input_arg]
         stays = [body.ret[each.name] == name for each, name in zip(body.signature.output_arg, names, strict=True)]
@@ -362,6 +363,12 @@ class _Tracer:
                 yield argument.name, len(node.attr[argument.type_list_attr].list.type)
             else:
                 yield argument.name, 1
+
+
+def _output_shapes(node: node_def_pb2.NodeDef) -> list[Shape]:
+    """What a node tells of its outputs' shapes, which may be nothing. Looking it up with [] would add it."""
+    told = node.attr.get("_output_shapes")
+    return [] if told is None else [_shape(each) for each in told.list.shape]
 
 
 def _shape(proto: object) -> Shape:
