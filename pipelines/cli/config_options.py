@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 import click
 
+from tfx_pruning.cli.interruption import Interruption
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
@@ -126,6 +127,7 @@ class ChosenConfig:
             command: Name of the command.
 
         Raises:
+            Interruption: Ctrl-C.
             WrongCallError: Another run is at work there.
         """
         with contextlib.ExitStack() as stack:
@@ -133,6 +135,7 @@ class ChosenConfig:
                 stack.enter_context(self.folder.reserved(command))
             except FolderInUseError as error:
                 raise WrongCallError(str(error)) from error
+            stack.enter_context(_interruption_explained(self.folder))
             yield stack.enter_context(output_in(self.folder.log))
 
     def prepare(self, checks_module: bool = True) -> None:
@@ -157,6 +160,17 @@ class ChosenConfig:
             self.folder.make()
         except ValueError as error:
             raise WrongCallError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _interruption_explained(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interruption(
+            f"what is finished is in {folder.root}; details in {folder.log}. Called again with the same root, the "
+            "command goes on where it stood."
+        ) from error
 
 
 def _absolute(path: str) -> str:

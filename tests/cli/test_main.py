@@ -4,9 +4,11 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +16,8 @@ from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
 _COMMANDS = ["inspect", "metadata", "report", "run", "strip", "sweep"]
+# Those of a process that a shell begins, which pytest need not have.
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
 
 
@@ -63,6 +67,41 @@ def test_help_loads_no_tensorflow():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert set(json.loads(run.stdout)).isdisjoint({"keras", "numpy", "tensorflow", "tfx"})
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, "Interrupted: nothing half done is left. Call the command again to begin anew.\n"),
+        (signal.SIGTERM, 143, ""),
+    ],
+)
+@pytest.mark.parametrize("moment", ["loaded", "called"])
+def test_a_signal_ends_a_command_in_order(moment, number, status, said, monkeypatch):
+    undone = []
+
+    def under_way():
+        try:
+            signal.raise_signal(number)
+        finally:
+            undone.append(moment)
+
+    class Point:
+        def load(self):
+            if moment == "loaded":
+                under_way()
+            return click.Command("squeeze", callback=under_way)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [Point()])
+    former = {each: signal.signal(each, handler) for each, handler in _HANDLERS.items()}
+    try:
+        result = CliRunner().invoke(main.cli, ["squeeze"])
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", said)
+    assert undone == [moment]
 
 
 def test_version():

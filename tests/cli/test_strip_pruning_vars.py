@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from tensorflow.core.framework import graph_pb2
 
@@ -115,6 +116,17 @@ def test_command_leaves_nothing_where_it_cannot_write(checkpoint, tmp_path):
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_interrupted_command_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tf.io.gfile, "rename", interrupted)
+    result = _run(f"--checkpoint_dir={checkpoint[0]}", "--output_node_names=y", f"--output_dir={tmp_path}")
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted: nothing half done is left. Call the command again to begin anew.\n"
+    assert os.listdir(tmp_path) == []
 
 
 def test_help_has_an_example_and_needs_no_tensorflow():

@@ -240,6 +240,24 @@ def test_second_command_over_a_root_is_refused_and_leaves_no_trace(
     )
 
 
+def test_interrupted_run_says_how_to_go_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx_pruning.pipelines.run import local_runner
+
+    root = tmp_path / "root"
+
+    def run(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_runner, "run", run)
+    for _ in range(2):  # the first leaves nothing that keeps the second out
+        result = _run(root)
+        assert result.exit_code == 130
+        assert result.stderr == (
+            f"Interrupted: what is finished is in {root}; details in {root / 'run.log'}. Called again with the same "
+            "root, the command goes on where it stood.\n"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Houses:
     """A run on a user's data, and what it printed as JSON."""
