@@ -70,6 +70,7 @@ def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, fil
     path = os.path.join(output_dir, filename)
     try:
         with ended_by_signals():
+            staging.check_writable(path)
             frozen = freeze_checkpoint(checkpoint_dir, output_node_names)
             content = frozen.graph_def.SerializeToString(deterministic=True)
             staging.write_file(path, content)
