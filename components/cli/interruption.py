@@ -8,6 +8,8 @@ from typing import IO, Any
 
 import click
 
+_TERMINATED = 128 + signal.SIGTERM
+
 
 class Interruption(click.ClickException):
     """Ctrl-C has ended a command; shown in one line."""
@@ -27,29 +29,43 @@ class Interruption(click.ClickException):
 def ended_by_signals() -> Iterator[None]:
     """Lets Ctrl-C and SIGTERM end the block as an error does, so that what it has begun is undone.
 
+    TensorFlow may make another error of what the signal raises: that counts as the end by the signal, too.
+
     Raises:
         Interruption: Ctrl-C, unless the block raises another one that says more.
         SystemExit: SIGTERM came, unless somebody else handles that; with exit status 143.
     """
+    came: list[int] = []
     try:
-        with _ended_by_sigterm():
+        with _handled(signal.SIGINT, signal.default_int_handler, came), _handled(signal.SIGTERM, signal.SIG_DFL, came):
             yield
+    except (click.exceptions.Exit, Interruption):
+        raise
     except KeyboardInterrupt as error:
         raise Interruption from error
+    except Exception as error:
+        if not came:
+            raise
+        raise (SystemExit(_TERMINATED) if came[0] == signal.SIGTERM else Interruption()) from error
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    def end(*_: object) -> None:
-        # A second one would cut short what the first had cleaned up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + signal.SIGTERM)
+def _handled(number: signal.Signals, former: Any, came: list[int]) -> Iterator[None]:
+    """Notes that a signal came, and raises what ends a program, unless another than the system's handler is there."""
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    def end(*_: object) -> None:
+        came.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        # A second one would cut short what the first had cleaned up.
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(_TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) != former:
         yield
         return
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, former)

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -76,23 +77,25 @@ def test_help_loads_no_tensorflow():
         (signal.SIGTERM, 143, ""),
     ],
 )
-@pytest.mark.parametrize("moment", ["loaded", "called"])
+@pytest.mark.parametrize("moment", ["loaded", "called", "lost in TensorFlow"])
 def test_a_signal_ends_a_command_in_order(moment, number, status, said, monkeypatch):
     undone = []
 
     def under_way():
         try:
             signal.raise_signal(number)
-        finally:
+        except BaseException as error:
             undone.append(moment)
+            if moment == "lost in TensorFlow":
+                raise AttributeError("'dict' object has no attribute '_type_spec'") from error
+            raise
 
-    class Point:
-        def load(self):
-            if moment == "loaded":
-                under_way()
-            return click.Command("squeeze", callback=under_way)
+    def load():
+        if moment == "loaded":
+            under_way()
+        return click.Command("squeeze", callback=under_way)
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [Point()])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [SimpleNamespace(load=load)])
     former = {each: signal.signal(each, handler) for each, handler in _HANDLERS.items()}
     try:
         result = CliRunner().invoke(main.cli, ["squeeze"])
@@ -102,6 +105,17 @@ def test_a_signal_ends_a_command_in_order(moment, number, status, said, monkeypa
             signal.signal(each, handler)
     assert (result.exit_code, result.stdout, result.stderr) == (status, "", said)
     assert undone == [moment]
+
+
+def test_an_error_without_a_signal_stays_that_error(monkeypatch):
+    def fail():
+        raise AttributeError("of its own")
+
+    point = SimpleNamespace(load=lambda: click.Command("squeeze", callback=fail))
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [point])
+    result = CliRunner().invoke(main.cli, ["squeeze"])
+    assert isinstance(result.exception, AttributeError)
+    assert str(result.exception) == "of its own"
 
 
 def test_version():
