@@ -7,10 +7,10 @@ import pathlib
 import select
 import signal
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 # What a process that was ended in order says: exit status and the beginning of its only line.
@@ -55,13 +55,7 @@ def forked(work: Callable[[], object], number: signal.Signals | None = None, del
     output, written = os.pipe()
     pid = os.fork()
     if not pid:
-        # Shells let processes in the background ignore Ctrl-C.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(written, 2)
-        os.write(begun, b".")
-        os._exit(_status(work))
+        _work_and_exit(work, written, begun)
     os.close(written)
     os.read(ready, 1)
     start = time.perf_counter()
@@ -110,14 +104,22 @@ def checksums(folder: pathlib.Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _status(work: Callable[[], object]) -> int:
+def _work_and_exit(work: Callable[[], object], errors: int, begun: int) -> NoReturn:
+    """Calls a function, with stderr at a file descriptor, after it has written to another one; ends the process."""
+    status = 1
     try:
+        # Shells let processes in the background ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(errors, 2)
+        os.write(begun, b".")
         work()
+        status = 0
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1 - (ended.code is None)
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:
-        traceback.print_exc()
-        return 1
+        os.write(2, traceback.format_exc().encode())
     finally:
-        sys.stderr.flush()
-    return 0
+        # Nothing else of this process may run in its fork.
+        os._exit(status)
