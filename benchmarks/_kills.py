@@ -25,17 +25,19 @@ class End:
         status: Its exit status, negative for a signal.
         errors: What it wrote to stderr.
         seconds: How long it took.
+        was_sent: Whether it had not ended when the signal was to be sent.
     """
 
     status: int
     errors: str
     seconds: float
+    was_sent: bool
 
     def is_in_order(self, number: signal.Signals) -> bool:
         """Whether it was done before the signal came, or ended as one should that gets it: status, and one line."""
+        if not self.was_sent:
+            return self.status == 0
         status, begin = _ENDS[number]
-        if self.status == 0:
-            return True
         lines = self.errors.splitlines()
         return self.status == status and len(lines) == bool(begin) and self.errors.startswith(begin)
 
@@ -59,12 +61,17 @@ def forked(work: Callable[[], object], number: signal.Signals | None = None, del
     os.close(written)
     os.read(ready, 1)
     start = time.perf_counter()
-    errors = b""
+    errors, was_sent = b"", False
     while True:
-        left = None if number is None else max(0.0, start + delay - time.perf_counter())
+        is_due = number is not None and not was_sent
+        left = max(0.0, start + delay - time.perf_counter()) if is_due else None
         if not select.select([output], [], [], left)[0]:
-            os.kill(pid, number)
-            number = None
+            # The work may be done, though the process takes its time to go.
+            if select.select([ready], [], [], 0)[0]:
+                number = None
+            else:
+                os.kill(pid, number)
+                was_sent = True
         elif chunk := os.read(output, 1 << 16):
             errors += chunk
         else:
@@ -72,7 +79,7 @@ def forked(work: Callable[[], object], number: signal.Signals | None = None, del
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     for descriptor in (ready, begun, output):
         os.close(descriptor)
-    return End(status, errors.decode(errors="replace"), time.perf_counter() - start)
+    return End(status, errors.decode(errors="replace"), time.perf_counter() - start, was_sent)
 
 
 def started(command: Sequence[str], number: signal.Signals | None = None, delay: float = 0.0) -> End:
@@ -81,7 +88,7 @@ def started(command: Sequence[str], number: signal.Signals | None = None, delay:
     def default() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    start = time.perf_counter()
+    start, was_sent = time.perf_counter(), False
     with subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -93,9 +100,10 @@ def started(command: Sequence[str], number: signal.Signals | None = None, delay:
         try:
             _, errors = child.communicate(timeout=None if number is None else delay)
         except subprocess.TimeoutExpired:
+            was_sent = True
             (os.killpg if number == signal.SIGINT else os.kill)(child.pid, number)
             _, errors = child.communicate()
-    return End(child.returncode, errors, time.perf_counter() - start)
+    return End(child.returncode, errors, time.perf_counter() - start, was_sent)
 
 
 def checksums(folder: pathlib.Path) -> dict[str, str]:
@@ -105,7 +113,7 @@ def checksums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _work_and_exit(work: Callable[[], object], errors: int, begun: int) -> NoReturn:
-    """Calls a function, with stderr at a file descriptor, after it has written to another one; ends the process."""
+    """Calls a function, with stderr at a file descriptor; writes to another before and after, and ends the process."""
     status = 1
     try:
         # Shells let processes in the background ignore Ctrl-C.
@@ -121,5 +129,6 @@ def _work_and_exit(work: Callable[[], object], errors: int, begun: int) -> NoRet
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
+        os.write(begun, b".")
         # Nothing else of this process may run in its fork.
         os._exit(status)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
@@ -145,7 +146,7 @@ class ChosenConfig:
             checks_module: Whether the module is checked, for which it must be on this machine.
 
         Raises:
-            WrongCallError: Data, module or a metric are refused, or the folder cannot be written.
+            WrongCallError: Data, module or a metric are refused, or a folder of this machine cannot be written.
         """
         from tfx_pruning.pipelines.input_checks import check_data, check_module
 
@@ -155,10 +156,14 @@ class ChosenConfig:
             check_data(self.config)
             # Importing this takes longer than the checks before.
             from tfx_pruning.pipelines.evaluation import eval_config
+            from tfx_pruning.staging import check_writable
 
             eval_config(self.config)
+            for place in (self.config.pipeline_root, self.config.serving_dir):
+                if "://" not in place and not pathlib.Path(place).is_relative_to(self.folder.root):
+                    check_writable(os.path.join(place, "new"))
             self.folder.make()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise WrongCallError(str(error)) from error
 
 

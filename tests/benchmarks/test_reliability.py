@@ -26,7 +26,7 @@ def _raise():
 )
 def test_fork_tells_how_its_work_ended(work, number, status, errors, benchmark):
     end = benchmark("_kills").forked(work, number)
-    assert (end.status, end.errors) == (status, errors)
+    assert (end.status, end.errors, end.was_sent) == (status, errors, number is not None)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,14 @@ def test_process_gets_its_signal_though_this_one_ignores_it(benchmark):
 def test_only_the_documented_end_is_in_order(number, benchmark):
     ends = benchmark("_kills").End
     status, errors = IN_ORDER[number]
-    assert ends(status, errors, 1.0).is_in_order(number)
-    assert ends(0, "", 1.0).is_in_order(number)
-    assert not ends(1, errors, 1.0).is_in_order(number)
-    assert not ends(status, f"Traceback\n{errors}", 1.0).is_in_order(number)
-    assert not ends(status, f"{errors}second line\n", 1.0).is_in_order(number)
+    assert ends(status, errors, 1.0, True).is_in_order(number)
+    assert ends(0, "", 1.0, False).is_in_order(number)
+    assert not ends(1, "", 1.0, False).is_in_order(number)
+    # It must not go on as if there were no signal.
+    assert not ends(0, "", 1.0, True).is_in_order(number)
+    assert not ends(1, errors, 1.0, True).is_in_order(number)
+    assert not ends(status, f"Traceback\n{errors}", 1.0, True).is_in_order(number)
+    assert not ends(status, f"{errors}second line\n", 1.0, True).is_in_order(number)
 
 
 def _write(folder, files):
@@ -86,14 +89,14 @@ def test_trial_counts_what_is_left(number, left, end, counted, clears, benchmark
         folder.mkdir(exist_ok=True)
         if number is not None:
             _write(folder, left)
-            return kills.End(*end[number], 1.0)
+            return kills.End(*end[number], 1.0, end[number][0] != 0)
         _write(folder, WHOLE)
         if not clears:
             _write(folder, {".model.1.stripping/old": b"", "model/variables/variables.index": b"other"})
         for hidden in folder.glob(".*.0.stripping"):
             (hidden / "saved_model.pb").unlink()
             hidden.rmdir()
-        return kills.End(0, "", 1.0)
+        return kills.End(0, "", 1.0, False)
 
     monkeypatch.setattr(module, "_strip", strip)
     _write(tmp_path / "whole", WHOLE)

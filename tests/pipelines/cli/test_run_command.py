@@ -143,6 +143,19 @@ def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     assert result.stderr == message
 
 
+@pytest.mark.parametrize("name", ["serving_dir", "pipeline_root"])
+def test_folder_elsewhere_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "settings.yaml").write_text(f"{name}: {tmp_path / 'file' / 'models'}\n", encoding="utf-8")
+    result = _run(tmp_path / "root", "--config", str(tmp_path / "settings.yaml"))
+    assert result.exit_code == 2
+    folder = tmp_path / "file" / "models"
+    assert f"the folder '{folder}' cannot be made or written to (Not a directory)" in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
 def test_podman_is_refused_where_tasks_could_not_push_or_it_is_missing(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
