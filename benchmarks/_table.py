@@ -1,4 +1,4 @@
-"""The table that a benchmark prints, and keeps in docs/benchmarks.md."""
+"""The table that a benchmark prints, and keeps on a page of docs/."""
 
 import datetime
 import importlib.metadata
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_PAGE = _ROOT / "docs" / "benchmarks.md"
+_PAGE = "benchmarks.md"
 _PACKAGES = (
     "tfx-pruning",
     "tensorflow",
@@ -22,7 +22,15 @@ _PACKAGES = (
 )
 
 
-def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+def publish(
+    name: str,
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    *,
+    page: str = _PAGE,
+) -> None:
     """Prints a table with the date, versions and command it came from, and puts it on the page.
 
     Args:
@@ -31,6 +39,7 @@ def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequenc
         header: Column names.
         rows: Cells; the first column is text, the others are numbers.
         notes: Sentences that follow the table.
+        page: Name of the page, a file of docs/.
 
     Raises:
         ValueError: The page has no such place.
@@ -59,12 +68,13 @@ def publish(name: str, title: str, header: Sequence[str], rows: Sequence[Sequenc
         ]
     )
     print(text, flush=True)
-    page = _PAGE.read_text(encoding="utf-8")
+    file = _ROOT / "docs" / page
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
-    page, places = re.subn(f"(?<={begin}).*?(?={end})", lambda _: text, page, flags=re.DOTALL)
+    content = file.read_text(encoding="utf-8")
+    content, places = re.subn(f"(?<={begin}).*?(?={end})", lambda _: text, content, flags=re.DOTALL)
     if places != 1:
-        raise ValueError(f"{_PAGE} must have one place for this table: put the lines {begin!r} and {end!r} there.")
-    _PAGE.write_text(page, encoding="utf-8")
+        raise ValueError(f"{file} must have one place for this table: put the lines {begin!r} and {end!r} there.")
+    file.write_text(content, encoding="utf-8")
 
 
 def _machine() -> str:

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -37,10 +39,7 @@ def staged(destination: str | os.PathLike[str], overwrite: bool = False) -> Iter
     try:
         folder, lock = leftovers.made(place, leftovers.STRIPPING)
     except tf.errors.OpError as error:
-        raise OSError(
-            f"{destination!r} cannot be written: the folder {os.path.dirname(place)!r} cannot be made or written to "
-            f"({error.message}). Choose a destination in a folder that this process may write to."
-        ) from error
+        raise _unwritable(destination, place, error.message) from error
     try:
         yield folder
         _put_in_place(folder, place, overwrite, lock)
@@ -93,7 +92,7 @@ def checked_destination(destination: str | os.PathLike[str], overwrite: bool = F
 
     Raises:
         FileExistsError: It is a file, or a folder that is not empty and not to be replaced.
-        OSError: It cannot be looked at.
+        OSError: It cannot be looked at, or as `check_writable`.
         ValueError: It is of no file system that TensorFlow knows.
     """
     destination = os.fspath(destination)
@@ -106,7 +105,51 @@ def checked_destination(destination: str | os.PathLike[str], overwrite: bool = F
             f"{destination!r} cannot be looked at ({error.message}). Choose a destination that this process may read "
             "and write."
         ) from error
+    check_writable(destination)
     return place
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Checks, before there is anything to write, that a file or folder can be made at a place of this machine.
+
+    Raises:
+        OSError: The folder that it goes to cannot be made or written to.
+        ValueError: It is of no file system that TensorFlow knows.
+    """
+    path = os.fspath(path)
+    place = places.checked_place(path)
+    if not places.is_local(place):
+        return
+    folder = os.path.dirname(place)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        # Tried, as permissions tell nothing of a file system that is mounted to be read only. It has no name.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(path, place, error.strerror) from error
+
+
+def check_room(folder: str, needed: int) -> None:
+    """Checks, before a model is written, that there is room for it.
+
+    Args:
+        folder: The staged folder.
+        needed: The least that the model takes, in bytes.
+
+    Raises:
+        OSError: Fewer bytes are free on this machine's file system; on others nobody knows.
+    """
+    if not places.is_local(folder):
+        return
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < needed:
+        raise OSError(
+            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: its variables take {needed:,} "
+            f"bytes, and {disk.free:,} are free. Choose a destination in a folder with room for the model, or make "
+            "room."
+        )
 
 
 def check_apart(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> None:
@@ -157,6 +200,13 @@ def write_failure_explained(folder: str) -> Iterator[None]:
             f"The stripped model cannot be written to {os.path.dirname(folder)!r}: {reason}. Choose a "
             "destination in a folder that this process may write to, with room for the model."
         ) from error
+
+
+def _unwritable(path: str, place: str, reason: str) -> OSError:
+    return OSError(
+        f"{path!r} cannot be written: the folder {os.path.dirname(place)!r} cannot be made or written to ({reason}). "
+        "Choose a destination in a folder that this process may write to."
+    )
 
 
 def _put_in_place(folder: str, place: str, overwrite: bool, lock: leftovers.Lock) -> None:

@@ -4,10 +4,8 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,8 +62,7 @@ class Output:
 def reporting(function: Callable[..., None]) -> Callable[..., None]:
     """Adds the options `--json` and `--debug` to a command's function, which gets an `output` in their place.
 
-    An error becomes one line and exit status 1; with `--debug` it is raised. SIGTERM ends the command as Ctrl-C does,
-    so that it leaves nothing half done, with exit status 143.
+    An error becomes one line and exit status 1; with `--debug` it is raised.
     """
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -75,8 +72,7 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
         # Read when TensorFlow is imported, which happens in `function`.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
         try:
-            with _ended_by_sigterm():
-                function(output=Output(as_json, debug), **arguments)
+            function(output=Output(as_json, debug), **arguments)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -86,25 +82,6 @@ def reporting(function: Callable[..., None]) -> Callable[..., None]:
             raise click.ClickException(message) from error
 
     return command
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Raises SystemExit where the command is when SIGTERM comes, unless somebody else handles that."""
-
-    def end(*_: object) -> None:
-        # A second one would cut short what the first had cleaned up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def table(*columns: str) -> Table:

@@ -4,6 +4,8 @@ import os
 
 import click
 
+from .interruption import ended_by_signals
+
 _EXAMPLE = """\b
 Example:
   strip_pruning_vars --checkpoint_dir=/tmp/model_ckpts --output_node_names=softmax \\
@@ -67,9 +69,11 @@ def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, fil
 
     path = os.path.join(output_dir, filename)
     try:
-        frozen = freeze_checkpoint(checkpoint_dir, output_node_names)
-        content = frozen.graph_def.SerializeToString(deterministic=True)
-        staging.write_file(path, content)
+        with ended_by_signals():
+            staging.check_writable(path)
+            frozen = freeze_checkpoint(checkpoint_dir, output_node_names)
+            content = frozen.graph_def.SerializeToString(deterministic=True)
+            staging.write_file(path, content)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     for name, sparsity in frozen.sparsities.items():

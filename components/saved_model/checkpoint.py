@@ -9,6 +9,7 @@ import tensorflow as tf
 
 # What follows a variable's path in its key, if TensorFlow 2 wrote the checkpoint.
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_OF_ANY_SIZE = (tf.string, tf.variant, tf.resource)
 
 
 class Checkpoint:
@@ -78,6 +79,11 @@ class Checkpoint:
                 f"The variables of the SavedModel at {self.folder!r} cannot be read: {error}. If files are missing or "
                 "damaged, save the model again."
             ) from error
+
+
+def value_bytes(dtype: int | tf.DType, shape: tf.TensorShape) -> int:
+    """The least that a value takes in a file, in bytes: 0 if its size is not known, as that of strings."""
+    return (shape.num_elements() or 0) * (0 if tf.as_dtype(dtype) in _OF_ANY_SIZE else tf.as_dtype(dtype).size)
 
 
 def prefix(folder: str) -> str:

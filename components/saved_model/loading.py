@@ -48,6 +48,7 @@ def loaded_as(source: SavedObjects, meta_graph: meta_graph_pb2.MetaGraphDef, gra
         The model. Its assets are gone when the block ends.
 
     Raises:
+        OSError: The folder of temporary files cannot be written.
         ValueError: It cannot be loaded.
     """
     with loaded_without_values(source, meta_graph) as model:
@@ -62,9 +63,17 @@ def loaded_without_values(source: SavedObjects, meta_graph: meta_graph_pb2.MetaG
     """As `loaded_as`, but variables have no values, and tables only those that the graph gives them."""
     saved_model = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
     assets = [os.path.join("assets", asset.filename) for asset in meta_graph.asset_file_def]
-    with tempfile.TemporaryDirectory() as folder:
-        with open(os.path.join(folder, FILENAME), "wb") as stream:
-            stream.write(saved_model.SerializeToString())
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            with open(os.path.join(folder, FILENAME), "wb") as stream:
+                stream.write(saved_model.SerializeToString())
+        except OSError as error:
+            raise OSError(
+                f"The folder of temporary files, {tempfile.gettempdir()!r}, cannot be written ({error.strerror}), "
+                f"where the graph of {source.folder!r} goes for a while. Make room there, or name another one with "
+                "TMPDIR."
+            ) from error
         with failure_explained(source.folder):
             has_debug_info = tf.io.gfile.exists(os.path.join(source.folder, DEBUG_INFO))
             for file in [*assets, *([DEBUG_INFO] if has_debug_info else [])]:

@@ -107,7 +107,8 @@ def strip_saved_model(
         FileNotFoundError: There is no SavedModel at `source`.
         FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file; or another
             process puts something there meanwhile.
-        OSError: `destination` cannot be written, or a file system does not answer.
+        OSError: `destination` or the folder of temporary files cannot be written, there is no room for the model, or a
+            file system does not answer.
         TypeError: `examples` is not an iterable of bytes, a tolerance not a number, or `shrink` not a bool.
         ValueError: `source` is not a SavedModel with signatures, or cannot be loaded; a signature changes pruning
             variables, or uses one other than to multiply its weight by a mask; no one value serves all uses of a
@@ -121,9 +122,9 @@ def strip_saved_model(
     source = checked_model_path(source)
     shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
     acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check, shrunk)
-    model = opened(source, shrink)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
+    model = opened(source, shrink)
     with staging.staged(destination, overwrite) as folder:
         return write_stripped(model, source, folder, os.fspath(destination), acceptance)
 
@@ -144,6 +145,7 @@ def write_stripped(
 ) -> StripReport:
     """Writes the stripped model to an empty folder, which is going to be `destination`, and checks it."""
     shrunk = None
+    staging.check_room(folder, model.kept_bytes)
     if acceptance.shrunk is None:
         checked = model.write(folder, acceptance)
     else:

@@ -72,12 +72,12 @@ def strip_and_export(
     source = checked_model_path(source)
     shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
     acceptance = Acceptance(records, checked_tolerance(tolerance), check, shrunk)
-    model = opened(source, shrink)
     staging.check_apart(source, destination)
     staging.check_apart(source, exports)
     _check_side_by_side(destination, exports)
     staging.checked_destination(exports, overwrite)
     checked_model_path(staging.checked_destination(destination, overwrite))
+    model = opened(source, shrink)
     with staging.staged(destination, overwrite) as folder:
         report = write_stripped(model, source, folder, destination, acceptance)
         exported = export_model(

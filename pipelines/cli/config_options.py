@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from tfx_pruning.cli.interruption import Interruption
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.temporary_folder import temporary_folder
@@ -136,6 +137,7 @@ class ChosenConfig:
             command: Name of the command.
 
         Raises:
+            Interruption: Ctrl-C.
             WrongCallError: Another run is at work there.
         """
         with contextlib.ExitStack() as stack:
@@ -143,6 +145,7 @@ class ChosenConfig:
                 stack.enter_context(self.folder.reserved(command))
             except FolderInUseError as error:
                 raise WrongCallError(str(error)) from error
+            stack.enter_context(_interruption_explained(self.folder))
             stack.enter_context(temporary_folder())
             yield stack.enter_context(output_in(self.folder.log))
 
@@ -157,12 +160,13 @@ class ChosenConfig:
             Why the module could not be tried, though nothing is wrong with it; '' if it was, or was not to be.
 
         Raises:
-            WrongCallError: Data, module or a metric are refused, or the folder cannot be written.
+            WrongCallError: Data, module or a metric are refused, or a folder of this machine cannot be written.
         """
         from tfx_pruning.pipelines.input_checks import check_data, check_module
         from tfx_pruning.pipelines.label_values import label_values
         from tfx_pruning.pipelines.metric_fit import label_kind
         from tfx_pruning.pipelines.trial.module_check import ModuleCheck
+        from tfx_pruning.staging import check_writable
 
         # To read records, TensorFlow takes hold of GPUs, by default of all their memory, which the trial and tasks in
         # processes of their own need too.
@@ -171,6 +175,9 @@ class ChosenConfig:
             if not in_containers or not self.config.module_path:
                 check_module(self.config)
             check_data(self.config)
+            for place in (self.config.pipeline_root, self.config.serving_dir):
+                if "://" not in place and not pathlib.Path(place).is_relative_to(self.folder.root):
+                    check_writable(os.path.join(place, "new"))
             untried = ""
             # The example is known to work.
             is_tried = self.config.try_module and not in_containers and not self.is_example
@@ -182,9 +189,20 @@ class ChosenConfig:
                 if trial is not None:
                     untried = trial.outcome()
             self.folder.make()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise WrongCallError(str(error)) from error
         return untried
+
+
+@contextlib.contextmanager
+def _interruption_explained(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interruption(
+            f"what is finished is in {folder.root}; details in {folder.log}. Called again with the same root, the "
+            "command goes on where it stood."
+        ) from error
 
 
 def _absolute(path: str) -> str:

@@ -1,12 +1,17 @@
 """The entry point, and what all commands share."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +19,8 @@ from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
 _COMMANDS = ["inspect", "metadata", "report", "run", "strip", "sweep"]
+# Those of a process that a shell begins, which pytest need not have.
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
 
 
@@ -63,6 +70,69 @@ def test_help_loads_no_tensorflow():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert set(json.loads(run.stdout)).isdisjoint({"keras", "numpy", "tensorflow", "tfx"})
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, "Interrupted: nothing half done is left. Call the command again to begin anew.\n"),
+        (signal.SIGTERM, 143, ""),
+    ],
+)
+@pytest.mark.parametrize("moment", ["loaded", "called", "another error", "lost", "lost at the end", "again"])
+def test_a_signal_ends_a_command_in_order(moment, number, status, said, monkeypatch):
+    undone, begun = [], time.monotonic()
+
+    @contextlib.contextmanager
+    def cleaned():
+        try:
+            yield
+        finally:
+            if moment == "again":
+                signal.raise_signal(number)
+            undone.append(moment)
+
+    def under_way():
+        with cleaned():
+            try:
+                signal.raise_signal(number)
+            except BaseException as error:
+                if moment == "another error":
+                    raise AttributeError("'dict' object has no attribute '_type_spec'") from error
+                if not moment.startswith("lost"):
+                    raise
+            # Until it comes again; never waits that long.
+            while moment == "lost":
+                if time.monotonic() > begun + 60:
+                    undone.append("it never came again")
+                    break
+
+    def load():
+        if moment == "loaded":
+            under_way()
+        return click.Command("squeeze", callback=under_way)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [SimpleNamespace(load=load)])
+    former = {each: signal.signal(each, handler) for each, handler in _HANDLERS.items()}
+    try:
+        result = CliRunner().invoke(main.cli, ["squeeze"])
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", said)
+    assert undone == [moment]
+
+
+def test_an_error_without_a_signal_stays_that_error(monkeypatch):
+    def fail():
+        raise AttributeError("of its own")
+
+    point = SimpleNamespace(load=lambda: click.Command("squeeze", callback=fail))
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [point])
+    result = CliRunner().invoke(main.cli, ["squeeze"])
+    assert isinstance(result.exception, AttributeError)
+    assert str(result.exception) == "of its own"
 
 
 def test_version():

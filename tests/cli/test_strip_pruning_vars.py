@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from tensorflow.core.framework import graph_pb2
 
 from helpers.graph_models import X, graph, run_graph, save_checkpoint, tf1
 from tfx_pruning.cli.strip_pruning_vars import main
+from tfx_pruning.stripper.tf1 import frozen_checkpoint
 
 
 def _run(*arguments):
@@ -109,12 +111,24 @@ def test_command_exits_with_1_and_one_line_on_a_failure(arguments, message, chec
     assert os.listdir(tmp_path) == []
 
 
-def test_command_leaves_nothing_where_it_cannot_write(checkpoint, tmp_path):
+def test_command_does_nothing_where_it_cannot_write(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen_checkpoint, "freeze_checkpoint", None)
     (tmp_path / "file").write_text("in the way")
     result = _run(f"--checkpoint_dir={checkpoint[0]}", "--output_node_names=y", f"--output_dir={tmp_path / 'file'}")
     assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
+    assert "cannot be written: the folder" in result.stderr
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_interrupted_command_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tf.io.gfile, "rename", interrupted)
+    result = _run(f"--checkpoint_dir={checkpoint[0]}", "--output_node_names=y", f"--output_dir={tmp_path}")
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted: nothing half done is left. Call the command again to begin anew.\n"
+    assert os.listdir(tmp_path) == []
 
 
 def test_help_has_an_example_and_needs_no_tensorflow():

@@ -48,7 +48,7 @@ for number in range(50):
 """
 
 _STRIP = """
-import json, sys, time
+import json, signal, sys, time
 from tfx_pruning.cli.main import cli
 from tfx_pruning.stripper import strip
 from tfx_pruning.stripper.check import verify
@@ -60,19 +60,23 @@ def stop(*unused):
     time.sleep(600)
 
 verify.verify = stop
+# A process that a shell has begun in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# What TensorFlow prints when it is imported, the command would have hidden.
+print("called", file=sys.stderr, flush=True)
 cli(["strip", *sys.argv[1:]])
 """
 
 
 def _end_while_it_verifies(arguments, number):
-    """Runs `tfx-pruning strip` and sends it a signal; returns its exit status and the modules that it had loaded."""
+    """Runs `tfx-pruning strip`, sends it a signal; returns its exit status, the modules it had loaded, and stderr."""
     command = [sys.executable, "-c", _STRIP, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         loaded = json.loads(child.stdout.readline())
-        assert child.stdout.readline() == b"stopped\n"
+        assert child.stdout.readline() == "stopped\n"
         child.send_signal(number)
-        child.wait(60)
-    return child.returncode, loaded
+        _, errors = child.communicate(timeout=60)
+    return child.returncode, loaded, errors.partition("called\n")[2]
 
 
 @pytest.fixture
@@ -86,12 +90,19 @@ def model(tmp_path):
 
 
 @pytest.mark.slow
-def test_strip_that_is_ended_by_sigterm_cleans_up(model, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGTERM, 143, ""),
+        (signal.SIGINT, 130, "Interrupted: nothing half done is left. Call the command again to begin anew.\n"),
+    ],
+)
+def test_strip_that_is_ended_by_a_signal_cleans_up(number, status, said, model, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     arguments = [model, tmp_path / "out", "--overwrite", "--export", "frozen_graph"]
-    returned, _ = _end_while_it_verifies(arguments, signal.SIGTERM)
-    assert returned == 128 + signal.SIGTERM
+    returned, _, errors = _end_while_it_verifies(arguments, number)
+    assert (returned, errors) == (status, said)
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
     assert os.listdir(tmp_path / "out") == ["old"]
 
@@ -99,7 +110,7 @@ def test_strip_that_is_ended_by_sigterm_cleans_up(model, tmp_path):
 @pytest.mark.slow
 def test_strip_killed_while_it_verifies_leaves_no_destination_and_can_be_repeated(model, tmp_path, snapshot):
     before = snapshot(model)
-    returned, loaded = _end_while_it_verifies([model, tmp_path / "out"], signal.SIGKILL)
+    returned, loaded, _ = _end_while_it_verifies([model, tmp_path / "out"], signal.SIGKILL)
     assert returned == -signal.SIGKILL
 
     (leftover,) = set(os.listdir(tmp_path)) - {"in"}

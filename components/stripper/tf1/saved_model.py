@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from ... import staging
-from ...saved_model.checkpoint import Checkpoint
+from ...saved_model.checkpoint import Checkpoint, value_bytes
 from ...saved_model.function_library import FunctionLibrary
 from ...saved_model.loading import DEBUG_INFO
 from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, is_for_training
@@ -38,6 +38,7 @@ class GraphModel:
     Attributes:
         removed: Keys of the variables that go, sorted.
         kept: Keys of the variables that stay, sorted.
+        kept_bytes: The least that their values take in a file.
         masked: Keys of the weights that take in a mask, sorted.
     """
 
@@ -80,6 +81,9 @@ class GraphModel:
         self._folded = self._folded_in_all()
         self.masked = tuple(sorted({entry.key for entry in self._folded}))
         self.kept = tuple(sorted({key for each in self._stripped for key in each.keys}))
+        self.kept_bytes = sum(
+            value_bytes(self._checkpoint.dtypes[key], tf.TensorShape(self._checkpoint.shapes[key])) for key in self.kept
+        )
         self.removed = tuple(key for key in self._checkpoint.shapes if key not in self.kept)
 
     def write(self, folder: str, acceptance: Acceptance) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ class ObjectModel:
     Attributes:
         removed: Keys of the variables that go, sorted.
         kept: Keys of the variables that stay, sorted; empty until the model is written.
+        kept_bytes: The least that their values take in a file.
     """
 
     def __init__(self, source: str) -> None:
@@ -31,6 +32,7 @@ class ObjectModel:
             ) from error
         self.removed = self._plan.removed
         self.kept: tuple[str, ...] = ()
+        self.kept_bytes = self._plan.kept_bytes
 
     def write(self, folder: str, acceptance: Acceptance) -> tuple[str, ...]:
         """Writes the stripped model to an empty folder and checks it; returns the names of the signatures checked.

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Collection, Mapping
 
+import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from ...saved_model.checkpoint import value_bytes
 from ...saved_model.object_graph import ObjectGraph, Path, keep_only
 from ...saved_model.saved_objects import SavedObjects
 from ..masks.folded_value import FoldedValue
@@ -105,6 +107,14 @@ class StripPlan:
         """Keys of the variables that go, sorted."""
         graph = self.source.graph
         return tuple(sorted(graph.key(node) for node in graph.variables if node not in self.stripped.kept))
+
+    @property
+    def kept_bytes(self) -> int:
+        """The least that the values of the variables that stay take in a file, in bytes."""
+        graph = self.stripped.graph
+        return sum(
+            value_bytes(each.dtype, tf.TensorShape(each.shape)) for each in map(graph.variable, self.stripped.variables)
+        )
 
     @property
     def copied(self) -> list[Path]:

@@ -47,7 +47,7 @@ class Writer(abc.ABC):
         """Writes the stripped model and checks it; returns the names of the signatures checked.
 
         Raises:
-            OSError: The folder cannot be written.
+            OSError: The folder, or that of temporary files, cannot be written.
             ValueError: The source cannot be loaded.
             VerificationError: A signature does not answer as before, or that could not be checked.
         """

@@ -148,6 +148,19 @@ def test_root_that_cannot_be_written_is_refused(tmp_path: pathlib.Path) -> None:
     assert result.stderr == message
 
 
+@pytest.mark.parametrize("name", ["serving_dir", "pipeline_root"])
+def test_folder_elsewhere_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "settings.yaml").write_text(f"{name}: {tmp_path / 'file' / 'models'}\n", encoding="utf-8")
+    result = _run(tmp_path / "root", "--config", str(tmp_path / "settings.yaml"))
+    assert result.exit_code == 2
+    folder = tmp_path / "file" / "models"
+    assert f"the folder '{folder}' cannot be made or written to (Not a directory)" in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
 def test_podman_is_refused_where_tasks_could_not_push_or_it_is_missing(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +258,24 @@ def test_second_command_over_a_root_is_refused_and_leaves_no_trace(
         r"takes one at a time\. Wait until it has ended, or name another folder with --root\.\n",
         result.stderr,
     )
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx_pruning.pipelines.run import local_runner
+
+    root = tmp_path / "root"
+
+    def run(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_runner, "run", run)
+    for _ in range(2):  # the first leaves nothing that keeps the second out
+        result = _run(root)
+        assert result.exit_code == 130
+        assert result.stderr == (
+            f"Interrupted: what is finished is in {root}; details in {root / 'run.log'}. Called again with the same "
+            "root, the command goes on where it stood.\n"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
