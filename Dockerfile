@@ -6,14 +6,14 @@ FROM ${BASE_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH
 
 # The installers trust the authorities of the base image, where a company adds its own, rather than their own lists.
-COPY requirements.lock /opt/tfx-pruning/
+COPY requirements/python3.11.lock /opt/tfx-pruning/
 RUN cd /opt/tfx-pruning \
     && export PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     && python3 -m venv /opt/venv \
     && pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-        "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" \
+        "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' python3.11.lock)" \
     && uv pip install --quiet --no-cache --python /opt/venv/bin/python --no-deps --require-hashes --compile-bytecode \
-        -r requirements.lock \
+        -r python3.11.lock \
     && useradd --uid 1000 --create-home tfx
 
 COPY . /opt/tfx-pruning

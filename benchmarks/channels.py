@@ -7,9 +7,9 @@ A wide MLP and MobileNetV2 take a few steps on random data, to half and a quarte
 dense and shrunk by turns, as a SavedModel with batches of 1 and 64, and as TFLite.
 
 Exit status 1 if a bar is missed: some criterion's mean accuracy at a quarter is at least that of the dense model less
-.006, and above that of Torch-Pruning by GroupTaylorImportance by more than two standard errors; SavedModels at batch 64
-are at least 1.8 times as fast at a half and 3 times at a quarter, and take at most their share of the parameters and
-5 % more bytes.
+.006, and above that of Torch-Pruning, by each of its importances, by more than two standard errors; SavedModels at
+batch 64 are at least 1.8 times as fast at a half and 3 times at a quarter, and take at most their share of the
+parameters and 5 % more bytes.
 """
 
 import argparse
@@ -39,7 +39,6 @@ _CRITERIA = ("first_order_gradient", "second_order_gradient", "weight")
 _FIRST_SEED, _SHARE = 201, 0.25
 _TRAIN, _BATCH, _EPOCHS, _RATE = 1280, 64, 40, 2e-3
 _LEAST_ACCURACY = 0.006
-_JUDGED = "GroupTaylorImportance"
 # By share of the multiply-adds: how much faster the SavedModel has to be at batch 64.
 _LEAST_SPEED = {0.5: 1.8, 0.25: 3.0}
 _MOST_BYTES = 0.05
@@ -121,8 +120,7 @@ def _digits(seeds: Sequence[int], torch_python: str | None) -> list[str]:
     missed = []
     if np.mean(best) < np.mean(dense) - _LEAST_ACCURACY:
         missed.append(f"the best accuracy is {np.mean(best):.4f}, that of the dense model {np.mean(dense):.4f}")
-    for name in {_JUDGED} & set(peers):
-        found = peers[name]
+    for name, found in peers.items():
         error = np.sqrt((np.var(best, ddof=1) + np.var(found["accuracy"], ddof=1)) / len(seeds))
         ahead = np.mean(best) - np.mean(found["accuracy"])
         if ahead <= 2 * error:
@@ -240,6 +238,9 @@ def _wide(runs: int) -> list[str]:
         [
             f"Every layer keeps the same share of its channels. Ratios of medians of {runs} runs each, dense and "
             "shrunk by turns, of one example unless a batch is named.",
+            f"The data is random: this is about speed and bytes, not accuracy. Each model takes {_WIDE_STEPS} steps "
+            f"dense and {_WIDE_STEPS} pruned. MobileNetV2's batch normalisation has a momentum of .5, so that its "
+            "averages follow; int8 files may differ by any amount.",
         ],
     )
     return missed

@@ -26,6 +26,8 @@ from reference import reference_seconds
 from tfmot import tfmot_seconds
 
 from tfx_pruning import Pruning, PruningHParams
+from tfx_pruning.engine.naming import GRADIENT
+from tfx_pruning.engine.pruning import variables_of
 
 _SHAPES = {"0.1M": (250, 400), "4M": (2000, 2000), "25M": (5000, 5000)}
 _JUDGED = ("4M", "25M")
@@ -122,7 +124,7 @@ def _update(weights: list[np.ndarray], fields: Mapping[str, Any]) -> Callable[[]
     head = tf.Variable(tf.ones([weights[-1].shape[-1], 1]), name="head")
     chain = [*kernels, head] if hparams.granularity == "channel" else kernels
     pruning = Pruning(hparams, chain, forward=lambda: tf.ones([1, weights[0].shape[0]]) @ kernels[0] @ head)
-    if hparams.uses_gradient:
+    if GRADIENT in variables_of(hparams):
         for state in pruning.states:
             state.gradient.assign(tf.random.stateless_uniform(state.gradient.shape, [0, 0]))
     update = tf.function(pruning.update_masks_if_due, input_signature=[tf.TensorSpec([], tf.int64)])

@@ -27,6 +27,7 @@ from _turns import step_seconds
 from tfmot import tfmot_step_seconds
 
 from tfx_pruning import PruningHParams, pruning_scope
+from tfx_pruning.engine.pruning import variables_of
 
 _OPTIONS = {
     "magnitude |w|": ("weight", 1.03),
@@ -99,8 +100,8 @@ def _times(
         # A scope holds for the thread that it is opened in, and for no other model.
         with pruning_scope(hparams) as scope:
             model.fit(data, verbose=0, callbacks=[clock])
-        states, kinds = scope.prunings[0].states, scope.prunings[0].kinds(hparams)
-        variables = [getattr(state, kind) for state in states for kind in kinds]
+        states = scope.prunings[0].states
+        variables = [getattr(state, kind) for state in states for kind in variables_of(hparams)]
         taken = sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
         needed[name] = taken / sum(state.size for state in states)
 

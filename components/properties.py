@@ -28,6 +28,7 @@ SIGNATURES_CHECKED = "signatures_checked"  # str, their names joined by commas
 
 # If Stripper shrank the model. The sizes of the shrunk model itself are the stripped model's, above.
 VARIABLES_CUT = "variables_cut"  # int, those that became smaller; 0 if no unit was dead
+SCALES_FOLDED = "scales_folded"  # int, multiplications by channel that went into convolutions' kernels
 PARAMETERS_BEFORE_SHRINKING = "parameters_before_shrinking"  # int, of all variables that are no strings
 PARAMETERS_SHRUNK = "parameters_shrunk"  # int, the same of the shrunk model
 MULTIPLY_ADDS_BEFORE_SHRINKING = "multiply_adds_before_shrinking"  # int, for one example
@@ -84,6 +85,7 @@ _COUNTS = (
     TOTAL_PARAMETERS,
     VARIABLES_REMOVED,
     VARIABLES_CUT,
+    SCALES_FOLDED,
     PARAMETERS_BEFORE_SHRINKING,
     PARAMETERS_SHRUNK,
     MULTIPLY_ADDS_BEFORE_SHRINKING,

@@ -149,6 +149,8 @@ def _show_shrunk(console: Console, found: dict[str, Any]) -> None:
             continue
         title = "multiply-adds an example" if name == "multiply_adds" else name.replace("_", " ")
         rows.add_row(title, f"{found[f'{name}_before']:,}", f"{found[f'{name}_after']:,}")
+    if found["folded_scales"]:
+        rows.add_row("scales in kernels", "0", f"{found['folded_scales']:,}")
     for each in found["variables"]:
         rows.add_row(each["key"], *("x".join(map(str, each[f"shape_{when}"])) for when in ("before", "after")))
     console.print(rows)

@@ -30,15 +30,17 @@ class NamePattern:
         options = re2.Options()
         options.log_errors = False
         try:
-            # As bytes, since names may hold lone surrogates.
-            self._regexp = re2.compile(_utf8(pattern), options)
+            # As bytes, since names may hold lone surrogates. Alone first, so that an error shows what was given.
+            re2.compile(_utf8(pattern), options)
+            # RE2's own search may begin between the bytes of a letter, where it finds `\B`; `.` takes whole letters.
+            self._regexp = re2.compile(b"(?s:.*?)(?:" + _utf8(pattern) + b")", options)
         except re2.error as error:
             reason = error.args[0].decode(errors="replace")
             raise ValueError(f"it is not a regular expression of RE2: {reason}. {_SYNTAX}") from error
 
     def search(self, name: str) -> bool:
         """Whether the expression matches somewhere in `name`."""
-        return self._regexp.search(_utf8(name)) is not None
+        return self._regexp.match(_utf8(name)) is not None
 
 
 @functools.lru_cache(maxsize=1024)

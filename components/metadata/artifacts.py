@@ -1,12 +1,12 @@
 """ArtifactRecord: an artifact in ML Metadata, with its properties and what made it."""
 
+import bisect
 import dataclasses
 import datetime
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from google.protobuf import json_format
-from ml_metadata.metadata_store import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2
 
 from .. import properties
@@ -102,21 +102,21 @@ def list_artifacts(
     Raises:
         StoreError: The store has no pipeline of that name.
     """
-    types = [each.id for each in reader.store.get_artifact_types() if type_name in (each.name, last_part(each.name))]
-    conditions = [f"type_id IN ({', '.join(map(str, types))})"]
-    if pipeline is not None:
-        conditions.append(f"contexts_pipeline.id = {pipeline_context(reader, pipeline).id}")
-    if not types:
-        return ()
-    options = ListOptions(limit=limit, order_by=OrderByField.ID, is_asc=False, filter_query=" AND ".join(conditions))
-    found = reader.store.get_artifacts(list_options=options)
-    return tuple(records(reader, [artifact.id for artifact in found]).values())
+    types = [each for each in reader.store.get_artifact_types() if type_name in (each.name, last_part(each.name))]
+    # Not by a filter_query, which ml-metadata 1.21 no longer has.
+    if pipeline is None:
+        found = [each for kind in types for each in reader.store.get_artifacts_by_type(kind.name, kind.version or None)]
+    else:
+        of_pipeline = reader.store.get_artifacts_by_context(pipeline_context(reader, pipeline).id)
+        found = [each for each in of_pipeline if each.type_id in {kind.id for kind in types}]
+    newest_first = sorted((artifact.id for artifact in found), reverse=True)
+    return tuple(records(reader, newest_first[:limit]).values())
 
 
 def type_names(reader: StoreReader) -> list[str]:
     """Names of the types that the store has artifacts of, sorted."""
-    types = reader.store.get_artifact_types()
-    return sorted(each.name for each in types if _has_any(reader, f"type_id = {each.id}"))
+    used = {artifact.type_id for artifact in reader.store.get_artifacts()}
+    return sorted(each.name for each in reader.store.get_artifact_types() if each.id in used)
 
 
 def pipeline_context(reader: StoreReader, name: str) -> metadata_store_pb2.Context:
@@ -137,20 +137,12 @@ def check_recorded(reader: StoreReader, artifact_id: int) -> None:
     """Raises a StoreError that names the nearest ids if an artifact is not in the store."""
     if reader.artifacts([artifact_id]):
         return
-    near = [
-        artifact.id
-        for query, ascending in ((f"id < {artifact_id}", False), (f"id > {artifact_id}", True))
-        for artifact in reader.store.get_artifacts(
-            ListOptions(limit=2, order_by=OrderByField.ID, is_asc=ascending, filter_query=query)
-        )
-    ]
-    if not near:
+    ids = sorted(artifact.id for artifact in reader.store.get_artifacts())
+    if not ids:
         raise StoreError(f"there is no artifact {artifact_id}: the store holds no artifacts.")
-    raise StoreError(f"there is no artifact {artifact_id}; the nearest ids are {', '.join(map(str, sorted(near)))}.")
-
-
-def _has_any(reader: StoreReader, query: str) -> bool:
-    return bool(reader.store.get_artifacts(ListOptions(limit=1, filter_query=query)))
+    place = bisect.bisect(ids, artifact_id)
+    near = ids[max(place - 2, 0) : place + 2]
+    raise StoreError(f"there is no artifact {artifact_id}; the nearest ids are {', '.join(map(str, near))}.")
 
 
 def _values(artifact: metadata_store_pb2.Artifact) -> dict[str, Any]:

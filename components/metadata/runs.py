@@ -81,14 +81,13 @@ def list_runs(reader: StoreReader, pipeline: str | None = None, limit: int | Non
     Raises:
         StoreError: The store has no pipeline of that name.
     """
-    types = [each.id for each in reader.store.get_context_types() if each.name in RUN_TYPES]
-    conditions = [f"type_id IN ({', '.join(map(str, types))})"]
-    if pipeline is not None:
-        conditions.append(f"parent_contexts_pipeline.id = {pipeline_context(reader, pipeline).id}")
-    if not types:
-        return ()
-    options = ListOptions(limit=limit, order_by=OrderByField.ID, is_asc=False, filter_query=" AND ".join(conditions))
-    return tuple(_run(reader, context) for context in reader.store.get_contexts(options))
+    if pipeline is None:
+        runs = [context for name in RUN_TYPES for context in reader.store.get_contexts_by_type(name)]
+    else:
+        children = reader.store.get_children_contexts_by_context(pipeline_context(reader, pipeline).id)
+        runs = [context for context in children if context.type in RUN_TYPES]
+    newest_first = sorted(runs, key=lambda context: context.id, reverse=True)
+    return tuple(_run(reader, context) for context in newest_first[:limit])
 
 
 def _run(reader: StoreReader, context: metadata_store_pb2.Context) -> Run:

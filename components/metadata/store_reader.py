@@ -1,11 +1,11 @@
 """StoreReader: looks up artifacts, executions and events in ML Metadata, many with one call and each only once."""
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import ml_metadata
+from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2
 
 # How TFX and Kubeflow Pipelines name their contexts.
@@ -19,7 +19,7 @@ _Event = metadata_store_pb2.Event
 _INPUTS = frozenset({_Event.INPUT, _Event.DECLARED_INPUT})
 _OUTPUTS = frozenset({_Event.OUTPUT, _Event.DECLARED_OUTPUT, _Event.PENDING_OUTPUT})
 
-_BATCH = 100  # ids a call; get_lineage_subgraph takes no more
+_BATCH = 100  # ids a call
 
 _T = TypeVar("_T")
 
@@ -162,18 +162,16 @@ class StoreReader:
         return found
 
     def _read_contexts(self, ids: Sequence[int]) -> dict[int, ExecutionContext]:
-        # The one call that gives the contexts of many executions.
-        query = metadata_store_pb2.LineageSubgraphQueryOptions(max_num_hops=0)
-        query.starting_executions.filter_query = f"id IN ({', '.join(map(str, ids))})"
-        graph = self.store.get_lineage_subgraph(query, ["contexts", "associations"])
-        contexts = {context.id: context for context in graph.contexts}
-        of_execution = defaultdict(list)
-        for association in graph.associations:
-            of_execution[association.execution_id].append(contexts[association.context_id])
         return {
-            execution.id: _execution_context(execution, of_execution[execution.id])
+            execution.id: _execution_context(execution, self._contexts_of(execution.id))
             for execution in self.executions(ids).values()
         }
+
+    def _contexts_of(self, execution_id: int) -> Sequence[metadata_store_pb2.Context]:
+        try:
+            return self.store.get_contexts_by_execution(execution_id)
+        except errors.NotFoundError:  # in place of an empty list
+            return ()
 
 
 def last_part(type_name: str) -> str:

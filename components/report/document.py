@@ -27,6 +27,7 @@ class Shrinking:
         gzipped_bytes: Of one .tar.gz; None if that before was not measured.
         largest_difference: Of two numbers among the answers.
         tolerance: The t in |difference| <= t * (1 + |answer|), which all answers kept.
+        folded_scales: How many multiplications by channel went into the kernels of convolutions.
         untraced: Why the model could not be traced, so that nothing was cut; None if it was.
     """
 
@@ -37,6 +38,7 @@ class Shrinking:
     gzipped_bytes: tuple[int, int] | None
     largest_difference: float
     tolerance: float
+    folded_scales: int = 0
     untraced: str | None = None
 
     @property

@@ -160,6 +160,7 @@ def _set_properties(stripped: types.Artifact, report: StripReport) -> None:
 def _set_shrink_properties(stripped: types.Artifact, report: ShrinkReport, gzipped_bytes: int) -> None:
     gzipped = report.gzipped_bytes(gzipped_bytes)
     stripped.set_int_custom_property(properties.VARIABLES_CUT, len(report.variables))
+    stripped.set_int_custom_property(properties.SCALES_FOLDED, report.folded_scales)
     for key, value in (
         (properties.PARAMETERS_BEFORE_SHRINKING, report.parameters_before),
         (properties.PARAMETERS_SHRUNK, report.parameters_after),

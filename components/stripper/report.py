@@ -86,6 +86,7 @@ def _shrinking(stripped: StripReport) -> Shrinking | None:
         gzipped_bytes=report.gzipped_bytes(stripped.gzipped_bytes),
         largest_difference=report.largest_difference,
         tolerance=report.tolerance,
+        folded_scales=report.folded_scales,
         untraced=report.untraced,
     )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 # Where TensorFlow and its users leave what they do not know.
 FILE = os.path.join("assets.extra", "tfx_pruning_kept_indices.json")
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +83,11 @@ class KeptIndices:
             content = json.loads(text)
             if content["version"] != _VERSION:
                 raise ValueError(f"its version is {content['version']}, expected {_VERSION}")
+            indices = [tuple(each) for each in content["indices"]]
             return cls(
                 {
                     key: KeptVariable(
-                        tuple(each["shape"]), {int(axis): tuple(indices) for axis, indices in each["kept"].items()}
+                        tuple(each["shape"]), {int(axis): indices[number] for axis, number in each["kept"].items()}
                     )
                     for key, each in content["variables"].items()
                 }
@@ -102,12 +103,20 @@ class KeptIndices:
         """
         path = os.path.join(folder, FILE)
         tf.io.gfile.makedirs(os.path.dirname(path))
+        # A unit is an index of a dozen variables: kernel, normalisation, the kernel behind. Each list stands once.
+        numbers: dict[tuple[int, ...], int] = {}
         variables = {
-            key: {"shape": each.shape, "kept": {str(axis): indices for axis, indices in sorted(each.kept.items())}}
+            key: {
+                "shape": each.shape,
+                "kept": {
+                    str(axis): numbers.setdefault(indices, len(numbers)) for axis, indices in sorted(each.kept.items())
+                },
+            }
             for key, each in sorted(self.variables.items())
         }
+        content = {"version": _VERSION, "indices": list(numbers), "variables": variables}
         with tf.io.gfile.GFile(path, "w") as stream:
-            stream.write(json.dumps({"version": _VERSION, "variables": variables}, separators=(",", ":")))
+            stream.write(json.dumps(content, separators=(",", ":")))
 
     def then(self, later: "KeptIndices") -> "KeptIndices":
         """What is left after another cut."""

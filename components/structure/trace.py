@@ -227,12 +227,12 @@ class _Tracer:
             self._note_use(each)
             pin(self._units, each)
         for node in nodes:
-            shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
+            shapes = _output_shapes(node)
             shapes += [None] * (self._output_count(node) - len(shapes))
             call.tensors[node.name] = tuple(map(Tensor.opaque, shapes))
 
     def _trace(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor]) -> None:
-        shapes = [_shape(each) for each in node.attr["_output_shapes"].list.shape]
+        shapes = _output_shapes(node)
         if node.op == "Const":
             call.tensors[node.name] = (self._constant(call, node),)
         elif node.op in _CALLS:
@@ -367,6 +367,12 @@ def _has_loop(nodes: Sequence[node_def_pb2.NodeDef]) -> bool:
             return True
         before.add(node.name)
     return False
+
+
+def _output_shapes(node: node_def_pb2.NodeDef) -> list[Shape]:
+    """What a node tells of its outputs' shapes, which may be nothing. Looking it up with [] would add it."""
+    told = node.attr.get("_output_shapes")
+    return [] if told is None else [_shape(each) for each in told.list.shape]
 
 
 def _shape(proto: object) -> Shape:

@@ -1,19 +1,9 @@
-import importlib
 import json
-import pathlib
 
 import numpy as np
 import pytest
 
 from tfx_pruning import PruningHParams
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    """A function that imports a module of benchmarks/."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(pathlib.Path(__file__).parents[2] / "benchmarks")
-        yield importlib.import_module
 
 
 def test_a_run_that_was_cut_short_finds_its_whole_results(benchmark, tmp_path):

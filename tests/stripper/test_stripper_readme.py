@@ -37,6 +37,7 @@ def test_readme_lists_the_properties_that_are_written():
         properties.VARIABLES_REMOVED,
         properties.SIGNATURES_CHECKED,
         properties.VARIABLES_CUT,
+        properties.SCALES_FOLDED,
         properties.PARAMETERS_BEFORE_SHRINKING,
         properties.PARAMETERS_SHRUNK,
         properties.MULTIPLY_ADDS_BEFORE_SHRINKING,

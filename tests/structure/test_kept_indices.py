@@ -1,5 +1,7 @@
 """What is left of the variables of a shrunk model, and how it is kept beside it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,13 @@ def test_what_was_written_is_read(tmp_path) -> None:
     assert KeptIndices.read(str(tmp_path)).variables == {"layer/kernel": _KEPT}
 
 
+def test_indices_that_variables_share_stand_once(tmp_path) -> None:
+    kept = {"kernel": _KEPT, "gamma": KeptVariable((4,), {0: (0, 2, 3)}), "next": KeptVariable((4, 2), {0: (1,)})}
+    KeptIndices(kept).write(str(tmp_path))
+    assert json.loads((tmp_path / FILE).read_text())["indices"] == [[0, 2, 3], [1]]
+    assert KeptIndices.read(str(tmp_path)).variables == kept
+
+
 def test_a_model_that_was_not_shrunk_has_none(tmp_path) -> None:
     assert KeptIndices.read(str(tmp_path)).variables == {}
 
@@ -41,8 +50,15 @@ def test_a_model_that_was_not_shrunk_has_none(tmp_path) -> None:
     [
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
-        ('{"version": 2, "variables": {}}', "its version is 2, expected 1"),
-        ('{"version": 1, "variables": {"a": {"shape": [3]}}}', "cannot be read: 'kept'. Shrink the model again"),
+        ('{"version": 1, "variables": {}}', "its version is 1, expected 2"),
+        (
+            '{"version": 2, "indices": [], "variables": {"a": {"shape": [3]}}}',
+            "cannot be read: 'kept'. Shrink the model again",
+        ),
+        (
+            '{"version": 2, "indices": [], "variables": {"a": {"shape": [3], "kept": {"0": 0}}}}',
+            "cannot be read: .*index out of range. Shrink the model again",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused(text, message, tmp_path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from tensorflow.core.framework import function_pb2, node_def_pb2
 
 from ...saved_model.function_body import data_inputs
+from ...structure.evaluation import attribute
 from ...structure.site import Site
 from ...structure.tensors import Holder
 from ...structure.trace import Call
@@ -89,7 +90,7 @@ def _bias_behind(cut: Cut, call: Call, readers: _Readers, name: str, addend: np.
     addition = readers.only(name)
     if addition is None or addition.op not in _ADDITIONS or addend.size != addend.shape[-1]:
         return None
-    if addition.op == "BiasAdd" and addition.attr["data_format"].s not in (b"", b"NHWC"):
+    if addition.op == "BiasAdd" and attribute(addition, "data_format") != b"NHWC":
         return None
     (reference,) = (each for each in data_inputs(addition) if each.partition(":")[0] != name)
     name = reference.partition(":")[0]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2, function_pb2, node_def_pb2
+from tensorflow.core.framework import function_pb2, node_def_pb2
 
 from ...saved_model.function_body import FunctionBody, data_inputs
 from ...structure.evaluation import attribute
@@ -15,21 +15,30 @@ from ...structure.trace import Call
 from ...structure.values import Size
 from .biases import Biases
 from .cut import Cut, cut_array
+from .new_nodes import OUTPUT_SHAPES, new_binary, new_constant, new_node, set_tensor
+from .scales import fold_scales
 
-_OUTPUT_SHAPES = "_output_shapes"
 _INPUT_SHAPES = "_input_shapes"
 _SHAPES_OF_BRANCHES = "output_shapes"
 _ANY = -1
 
 
 class FunctionCutter:
-    """Rewrites functions, each as it is called; calls that are cut alike share one."""
+    """Rewrites functions, each as it is called; calls that are cut alike share one.
 
-    def __init__(self, functions: Mapping[str, function_pb2.FunctionDef], cut: Cut, biases: Biases) -> None:
-        """Takes the functions, by name, and what becomes of their tensors."""
+    Attributes:
+        folded: How many scales went into kernels, in all functions that were made.
+    """
+
+    def __init__(
+        self, functions: Mapping[str, function_pb2.FunctionDef], cut: Cut, biases: Biases, *, fold: bool
+    ) -> None:
+        """Takes the functions, by name, what becomes of their tensors, and whether scales go into kernels."""
+        self.folded = 0
         self._functions = functions
         self._cut = cut
         self._biases = biases
+        self._fold = fold
         self._versions: dict[str, list[function_pb2.FunctionDef]] = collections.defaultdict(list)
         self._taken = set(functions)
         self._roots: set[str] = set()
@@ -59,10 +68,10 @@ class FunctionCutter:
         for node in body.nodes:
             holder = call.constants.get(node.name)
             if holder is not None and self._cut.cuts(holder):
-                _set_tensor(node, cut_array(tf.make_ndarray(node.attr["value"].tensor), holder.axes, self._cut))
+                set_tensor(node, cut_array(tf.make_ndarray(node.attr["value"].tensor), holder.axes, self._cut))
             addend = self._biases.constants.get((call, node.name))
             if addend is not None:
-                _set_tensor(node, tf.make_ndarray(node.attr["value"].tensor) + addend)
+                set_tensor(node, tf.make_ndarray(node.attr["value"].tensor) + addend)
         for gather in call.gathers:
             if self._cut.is_cut(gather.units):
                 _gather(body, gather, self._cut.kept(gather.units))
@@ -75,19 +84,29 @@ class FunctionCutter:
             # What computed sizes that are told by constants now.
             body = FunctionBody(body.proto)
             body.remove_unreached()
-        return self._published(call.function, body.proto, is_root)
+        folded = 0
+        if self._fold:
+            body = FunctionBody(body.proto)
+            folded = fold_scales(body, call, self._cut)
+        versions = self._versions[call.function]
+        count = len(versions)
+        name = self._published(call.function, body.proto, is_root)
+        self.folded += folded * (len(versions) - count)
+        return name
 
     def _cut_shapes(self, function: function_pb2.FunctionDef, call: Call) -> None:
         for node in function.node_def:
             tensors = call.tensors[node.name]
             _set_output_shapes(node, [self._cut.shape(each) for each in tensors], tensors)
         for index, argument in enumerate(call.arguments):
+            for handle in function.signature.input_arg[index].handle_data if argument.resource is not None else ():
+                handle.shape.CopyFrom(tf.TensorShape(self._cut.shape(argument.resource)).as_proto())
             if self._cut.cuts(argument):
                 shape = self._cut.shape(argument)
                 if _INPUT_SHAPES in function.attr:
                     function.attr[_INPUT_SHAPES].list.shape[index].CopyFrom(tf.TensorShape(shape).as_proto())
-                if index in function.arg_attr and _OUTPUT_SHAPES in function.arg_attr[index].attr:
-                    shapes = function.arg_attr[index].attr[_OUTPUT_SHAPES].list.shape
+                if index in function.arg_attr and OUTPUT_SHAPES in function.arg_attr[index].attr:
+                    shapes = function.arg_attr[index].attr[OUTPUT_SHAPES].list.shape
                     shapes[0].CopyFrom(tf.TensorShape(shape).as_proto())
 
     def _mend(self, body: FunctionBody, call: Call, mend: Mend) -> bool:
@@ -113,14 +132,22 @@ class FunctionCutter:
         dtype = _dtype_of_sizes(node)
         if wanted.count(None) <= (node.op == "Reshape"):
             sizes = np.array([_ANY if each is None else each for each in wanted], dtype)
-            new = _new_constant(body.proto, f"{mend.node}/cut_sizes", sizes)
+            new = new_constant(body.proto, f"{mend.node}/cut_sizes", sizes)
         else:
             changes = [
                 0 if want is None or tell in (None, _ANY) else want - tell
                 for want, tell in zip(wanted, told, strict=True)
             ]
-            change = _new_constant(body.proto, f"{mend.node}/cut_by", np.array(changes, dtype))
-            new = _new_sum(body.proto, f"{mend.node}/cut_sizes", reference, change, dtype, (len(wanted),))
+            change = new_constant(body.proto, f"{mend.node}/cut_by", np.array(changes, dtype))
+            new = new_binary(
+                body.proto,
+                f"{mend.node}/cut_sizes",
+                "AddV2",
+                reference,
+                change,
+                tf.as_dtype(dtype).as_datatype_enum,
+                (len(wanted),),
+            )
         node.input[mend.index] = new
         return True
 
@@ -154,7 +181,7 @@ class FunctionCutter:
 
 def _set_output_shapes(node: node_def_pb2.NodeDef, shapes: Sequence[Shape], tensors: Sequence[Tensor]) -> None:
     """Says in a node what shapes its outputs have, where axes may be cut; all others stay as they were told."""
-    for key in (_OUTPUT_SHAPES, _SHAPES_OF_BRANCHES):
+    for key in (OUTPUT_SHAPES, _SHAPES_OF_BRANCHES):
         told = node.attr[key].list.shape if key in node.attr else ()
         for proto, shape, tensor in zip(told, shapes, tensors, strict=False):
             for dimension, size, axis in zip(proto.dim, shape or (), tensor.axes, strict=False):
@@ -173,49 +200,17 @@ def _axes(told: Sequence[Size] | None) -> list[np.ndarray]:
     return [axis for size in told or () for axis in size.axes]
 
 
-def _new_constant(function: function_pb2.FunctionDef, name: str, array: np.ndarray) -> str:
-    """Adds a constant to a function; returns how it is referred to."""
-    node = function.node_def.add(name=_new_name(function, name), op="Const")
-    _set_tensor(node, array)
-    return f"{node.name}:output:0"
-
-
-def _new_sum(function: function_pb2.FunctionDef, name: str, one: str, other: str, dtype: np.dtype, shape: Shape) -> str:
-    node = function.node_def.add(name=_new_name(function, name), op="AddV2", input=[one, other])
-    node.attr["T"].type = tf.as_dtype(dtype).as_datatype_enum
-    node.attr[_OUTPUT_SHAPES].list.shape.add().CopyFrom(tf.TensorShape(shape).as_proto())
-    return f"{node.name}:z:0"
-
-
-def _set_tensor(node: node_def_pb2.NodeDef, array: np.ndarray) -> None:
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array, tf.as_dtype(array.dtype), array.shape))
-    node.attr["dtype"].type = tf.as_dtype(array.dtype).as_datatype_enum
-    shapes = attr_value_pb2.AttrValue()
-    shapes.list.shape.add().CopyFrom(tf.TensorShape(array.shape).as_proto())
-    node.attr[_OUTPUT_SHAPES].CopyFrom(shapes)
-
-
 def _gather(body: FunctionBody, gather: Gather, kept: np.ndarray) -> None:
     """Gives a node only some indices of an input."""
     function, node = body.proto, body.node(gather.node)
-    indices = _new_constant(function, f"{gather.node}/kept", kept.astype(np.int32))
-    axis = _new_constant(function, f"{gather.node}/kept_axis", np.array(gather.axis, np.int32))
-    name = _new_name(function, f"{gather.node}/of_kept")
-    new = function.node_def.add(name=name, op="GatherV2", input=[node.input[gather.index], indices, axis])
+    indices = new_constant(function, f"{gather.node}/kept", kept.astype(np.int32))
+    axis = new_constant(function, f"{gather.node}/kept_axis", np.array(gather.axis, np.int32))
+    inputs = [node.input[gather.index], indices, axis]
+    new = new_node(function, f"{gather.node}/of_kept", "GatherV2", inputs, (None, len(kept)))
     new.attr["Tparams"].type = node.attr["T"].type
     for key in ("Tindices", "Taxis"):
         new.attr[key].type = tf.int32.as_datatype_enum
-    new.attr[_OUTPUT_SHAPES].list.shape.add().CopyFrom(tf.TensorShape([None, len(kept)]).as_proto())
-    node.input[gather.index] = f"{name}:output:0"
-
-
-def _new_name(function: function_pb2.FunctionDef, name: str) -> str:
-    taken = {each.name for each in function.node_def} | {each.name for each in function.signature.input_arg}
-    number, new = 0, name
-    while new in taken:
-        number += 1
-        new = f"{name}_{number}"
-    return new
+    node.input[gather.index] = f"{new.name}:output:0"
 
 
 def _add_constant(function: function_pb2.FunctionDef, name: str, addend: np.ndarray) -> None:
@@ -233,10 +228,11 @@ def _add_constant(function: function_pb2.FunctionDef, name: str, addend: np.ndar
         output = function.ret[returned[0]] if returned else None
     if output is None:
         return
-    constant = _new_constant(function, f"{name}/of_cut_units", addend)
-    new = _new_sum(function, f"{name}/with_cut_units", output, constant, addend.dtype, None)
+    constant = new_constant(function, f"{name}/of_cut_units", addend)
+    dtype = tf.as_dtype(addend.dtype).as_datatype_enum
+    new = new_binary(function, f"{name}/with_cut_units", "AddV2", output, constant, dtype, None)
     sum_node = function.node_def[-1]
-    sum_node.attr[_OUTPUT_SHAPES].CopyFrom(node.attr[_OUTPUT_SHAPES])
+    sum_node.attr[OUTPUT_SHAPES].CopyFrom(node.attr[OUTPUT_SHAPES])
     for inputs, index, _ in reader:
         inputs[index] = new
     for key in returned:
@@ -246,7 +242,7 @@ def _add_constant(function: function_pb2.FunctionDef, name: str, addend: np.ndar
 def _become_split_v(function: function_pb2.FunctionDef, node: node_def_pb2.NodeDef, sizes: Sequence[int]) -> None:
     """Makes a node of Split one of SplitV, with parts of given sizes."""
     axis, value, *controls = node.input
-    constant = _new_constant(function, f"{node.name}/cut_sizes", np.array(sizes, np.int32))
+    constant = new_constant(function, f"{node.name}/cut_sizes", np.array(sizes, np.int32))
     node.op = "SplitV"
     del node.input[:]
     node.input.extend([value, constant, axis, *controls])

@@ -3,29 +3,34 @@
 from collections.abc import Mapping
 
 import tensorflow as tf
-from tensorflow.core.framework import function_pb2, graph_pb2
+from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.framework.meta_graph import stripped_op_list_for_graph
 
 from ...saved_model.function_library import drop_uncalled_functions
 from ...structure.tensors import Shape
-from ...structure.trace import in_order
 from .biases import Biases
 from .cut import Cut, cut_array
 from .function_cut import FunctionCutter
 from .saved_structure import CapturedConstant, SavedStructure, Variable
+from .saver_function import shortened
 
 _OUTPUT_SHAPES = "_output_shapes"
-_HANDS_ON = ("ReadVariableOp", "Identity")
 
 
-def cut_meta_graph(structure: SavedStructure, cut: Cut, biases: Biases) -> meta_graph_pb2.MetaGraphDef:
+def cut_meta_graph(
+    structure: SavedStructure, cut: Cut, biases: Biases, *, fold: bool
+) -> tuple[meta_graph_pb2.MetaGraphDef, int]:
     """The MetaGraph of a SavedModel after a cut.
 
     Args:
         structure: The SavedModel.
         cut: What stays of it.
         biases: What is added for what goes.
+        fold: Whether scales behind convolutions go into their kernels.
+
+    Returns:
+        The MetaGraph, and how many scales went into kernels.
     """
     found = meta_graph_pb2.MetaGraphDef()
     found.CopyFrom(structure.source.meta_graph)
@@ -41,13 +46,14 @@ def cut_meta_graph(structure: SavedStructure, cut: Cut, biases: Biases) -> meta_
             _set_shape(node.attr, cut.shape(holder))
     for number, shape in shapes.items():
         found.object_graph_def.nodes[number].variable.shape.CopyFrom(tf.TensorShape(shape).as_proto())
-    functions = FunctionCutter(structure.source.library.functions, cut, biases).rewrite(cut.trace.roots)
+    cutter = FunctionCutter(structure.source.library.functions, cut, biases, fold=fold)
+    functions = cutter.rewrite(cut.trace.roots)
     del graph_def.library.function[:]
     graph_def.library.function.extend(functions)
     drop_uncalled_functions(found)
     _cut_main_graph(graph_def, structure, shapes)
     found.meta_info_def.stripped_op_list.CopyFrom(stripped_op_list_for_graph(graph_def))
-    return found
+    return found, cutter.folded
 
 
 def _cut_main_graph(graph_def: graph_pb2.GraphDef, structure: SavedStructure, shapes: Mapping[int, Shape]) -> None:
@@ -66,25 +72,12 @@ def _cut_main_graph(graph_def: graph_pb2.GraphDef, structure: SavedStructure, sh
             node.attr["shape"].shape.CopyFrom(tf.TensorShape(handles[node.name]).as_proto())
         elif node.op == "ReadVariableOp" and node.input[0] in handles:
             _set_shape(node.attr, handles[node.input[0]])
-    functions = {each.signature.name: each for each in graph_def.library.function}
-    for node, name in calls:
-        if name not in concrete_functions:
-            given = [handles.get(each.partition(":")[0]) for each in node.input if not each.startswith("^")]
-            _cut_reads(functions[name], given)
-
-
-def _cut_reads(function: function_pb2.FunctionDef, given: list[Shape]) -> None:
-    """Says what shapes the variables have that a function reads and hands on."""
-    known = {
-        argument.name: shape
-        for argument, shape in zip(function.signature.input_arg, given, strict=True)
-        if shape is not None
-    }
-    for node in in_order(function):
-        name = node.input[0].partition(":")[0] if node.input else ""
-        if node.op in _HANDS_ON and name in known:
-            known[node.name] = known[name]
-            _set_shape(node.attr, known[name])
+    saver = structure.source.meta_graph.saver_def
+    ends = {each.partition(":")[0] for each in (saver.save_tensor_name, saver.restore_op_name)}
+    savers = {name for node, name in calls if node.name in ends}
+    for function in graph_def.library.function:
+        if function.signature.name in savers:
+            function.CopyFrom(shortened(function))
 
 
 def _set_shape(attributes: Mapping, shape: Shape) -> None:

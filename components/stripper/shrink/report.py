@@ -37,6 +37,8 @@ class ShrinkReport:
             `StripReport.gzipped_bytes`.
         largest_difference: The largest absolute difference of a number among the answers that were compared.
         tolerance: The t in |difference| <= t * (1 + |answer|).
+        folded_scales: How many multiplications by channel, as batch normalisation has them, went into the kernels of
+            convolutions, in all functions of the model; none if they would have taken more than half the tolerance.
         untraced: Why the model could not be traced, so that nothing was cut; None if it was.
     """
 
@@ -50,6 +52,7 @@ class ShrinkReport:
     gzipped_bytes_before: int | None
     largest_difference: float
     tolerance: float
+    folded_scales: int = 0
     untraced: str | None = None
 
     def gzipped_bytes(self, gzipped_after: int) -> tuple[int, int] | None:
@@ -75,5 +78,6 @@ class ShrinkReport:
         return (
             f"{len(self.variables)} variables became smaller, {self.parameters_before:,} parameters "
             f"{self.parameters_after:,}, {self.multiply_adds_before:,} multiply-adds an example "
-            f"{self.multiply_adds_after:,}; answers differ by up to {self.largest_difference:g}"
+            f"{self.multiply_adds_after:,}, {self.folded_scales} scales went into kernels; answers differ by up to "
+            f"{self.largest_difference:g}"
         )

@@ -141,7 +141,8 @@ def _root(source: SavedObjects, function: function_pb2.FunctionDef, held: dict[H
 
 def _argument_shapes(function: function_pb2.FunctionDef) -> list[Shape]:
     shapes: list[Shape] = [None] * len(function.signature.input_arg)
-    for index, each in enumerate(function.attr["_input_shapes"].list.shape):
+    told = function.attr.get("_input_shapes")
+    for index, each in enumerate(() if told is None else told.list.shape):
         if not each.unknown_rank:
             shapes[index] = tuple(None if dimension.size < 0 else dimension.size for dimension in each.dim)
     return shapes

@@ -108,11 +108,14 @@ def test_what_is_left_of_a_variable_has_its_bits(saved, tmp_path):
 
 def test_kept_indices_stand_in_the_extra_assets(saved, tmp_path):
     strip_saved_model(saved("unread"), tmp_path / "shrunk", shrink=True)
-    kept = [0, 2, 3, 5, 6, 7]
-    assert json.loads((tmp_path / "shrunk" / KEPT).read_text())["variables"] == {
-        "a": {"shape": [6, 8], "kept": {"1": kept}},
-        "b": {"shape": [8, 3], "kept": {"0": kept}},
-        "ba": {"shape": [8], "kept": {"0": kept}},
+    assert json.loads((tmp_path / "shrunk" / KEPT).read_text()) == {
+        "version": 2,
+        "indices": [[0, 2, 3, 5, 6, 7]],
+        "variables": {
+            "a": {"shape": [6, 8], "kept": {"1": 0}},
+            "b": {"shape": [8, 3], "kept": {"0": 0}},
+            "ba": {"shape": [8], "kept": {"0": 0}},
+        },
     }
 
 
@@ -339,3 +342,19 @@ def test_a_shrunk_model_can_be_loaded_and_saved_again(saved, tmp_path):
     x = ZOO["attention_by_einsum"].inputs()
     again = tf.saved_model.load(tmp_path / "again").signatures["serving_default"](x=x)["y"]
     np.testing.assert_array_equal(again, loaded.signatures["serving_default"](x=x)["y"])
+
+
+def test_attributes_that_a_file_leaves_out_stay_out(saved, tmp_path):
+    """Files may leave out defaults; an attribute without a value is one that TFLite's converter refuses."""
+    source = saved("bias_behind_takes_the_constant")
+    path = source / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for function in saved_model.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            node.attr.pop("data_format", None)
+    path.write_bytes(saved_model.SerializeToString())
+    assert len(strip_saved_model(source, tmp_path / "shrunk", shrink=True).shrink.variables) == 3
+    shrunk = saved_model_pb2.SavedModel.FromString((tmp_path / "shrunk" / "saved_model.pb").read_bytes())
+    for function in shrunk.meta_graphs[0].graph_def.library.function:
+        for attributes in (function.attr, *(node.attr for node in function.node_def)):
+            assert [key for key, value in attributes.items() if value.WhichOneof("value") is None] == []
