@@ -13,6 +13,7 @@ _ROOT = 0
 _KERAS_2 = "_tf_keras_"
 # Every layer of Keras 3 has these; no optimizer, metric or seed generator does.
 _KERAS_3_LAYER = {"_inbound_nodes", "_outbound_nodes"}
+_EXPORTED_BY_KERAS_2 = "_endpoint_names"
 _CONTAINERS = ("trackable_list_wrapper", "trackable_dict_wrapper", "trackable_tuple_wrapper")
 _SEED_STATE = "seed_generator_state"
 
@@ -136,18 +137,18 @@ class _Objects:
     def name(self, weight: int) -> str:
         return self._nodes[weight].variable.name.partition(":")[0]
 
-    def calls(self) -> KerasScopes:
-        """Where the function that calls the whole model reads its weights."""
+    def calls(self, numbered: bool) -> KerasScopes:
+        """Where the function that calls the whole model reads its weights; see `KerasScopes`."""
         node = self.child(_ROOT, "_default_save_signature")
-        if node is None:
-            return KerasScopes(self._meta_graph, ())
-        function = self._nodes[node]
-        bare = function.bare_concrete_function.concrete_function_name
-        return KerasScopes(self._meta_graph, [*function.function.concrete_functions, *([bare] if bare else [])])
+        functions: list[str] = []
+        if node is not None:
+            of_keras_2 = self._nodes[node].bare_concrete_function.concrete_function_name
+            functions = [of_keras_2] if of_keras_2 else list(self._nodes[node].function.concrete_functions)
+        return KerasScopes(self._meta_graph, functions, numbered)
 
-    def all_calls(self) -> KerasScopes:
+    def all_calls(self, numbered: bool) -> KerasScopes:
         """Where any function reads the weights."""
-        return KerasScopes(self._meta_graph, self._meta_graph.object_graph_def.concrete_functions)
+        return KerasScopes(self._meta_graph, self._meta_graph.object_graph_def.concrete_functions, numbered)
 
     def named(self, weight: int) -> list[int]:
         """The variables of a weight's name: `model.export` writes each weight as two, and functions use either."""
@@ -265,7 +266,7 @@ def _exported(path: str, objects: _Objects) -> KerasLayout:
     names = [objects.name(weight) for weight in weights]
     if len(set(names)) < len(names):
         raise KerasLayoutError(_EXPORTED.format(path=path, reason="weights of several layers have the same names"))
-    scopes = objects.all_calls()
+    scopes = objects.all_calls(numbered=objects.child(_ROOT, _EXPORTED_BY_KERAS_2) is None)
     layers: dict[str, list[int]] = {}
     for weight, name in zip(weights, names, strict=True):
         holders = scopes.layers(objects.named(weight), name)
@@ -288,7 +289,7 @@ def _named(path: str, objects: _Objects, layers: Sequence[Sequence[int]], number
         path: Folder of the SavedModel, for errors.
         objects: The object graph.
         layers: The weights of each layer.
-        numbered: See `KerasScopes.name`.
+        numbered: See `KerasScopes`.
     """
     layers = [layer for layer in layers if layer]
     parts = [[objects.name(weight).split("/") for weight in layer] for layer in layers]
@@ -296,10 +297,10 @@ def _named(path: str, objects: _Objects, layers: Sequence[Sequence[int]], number
     while len(parts) > 1 and all(len(each) > 2 for each in firsts) and len({each[0] for each in firsts}) == 1:
         for each in firsts:
             del each[0]
-    scopes = objects.calls()
+    scopes = objects.calls(numbered)
     found: dict[str, tuple[int, ...]] = {}
     for each, layer in zip(parts, layers, strict=True):
-        known = scopes.name(layer, map(objects.name, layer), numbered)
+        known = scopes.name(layer)
         if known is None and len({first for first, *_ in each}) > 1:
             raise KerasLayoutError(_UNNAMED.format(path=path, weight=objects.name(layer[0])))
         known = known or each[0][0]

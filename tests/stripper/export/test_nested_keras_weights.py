@@ -10,6 +10,7 @@ from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.export.keras_layout import KerasLayoutError
 from tfx_pruning.stripper.export.model_export import export_model
 
+OF_TF_KERAS = {"layers": tf_keras.layers, "model": tf_keras.Model}
 X = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32)
 
 
@@ -64,8 +65,7 @@ def of_own_class():
 
 
 def tf_keras_towers(calls=1):
-    parts = {"layers": tf_keras.layers, "model": tf_keras.Model}
-    return with_head(functional("user", **parts), functional("item", **parts), calls=calls, **parts)
+    return with_head(functional("user", **OF_TF_KERAS), functional("item", **OF_TF_KERAS), calls=calls, **OF_TF_KERAS)
 
 
 MODELS = {
@@ -78,8 +78,11 @@ MODELS = {
     "layers of one name": lambda: with_head(functional("user"), functional("item")),
     "sequentials with layers of one name": lambda: with_head(sequential("user"), sequential("item")),
     "names with numbers": lambda: with_head(functional("tower"), functional("tower_1"), functional("tower_2")),
+    "a name that begins another": lambda: with_head(functional("first_tower")),
     "called twice": lambda: with_head(functional("user"), functional("user_1"), calls=2),
-    "tf_keras": tf_keras_towers,
+    "tf_keras": lambda: with_head(functional(**OF_TF_KERAS), **OF_TF_KERAS),
+    "tf_keras, a name with a number": lambda: with_head(functional("first_1", **OF_TF_KERAS), **OF_TF_KERAS),
+    "tf_keras, layers of one name": tf_keras_towers,
     "tf_keras, called twice": lambda: tf_keras_towers(calls=2),
 }
 REFUSED_AS_EXPORTED = {
@@ -88,7 +91,7 @@ REFUSED_AS_EXPORTED = {
     "layers of one name": "weights of several layers have the same names",
     "names with numbers": "weights of several layers have the same names",
     "called twice": "weights of several layers have the same names",
-    "tf_keras": "weights of several layers have the same names",
+    "tf_keras, layers of one name": "weights of several layers have the same names",
     "tf_keras, called twice": "weights of several layers have the same names",
 }
 
