@@ -225,7 +225,8 @@ def test_inputs_that_are_never_there_give_no_warning_in_the_second_fit():
 
     x = np.where(np.arange(12) < 6, X, 0)
     model = compiled(make=make)
-    with warned(), pruning_scope(hparams(begin_pruning_step=9, pruning_frequency=1)):
+    ramp = {"begin_pruning_step": 9, "sparsity_function_begin_step": 9, "sparsity_function_end_step": 20}
+    with warned(), pruning_scope(hparams(**ramp)):
         go_on(model, epochs=1, x=x)
         assert np.count_nonzero(model.layers[0].kernel) == 60
         go_on(model, epochs=1, x=x)
@@ -311,6 +312,21 @@ def test_a_keras_file_of_a_scope_brings_its_masks_into_another(name, tmp_path):
     outside = loaded()
     with warned(r"came with \S+ zeros and without masks"), pruning_scope(hparams(**FIELDS)):
         go_on(outside, 4, initial_epoch=2)
+
+
+def test_a_keras_file_that_is_loaded_after_the_last_fit_brings_its_masks(tmp_path):
+    path = str(tmp_path / "a.weights.h5")
+    model = compiled()
+    with warned(), pruning_scope(hparams(**FIELDS, sparsity_function_exponent=1)) as scope:
+        go_on(model, 2)
+        zeros = [kernel.numpy() == 0 for kernel in kernels(model)]
+        model.save_weights(path)
+        go_on(model, 2)
+        assert_exact(model)
+        model.load_weights(path)
+    assert scope.trainings[0][2] == 2 * STEPS
+    for mask, pruned_before in zip(scope.prunings[0].masks, zeros, strict=True):
+        np.testing.assert_array_equal(mask, ~pruned_before)
 
 
 def test_a_checkpoint_of_tensorflow_brings_its_masks(tmp_path):
