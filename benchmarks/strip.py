@@ -20,6 +20,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from _measured_process import report_measured, run_measured
 from _table import publish
 
 # Units of a layer, and how many layers.
@@ -104,12 +105,12 @@ def _kept_bytes(size: str) -> int:
 
 def _measured(size: str, folder: str, rounds: int) -> dict[str, float]:
     """Seconds (medians) of 'strip' and 'cp', bytes of 'memory' (the most), 'source' and 'stripped'."""
-    _run("make", folder, size)
+    run_measured(__file__, "make", folder, "--sizes", size)
     seconds: dict[str, list[float]] = {"strip": [], "cp": []}
     memory = 0
     for _ in range(rounds):
         subprocess.run(["rm", "-rf", f"{folder}/stripped", f"{folder}/copy"], check=True)
-        taken, peak = _run("strip", folder, size)
+        taken, peak = run_measured(__file__, "strip", folder, "--sizes", size)
         seconds["strip"].append(taken)
         memory = max(memory, peak)
         start = time.perf_counter()
@@ -119,20 +120,6 @@ def _measured(size: str, folder: str, rounds: int) -> dict[str, float]:
     found = {"memory": memory, **sizes, **{name: float(np.median(times)) for name, times in seconds.items()}}
     print(f"{size}: {found}", file=sys.stderr, flush=True)
     return found
-
-
-def _run(task: str, folder: str, size: str) -> tuple[float, int]:
-    """Runs a task of this script in a process of its own; returns its seconds and its peak memory in bytes."""
-    run = subprocess.run(
-        [sys.executable, __file__, "--task", task, folder, "--sizes", size],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-    )
-    if run.returncode:
-        raise RuntimeError(f"{task} of {size} failed with exit status {run.returncode}:\n{run.stderr[-4000:]}")
-    seconds, peak = run.stdout.split()[-2:]
-    return float(seconds), int(peak)
 
 
 def _bytes_of(folder: pathlib.Path) -> int:
@@ -163,7 +150,7 @@ def _make(folder: str, size: str) -> None:
         lambda features: {"outputs": model(features)}, input_signature=[tf.TensorSpec([None, units], name="features")]
     )
     tf.saved_model.save(model, f"{folder}/source", signatures={"serving_default": serve})
-    _report(0.0)
+    report_measured(0.0)
 
 
 def _strip(folder: str, size: str) -> None:
@@ -175,12 +162,7 @@ def _strip(folder: str, size: str) -> None:
     tf.constant(0)  # starts TensorFlow
     start = time.perf_counter()
     strip_saved_model(f"{folder}/source", f"{folder}/stripped")
-    _report(time.perf_counter() - start)
-
-
-def _report(seconds: float) -> None:
-    peak = next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(seconds, 1024 * int(peak.split()[1]))
+    report_measured(time.perf_counter() - start)
 
 
 _TASKS = {"make": _make, "strip": _strip}

@@ -20,7 +20,7 @@ class MetricGoal:
     """How good a pruned model must be.
 
     Attributes:
-        metric: Name of the metric, as Evaluator writes it, such as 'auc'.
+        metric: Name of the metric, as Evaluator writes it, such as 'AUC'.
         tolerance: How much worse than the baseline's it may be, in the metric's own unit; 0 or more.
         direction: Whether 'higher' or 'lower' values are better.
         bound: The worst value that is allowed, whatever the baseline's is; None for no limit.
@@ -37,7 +37,7 @@ class MetricGoal:
 
     def __post_init__(self) -> None:
         if not checked_value("metric", str, self.metric):
-            raise ValueError("metric must be the name of a metric, such as 'auc', got ''.")
+            raise ValueError("metric must be the name of a metric, such as 'AUC', got ''.")
         if self.direction not in DIRECTIONS:
             raise ValueError(f"direction must be 'higher' or 'lower', got {self.direction!r}: which values are better?")
         if checked_value("tolerance", float, self.tolerance) < 0:

@@ -3,8 +3,9 @@
 from tfx_pruning.typed_value import checked_value
 
 # Worker processes import TFX's libraries one by one. TFDV before 1.21 loads only after tfx, which provides the part of
-# tfx_bsl that it misses. Beam's workers import plugins first, so tfx is given as one.
-_WORKER_IMPORTS = "--beam_plugin=tfx"
+# tfx_bsl that it misses. Beam's workers import plugins first, so tfx is given as one. The other lets them import copies
+# of users' modules.
+_WORKER_IMPORTS = ("--beam_plugin=tfx", "--beam_plugin=tfx_pruning.pipelines.worker_path")
 
 
 def beam_pipeline_args(workers: int) -> list[str]:
@@ -21,7 +22,7 @@ def beam_pipeline_args(workers: int) -> list[str]:
         raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
     mode = "in_memory" if workers == 1 else "multi_processing"
     arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
-    return arguments if workers == 1 else [*arguments, _WORKER_IMPORTS]
+    return arguments if workers == 1 else [*arguments, *_WORKER_IMPORTS]
 
 
 IN_PROCESS = tuple(beam_pipeline_args(1))

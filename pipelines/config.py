@@ -67,6 +67,8 @@ class PipelineConfig:
         pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
             except `target_sparsity`, whose default here is 0.9.
         shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
+        try_module: Whether `tfx-pruning run` and `sweep` first try the module on a few examples, in a process of its
+            own: preprocessing, a training of one step, and the signatures of the model that it saves.
         warm_start: Whether the dense training starts from the dense model of the last run whose pruned model was
             blessed, if that ran on other data. That needs a Resolver, which Kubeflow and Vertex AI do not have.
         enable_cache: Whether a component is skipped if its inputs have not changed since an earlier run.
@@ -97,6 +99,7 @@ class PipelineConfig:
     eval_steps: int = 20
     pruning: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     shrink: bool = True
+    try_module: bool = True
     warm_start: bool = True
     enable_cache: bool = True
 
@@ -199,7 +202,7 @@ class PipelineConfig:
         """
         if (self.module_path or self.module_file) not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH):
             import_for_names(self.module_path, self.module_file, fields)
-        return PruningHParams.for_steps(self.pruning_steps, **fields)
+        return PruningHParams.fitted_to(self.pruning_steps, fields, "pruning_steps")
 
     @property
     def higher_is_better(self) -> bool:
@@ -218,7 +221,7 @@ class PipelineConfig:
         if getattr(self, other) is not None:
             raise ValueError(
                 f"{other}={getattr(self, other)} is no bound for {self.metric}, of which {self.metric_direction} "
-                f"values are better: leave it out or set {bound}."
+                f"values are better: leave it out or set {bound}, or mend metric_direction."
             )
         if self.max_metric_drop < 0:
             raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")

@@ -1,7 +1,6 @@
 """What the Evaluator of a pipeline measures, and when it blesses."""
 
 import json
-import re
 
 from tfx import v1 as tfx  # noqa: F401  Before TFMA, which lacks its names otherwise.
 
@@ -11,22 +10,17 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils.keras_lib import tf_keras
 
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.suggestion import suggestion
+from tfx_pruning.pipelines.metric_fit import LabelKind, metric_suggestion
 
 EXAMPLE_COUNT = "ExampleCount"
-
-
-def metric_key(metric: str) -> str:
-    """The name of a metric in the Evaluator's output: 'MeanSquaredError' is 'mean_squared_error', as Keras names it."""
-    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", metric)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
 
 
 def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     """Makes the Evaluator's configuration, which measures all of `config.metrics` and blesses by `metric` alone.
 
     A model is blessed if the metric is within `min_metric` or `max_metric`, and at most `max_metric_drop` worse than
-    the dense model's.
+    the dense model's. The Evaluator writes each metric under the name of its class, by which the configuration and
+    all that shows it call it.
 
     Args:
         config: Configuration of the pipeline.
@@ -35,10 +29,10 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
     Raises:
         ValueError: A metric is known neither to TFMA nor to Keras.
     """
-    for name in config.metrics:
-        _check_metric(name)
+    check_metrics(config)
     specs = [
-        tfma.MetricConfig(class_name=name, config=json.dumps({"name": metric_key(name)})) for name in config.metrics
+        tfma.MetricConfig(class_name=name, config=json.dumps({"name": name}))
+        for name in dict.fromkeys([*config.metrics, EXAMPLE_COUNT])
     ]
     if judge:
         specs[0].threshold.CopyFrom(_threshold(config))
@@ -51,15 +45,27 @@ def eval_config(config: PipelineConfig, judge: bool = True) -> tfma.EvalConfig:
             )
         ],
         slicing_specs=[tfma.SlicingSpec()],
-        metrics_specs=[tfma.MetricsSpec(metrics=[*specs, tfma.MetricConfig(class_name=EXAMPLE_COUNT)])],
+        metrics_specs=[tfma.MetricsSpec(metrics=specs)],
     )
 
 
-def _check_metric(metric: str) -> None:
+def check_metrics(config: PipelineConfig, kind: LabelKind | None = None) -> None:
+    """Checks that there are such metrics.
+
+    Args:
+        config: Configuration of the pipeline.
+        kind: What the label is, for the metric that an error suggests; None if that is not known.
+
+    Raises:
+        ValueError: A metric is known neither to TFMA nor to Keras.
+    """
     of_keras = [name for name, kind in vars(tf_keras.metrics).items() if isinstance(kind, type)]
     known = sorted({*metric_types.registered_metrics(), *of_keras})
-    if metric not in known:
-        raise ValueError(f"There is no metric {metric!r} in TFMA or Keras. {suggestion(metric, known)}")
+    for metric in config.metrics:
+        if metric not in known:
+            raise ValueError(
+                f"There is no metric {metric!r} in TFMA or Keras. {metric_suggestion(metric, known, kind)}"
+            )
 
 
 def _threshold(config: PipelineConfig) -> tfma.MetricThreshold:

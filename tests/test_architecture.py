@@ -92,8 +92,9 @@ _PIPELINES_MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "pipelines.modules": (),
     "pipelines.run": ("pipelines",),
     "pipelines.sweep": ("pipelines", "pipelines.run"),
+    "pipelines.trial": ("pipelines",),
     "pipelines.kubeflow": ("pipelines", "pipelines.run"),
-    "pipelines.cli": ("pipelines", "pipelines.run", "pipelines.sweep", "pipelines.kubeflow"),
+    "pipelines.cli": ("pipelines", "pipelines.run", "pipelines.sweep", "pipelines.trial", "pipelines.kubeflow"),
 }
 
 

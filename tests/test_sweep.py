@@ -116,7 +116,7 @@ def test_json_of_a_metric_that_is_no_number():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"metric": ""}, ValueError, "metric must be the name of a metric, such as 'auc', got ''"),
+        ({"metric": ""}, ValueError, "metric must be the name of a metric, such as 'AUC', got ''"),
         ({"metric": None}, TypeError, "metric must be a string, got None"),
         ({"tolerance": -0.1}, ValueError, r"tolerance must be 0 or more, got -0\.1"),
         ({"tolerance": "0.1"}, TypeError, "tolerance must be a finite number, got '0.1'"),

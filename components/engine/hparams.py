@@ -9,6 +9,7 @@ from ..registry import plain_name
 from ..suggestion import suggestion
 from ..typed_value import checked_value, shown
 from . import hparams_checks, hparams_string
+from .choices import SCHEDULES
 from .hparams_fields import HParamsFields
 
 # Where `for_steps` puts the ramp, as fractions of the training steps. The model first learns which weights matter, and
@@ -135,7 +136,8 @@ class PruningHParams(HParamsFields):
     def for_steps(cls, num_steps: int, /, **fields: Any) -> "PruningHParams":
         """Hyperparameters for a training of `num_steps` optimizer steps, with the defaults that were measured best.
 
-        The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, at every hundredth of the steps.
+        The masks are updated, and the sparsity rises, from 15 % to 60 % of the steps, at every hundredth of the steps;
+        with a `sparsity_function_end_step` of your own they are updated up to that, if it is later.
         The rest is for recovery. Unless given, `prune_option` is 'first_order_gradient', `gradient_decay_rate` 0.9 and
         `allocation` 'global': the one row of the accuracy table (docs/benchmarks.md) that meets the goals at 98, 99 and
         99.5 %. `allocation` is 'uniform' beside `weight_sparsity_map`, `group_pruning` and N:M, which give each weight
@@ -146,14 +148,29 @@ class PruningHParams(HParamsFields):
             **fields: Any field, those that hold steps too.
 
         Raises:
-            ValueError: `num_steps` is below 2, or a field is wrong.
+            ValueError: `num_steps` is below 2, the training ends before the ramp does, or a field is wrong.
+            TypeError: `num_steps` or a field is of the wrong type.
+        """
+        return cls.fitted_to(num_steps, fields)
+
+    @classmethod
+    def fitted_to(cls, num_steps: int, fields: Mapping[str, Any], steps_field: str = "num_steps") -> "PruningHParams":
+        """As `for_steps`, for a training whose length is a setting with a name of its own.
+
+        Args:
+            num_steps: Optimizer steps of the whole training, at least 2.
+            fields: Fields and their values.
+            steps_field: What errors call `num_steps`.
+
+        Raises:
+            ValueError: `num_steps` is below 2, the training ends before the ramp does, or a field is wrong.
             TypeError: `num_steps` or a field is of the wrong type.
         """
         _check_names(fields)
         known = _field_types()
-        num_steps = _typed("num_steps", int, num_steps)
+        num_steps = _typed(steps_field, int, num_steps)
         if num_steps < 2:
-            raise ValueError(f"num_steps must be at least 2 to prune while training, got {num_steps}.")
+            raise ValueError(f"{steps_field} must be at least 2 to prune while training, got {num_steps}.")
         frequency = _typed(
             "pruning_frequency", int, fields.get("pruning_frequency", max(1, num_steps // _UPDATES_PER_TRAINING))
         )
@@ -164,19 +181,24 @@ class PruningHParams(HParamsFields):
         end = begin + updates * frequency
         if end > num_steps:
             raise ValueError(
-                f"pruning_frequency={frequency} leaves no room for two mask updates in {num_steps} steps. "
+                f"pruning_frequency={frequency} leaves no room for two mask updates in {steps_field}={num_steps}. "
                 f"Lower it to {max(1, num_steps // _UPDATES_PER_TRAINING)} or leave it out."
             )
         own_sparsities = any(_typed(name, known[name], fields[name]) for name in _OWN_SPARSITIES if name in fields)
+        steps = {
+            "begin_pruning_step": begin,
+            "sparsity_function_begin_step": begin,
+            "sparsity_function_end_step": end,
+        }
+        steps = {name: _typed(name, int, fields.get(name, step)) for name, step in steps.items()}
+        _check_ramp_ends(steps, fields, num_steps, steps_field)
         return cls(
             **{
                 **_MEASURED_BEST,
                 "allocation": "uniform" if own_sparsities else _MEASURED_BEST["allocation"],
-                "begin_pruning_step": begin,
-                "end_pruning_step": end,
+                "end_pruning_step": max(end, steps["sparsity_function_end_step"]),
                 "pruning_frequency": frequency,
-                "sparsity_function_begin_step": begin,
-                "sparsity_function_end_step": end,
+                **steps,
                 **fields,
             }
         )
@@ -294,6 +316,19 @@ class PruningHParams(HParamsFields):
             raise ValueError(
                 f"Hyperparameters that were tuned are refused ({given}): {error} Change what the tuner may choose."
             ) from error
+
+
+def _check_ramp_ends(steps: Mapping[str, int], fields: Mapping[str, Any], num_steps: int, steps_field: str) -> None:
+    """Raises a ValueError if a training is over before it has the target sparsity."""
+    function = _typed("sparsity_function", str, fields.get("sparsity_function", HParamsFields.sparsity_function))
+    reached_at = f"sparsity_function_{SCHEDULES.get(function).reaches_target_at}_step"
+    for name in ("begin_pruning_step", reached_at):
+        if steps[name] > num_steps:
+            what = "the sparsity reaches its target" if name == reached_at else "masks are updated first"
+            raise ValueError(
+                f"{name}={steps[name]} is the step at which {what}, but {steps_field}={num_steps} ends the training "
+                f"before it. Set {steps_field} to {steps[name]} or more, or {name} to less, or leave {name} out."
+            )
 
 
 def _field_types() -> dict[str, Any]:

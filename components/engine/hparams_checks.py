@@ -165,7 +165,7 @@ def _check_schedule(hparams: HParamsFields) -> None:
         raise ValueError(
             f"Pruning would stop at end_pruning_step={hparams.end_pruning_step}, before the sparsity reaches its "
             f"target at {hparams.target_step_field}={hparams.target_step}. Set end_pruning_step to "
-            f"{hparams.target_step} or later, or to -1."
+            f"{hparams.target_step} or later, or to -1, in a training of at least {hparams.target_step} steps."
         )
 
 

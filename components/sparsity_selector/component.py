@@ -57,7 +57,8 @@ class SparsitySelector(base_component.BaseComponent):
         Args:
             models: Stripper's output `model` of each candidate, by a name of letters, digits and underscores.
             evaluations: Evaluator's output `evaluation` of that model against the dense one, by the same names.
-            metric: Name of the metric as Evaluator writes it, such as 'auc'; of all examples, not of a slice.
+            metric: Name of the metric as Evaluator writes it, of all examples, not of a slice: the `name` that its
+                eval_config gives the metric or, without one, TFMA's own, such as 'auc'.
             tolerance: How much worse than the dense model's it may be, 0 or more, in the metric's own unit.
             direction: Whether 'higher' or 'lower' values are better.
             bound: The worst value that is allowed, whatever the dense model's is; None for no limit.

@@ -25,7 +25,7 @@ def read_metric(uri: str, metric: str) -> EvaluatedMetric:
 
     Args:
         uri: Of Evaluator's output `evaluation`.
-        metric: Name of the metric, such as 'auc'.
+        metric: Name of the metric, such as 'AUC'.
 
     Raises:
         ValueError: The evaluation is missing or cannot be read, has no baseline, or has no such number; or that of the

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 
 import numpy as np
 
+from .groups import PINNED
 from .trace import Trace
-from .units import PINNED
 
 # In place of a channel, for an index that is never cut.
 NONE = -1
@@ -102,7 +102,7 @@ def channels_of(
     Returns:
         The channels, numbered in the order in which the holders, their axes and the indices first show them.
     """
-    label = trace.groups.label
+    label = trace.groups.without_products().label
     fixed = np.zeros(len(label), bool)
     fixed[PINNED] = True
     for name in frozen:
@@ -159,6 +159,7 @@ def _made_axes(trace: Trace, names: Collection[Hashable]) -> Iterator[np.ndarray
         if factor.value is not None  # what it is multiplied by may go on with the axis that another weight made
         for number in factor.summed
     }
+    summed.update(id(site.of_group) for call in trace.calls() for site in call.sites)
     for name in names:
         yield from (axis for axis in trace.holders[name].axes if axis is not None and id(axis) not in summed)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from .groups import PINNED
 from .products import any_nonzero
 from .site import Factor, Site
 from .trace import Place, Trace
-from .units import PINNED
 
 # What an operation more has to save: a share of the rows, and weights, each of which is a multiply-add an example.
 _LEAST_SHARE = 0.1
@@ -26,7 +26,8 @@ def live_units(trace: Trace) -> np.ndarray:
     Returns:
         A bool by unit; [units].
     """
-    label = trace.groups.label
+    groups = trace.groups
+    label = groups.label
     alive = np.zeros(len(label), bool)  # by group
     alive[PINNED] = True
     sites = [site for call in trace.calls() for site in call.sites]
@@ -35,9 +36,11 @@ def live_units(trace: Trace) -> np.ndarray:
         grown = [_read(site, label, alive) for site in reversed(sites)]
         if not any(grown):
             break
+        groups.close(alive)
     for axis in trace.axes():
         if not alive[label[axis]].any():
             alive[label[axis[0]]] = True
+            groups.close(alive)
     return alive[label]
 
 

@@ -20,6 +20,7 @@ Rule = Callable[["Operation"], "Sequence[Tensor] | Tensor"]
 class _Entry:
     rule: Rule
     takes_sizes: bool
+    takes_lists: bool
 
 
 _RULES: dict[str, _Entry] = {}
@@ -29,7 +30,7 @@ class BarrierError(Exception):
     """That a rule does not know a node of this form, whose inputs keep their shapes then."""
 
 
-def operation(*names: str, takes_sizes: bool = False) -> Callable[[Rule], Rule]:
+def operation(*names: str, takes_sizes: bool = False, takes_lists: bool = False) -> Callable[[Rule], Rule]:
     """Registers a rule.
 
     The rule is given the node, says which units are tied, and returns the node's outputs. It may raise `BarrierError`.
@@ -37,13 +38,14 @@ def operation(*names: str, takes_sizes: bool = False) -> Callable[[Rule], Rule]:
     Args:
         *names: Operations that it is for.
         takes_sizes: Whether it sees to inputs that are sizes of axes, which otherwise pin those axes.
+        takes_lists: Whether it sees to inputs that are lists of tensors, whose axes are otherwise pinned.
     """
 
     def register(rule: Rule) -> Rule:
         for name in names:
             if name in _RULES:
                 raise ValueError(f"There are two rules for {name}; keep one.")
-            _RULES[name] = _Entry(rule, takes_sizes)
+            _RULES[name] = _Entry(rule, takes_sizes, takes_lists)
         return rule
 
     return register
@@ -90,9 +92,11 @@ class Operation:
         unranked = any(each.shape is None for each in self.inputs)
         if entry is None or unranked or (self.shapes and self.shapes[0] is None):
             return self.barrier()
-        if not entry.takes_sizes:
-            for each in self.inputs:
+        for each in self.inputs:
+            if not entry.takes_sizes:
                 pin_sizes(self.units, each.value)
+            if not entry.takes_lists and each.element is not None:
+                pin(self.units, each.element)
         try:
             outputs = entry.rule(self)
         except BarrierError:
@@ -120,6 +124,16 @@ class Operation:
         """Ties two axes index by index."""
         self._seen_to.extend((one, other))
         return self.units.tie(one, other)
+
+    def product(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """An axis of the elements of two; see `Units.product`."""
+        self._seen_to.extend((outer, inner))
+        return self.units.product(outer, inner)
+
+    def factors(self, units: np.ndarray) -> tuple[Axis, Axis]:
+        """Two axes that one is made of; see `Units.factors`."""
+        self._seen_to.append(units)
+        return self.units.factors(units)
 
     def output(self, axes: Sequence[Axis], value: Value | None = None, index: int = 0) -> Tensor:
         """The node's output number `index`."""
@@ -162,7 +176,7 @@ class Operation:
     def _pin_forgotten(self, outputs: Sequence[Tensor]) -> None:
         """Pins the axes of inputs of which a rule says nothing: neither tied nor summed over, nor in what is made."""
         axes = [axis for each in self.inputs for axis in each.axes if axis is not None]
-        known = [*self._seen_to, *(axis for each in outputs for axis in each.axes)]
+        known = [*self._seen_to, *(axis for each in outputs for axis in (each.element or each).axes)]
         known.extend(factor.axes[number] for site in self.sites for factor in site.factors for number in factor.summed)
         for each in outputs:
             if isinstance(each.value, Sizes):
@@ -182,7 +196,7 @@ class Operation:
             or not all(isinstance(value, Known) for value in values)
             or not is_stateless(self.node.op)
             or all(each.value is not None for each in outputs)
-            or any(each.shape is None or None in each.shape for each in outputs)
+            or any(each.shape is None or None in each.shape or each.element is not None for each in outputs)
         ):
             return outputs
 
@@ -202,6 +216,8 @@ def pin(units: Units, tensor: Tensor) -> None:
     if tensor.resource is not None:
         for axis in tensor.resource.axes:
             units.pin(axis)
+    if tensor.element is not None:
+        pin(units, tensor.element)
     pin_sizes(units, tensor.value)
 
 

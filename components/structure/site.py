@@ -37,6 +37,8 @@ class Site:
         pairs: The summed axes of the first factor and of the second that go together.
         output: The axes of the sum.
         output_of: By axis of the second factor that is not summed: which axis of the sum it is.
+        of_group: Of a convolution with groups, whose second factor is the kernel as it would be without: the axis of
+            the kernel that it is made of for the channels of one group, which are summed over.
     """
 
     node: str
@@ -45,6 +47,7 @@ class Site:
     pairs: tuple[tuple[int, int], ...]
     output: tuple[Axis, ...]
     output_of: dict[int, int]
+    of_group: Axis = None
 
 
 @dataclasses.dataclass(frozen=True)

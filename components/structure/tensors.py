@@ -54,6 +54,7 @@ class Tensor:
         value: What is known of it; None for nothing.
         holder: What it is read from, unchanged; None if it is computed.
         resource: The variable that it is, if it is no tensor proper.
+        element: What each of its elements is, if it is a list of tensors.
     """
 
     shape: Shape
@@ -61,6 +62,7 @@ class Tensor:
     value: Value | None = None
     holder: Holder | None = None
     resource: Holder | None = None
+    element: "Tensor | None" = None
 
     @classmethod
     def opaque(cls, shape: Shape) -> "Tensor":

@@ -9,13 +9,16 @@ from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.python.framework import op_def_registry
 
 from . import operations  # noqa: F401  its rules register themselves
+from .groups import Groups
+from .node_order import has_loop, in_order
 from .operation import Operation, pin
 from .site import Gather, Mend, Site
 from .tensors import HeldValue, Holder, Shape, Tensor
-from .units import Groups, Units
+from .units import Units
 from .values import Known, is_finite
 
 _CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}
+_LOOPS = ("While", "StatelessWhile")
 _BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
 _READERS = ("ReadVariableOp", "ResourceGather")
 _MOST_CALLS = 10_000
@@ -213,7 +216,7 @@ class _Tracer:
 
         nodes = {node.name: node for node in definition.node_def}
         ordered = in_order(definition)
-        if _has_loop(ordered):
+        if has_loop(ordered):
             self._leave(call, ordered)
         else:
             for node in ordered:
@@ -239,6 +242,8 @@ class _Tracer:
             self._trace_call(call, node, inputs)
         elif node.op in _BRANCHES:
             self._trace_branches(call, node, inputs, shapes)
+        elif node.op in _LOOPS:
+            self._trace_loop(call, node, inputs, shapes)
         else:
             if node.op in _READERS:
                 call.reads.extend((node.name, each.resource) for each in inputs if each.resource is not None)
@@ -285,13 +290,36 @@ class _Tracer:
             outputs.append(self._alternative(alternatives, shapes[index] if index < len(shapes) else None))
         call.tensors[node.name] = tuple(outputs)
 
+    def _trace_loop(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor], shapes: list[Shape]) -> None:
+        """Traces a loop: what each turn hands on as it was given may be cut, and all else keeps its shape."""
+        body = self._functions[node.attr["body"].func.name]
+        if "output_shapes" in node.attr:
+            shapes = list(map(_shape, node.attr["output_shapes"].list.shape))
+        shapes += [None] * (len(inputs) - len(shapes))
+        names = [each.name for each in body.signature.input_arg]
+        stays = [body.ret[each.name] == name for each, name in zip(body.signature.output_arg, names, strict=True)]
+        carried = [
+            each if same else Tensor.opaque(shape) for each, same, shape in zip(inputs, stays, shapes, strict=True)
+        ]
+        below = {(key, 0): self._call(node.attr[key].func.name, carried) for key in ("cond", "body")}
+        given = [each for each, same in zip(inputs, stays, strict=True) if not same]
+        made = [each for each, same in zip(below["body", 0].outputs, stays, strict=True) if not same]
+        for each in (*given, *made, *below["cond", 0].outputs):
+            self._note_use(each)
+            pin(self._units, each)
+        for turn in (each for part in below.values() for each in part.all_calls()):
+            # How many turns an example takes is not known.
+            turn.costs.clear()
+        call.calls[node.name] = below
+        call.tensors[node.name] = tuple(carried)
+
     def _alternative(self, alternatives: Sequence[Tensor], shape: Shape) -> Tensor:
         """What is one of several tensors."""
         first = alternatives[0]
         if any(each is not first for each in alternatives):
             for each in alternatives:
                 self._note_use(each)
-        if shape is None or any(each.shape != shape for each in alternatives):
+        if shape is None or any(each.shape != shape or each.element is not None for each in alternatives):
             for each in alternatives:
                 pin(self._units, each)
             return Tensor.opaque(shape)
@@ -335,38 +363,6 @@ class _Tracer:
                 yield argument.name, len(node.attr[argument.type_list_attr].list.type)
             else:
                 yield argument.name, 1
-
-
-def in_order(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
-    """The nodes of a function, each after those whose outputs it reads."""
-    nodes = {node.name: node for node in function.node_def}
-    found: dict[str, node_def_pb2.NodeDef] = {}
-    entered: set[str] = set()
-    for begin in function.node_def:
-        stack = [begin.name]
-        while stack:
-            name = stack[-1]
-            if name in found or name not in nodes:
-                stack.pop()
-            elif name in entered:
-                found[name] = nodes[name]
-                stack.pop()
-            else:
-                entered.add(name)
-                stack.extend(each.partition(":")[0] for each in nodes[name].input if not each.startswith("^"))
-    return list(found.values())
-
-
-def _has_loop(nodes: Sequence[node_def_pb2.NodeDef]) -> bool:
-    """Whether nodes in their order read a later one, as the loops of TensorFlow 1 do."""
-    names = {node.name for node in nodes}
-    before: set[str] = set()
-    for node in nodes:
-        read = {each.partition(":")[0] for each in node.input if not each.startswith("^")}
-        if (read & names) - before:
-            return True
-        before.add(node.name)
-    return False
 
 
 def _output_shapes(node: node_def_pb2.NodeDef) -> list[Shape]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ import click
 
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.cli.captured_output import output_in
+from tfx_pruning.pipelines.cli.temporary_folder import temporary_folder
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
 from tfx_pruning.pipelines.run.folder import FolderInUseError, RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
@@ -29,6 +31,7 @@ _OPTIONS = (
     click.option("--data-root", metavar="DIR", help="Folder of the data."),
     _option_of_field("data_format", "What is in it.", type=click.Choice(DATA_FORMATS)),
     click.option("--module-file", metavar="FILE", help="Python file with preprocessing_fn and run_fn."),
+    click.option("--module-path", metavar="MODULE", help="An installed module with them, as 'package.houses'."),
     click.option("--label-key", metavar="NAME", help="Label, as the evaluator sees it."),
     _option_of_field(
         "preprocessing_signature", "Signature that puts the label out; '' if it is in the data.", metavar="NAME"
@@ -49,6 +52,9 @@ _OPTIONS = (
         default=1,
         show_default=True,
         help="Processes of each Beam step.",
+    ),
+    click.option(
+        "--try-module/--no-try-module", default=None, help="Try the module on a few examples first.  [default: try]"
     ),
     click.option("--no-cache", is_flag=True, help="Run components whose inputs have not changed, too."),
 )
@@ -102,6 +108,8 @@ class ChosenConfig:
                 if options[name] is not None:
                     values[name] = _absolute(options[name])
             if options["module_file"] is not None:
+                if options["module_path"] is not None:
+                    raise ValueError("--module-file and --module-path both name the module: leave one out.")
                 values.pop("module_path", None)
             if options["hparams"] is not None:
                 values = PipelineConfig.with_hparams(values, options["hparams"])
@@ -122,6 +130,8 @@ class ChosenConfig:
     def at_work(self, command: str) -> Iterator[tuple[TextIO, TextIO]]:
         """Keeps other runs out of the folder, and prints to its log; yields the real stdout and stderr.
 
+        Temporary files are removed at the end.
+
         Args:
             command: Name of the command.
 
@@ -133,30 +143,48 @@ class ChosenConfig:
                 stack.enter_context(self.folder.reserved(command))
             except FolderInUseError as error:
                 raise WrongCallError(str(error)) from error
+            stack.enter_context(temporary_folder())
             yield stack.enter_context(output_in(self.folder.log))
 
-    def prepare(self, checks_module: bool = True) -> None:
-        """Checks data, module and metrics before anything runs, and makes the folder.
+    def prepare(self, in_containers: bool = False) -> str:
+        """Checks data, module and metrics before anything runs, tries the module, and makes the folder.
 
         Args:
-            checks_module: Whether the module is checked, for which it must be on this machine.
+            in_containers: Whether the tasks run in containers. The module may be in their image alone then, and what
+                it imports; it is not tried.
+
+        Returns:
+            Why the module could not be tried, though nothing is wrong with it; '' if it was, or was not to be.
 
         Raises:
             WrongCallError: Data, module or a metric are refused, or the folder cannot be written.
         """
         from tfx_pruning.pipelines.input_checks import check_data, check_module
+        from tfx_pruning.pipelines.label_values import label_values
+        from tfx_pruning.pipelines.metric_fit import label_kind
+        from tfx_pruning.pipelines.trial.module_check import ModuleCheck
 
+        # To read records, TensorFlow takes hold of GPUs, by default of all their memory, which the trial and tasks in
+        # processes of their own need too.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         try:
-            if checks_module:
+            if not in_containers or not self.config.module_path:
                 check_module(self.config)
             check_data(self.config)
-            # Importing this takes longer than the checks before.
-            from tfx_pruning.pipelines.evaluation import eval_config
+            untried = ""
+            # The example is known to work.
+            is_tried = self.config.try_module and not in_containers and not self.is_example
+            with ModuleCheck.begun(self.config) if is_tried else contextlib.nullcontext() as trial:
+                # Importing this takes longer than the checks before; the trial goes on meanwhile.
+                from tfx_pruning.pipelines.evaluation import check_metrics
 
-            eval_config(self.config)
+                check_metrics(self.config, label_kind(label_values(self.config)))
+                if trial is not None:
+                    untried = trial.outcome()
             self.folder.make()
         except ValueError as error:
             raise WrongCallError(str(error)) from error
+        return untried
 
 
 def _absolute(path: str) -> str:

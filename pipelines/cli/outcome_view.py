@@ -1,5 +1,6 @@
 """How the outcome of a run or of a sweep is printed for people."""
 
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -7,6 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tfx_pruning.cli.console import table
+from tfx_pruning.pipelines.log_end import log_end
+from tfx_pruning.pipelines.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from tfx_pruning.pipelines.run.page_file import PageFile
@@ -66,3 +69,16 @@ def tell_of_missing_page(outcome: Outcome) -> None:
     """Says on stderr why there is no page on the run, if there is none."""
     if outcome.page.missing:
         click.echo(f"Warning: the report was not written: {outcome.page.missing}", err=True)
+
+
+def tell_of_untried_module(why: str) -> None:
+    """Says on stderr why the module was not tried, if it was to be."""
+    if why:
+        click.echo(f"Warning: the module was not tried on a few examples: {why}.", err=True)
+
+
+def with_log_end(message: str, folder: RunFolder) -> str:
+    """An error message, with the last lines of the run's log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return f"{message}; the end of {folder.log}:\n{log_end(folder.log)}"

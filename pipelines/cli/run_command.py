@@ -13,7 +13,12 @@ import click
 
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.cli.outcome_view import show_outcome, tell_of_missing_page
+from tfx_pruning.pipelines.cli.outcome_view import (
+    show_outcome,
+    tell_of_missing_page,
+    tell_of_untried_module,
+    with_log_end,
+)
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ENGINES, ContainerEngine, container_engine
 
 if TYPE_CHECKING:
@@ -57,9 +62,9 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     started = time.monotonic()
     chosen = ChosenConfig.of(options)
     tasks = _tasks_engine(chosen, runner, engine, image)
-    with output.working("Checking the data"):
-        # A module of the image need not be here.
-        chosen.prepare(checks_module=engine != "podman" or not chosen.config.module_path)
+    with output.working("Checking data and module"):
+        untried = chosen.prepare(in_containers=engine == "podman")
+    tell_of_untried_module(untried)
     with chosen.at_work("tfx-pruning run") as (stdout, stderr):
         outcome = _run(chosen, tasks, image, stderr if output.as_json else stdout)
     memory = _most_memory()
@@ -132,7 +137,7 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
         return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none", beam_args)
     except TaskFailedError as error:
         # That of a task has the end of the task's own log.
-        raise click.ClickException(f"{error}; details in {folder.log}" if tasks is None else str(error)) from error
+        raise click.ClickException(with_log_end(str(error), folder) if tasks is None else str(error)) from error
     finally:
         stream.flush()
 

@@ -10,7 +10,12 @@ import click
 from tfx_pruning import PruningHParams
 from tfx_pruning.cli.console import Output, reporting
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig, WrongCallError, config_options
-from tfx_pruning.pipelines.cli.outcome_view import show_outcome, tell_of_missing_page
+from tfx_pruning.pipelines.cli.outcome_view import (
+    show_outcome,
+    tell_of_missing_page,
+    tell_of_untried_module,
+    with_log_end,
+)
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 
 if TYPE_CHECKING:
@@ -77,8 +82,9 @@ def command(
         plan = SweepPlan(config, tuple(ways), min_sparsity, max_sparsity, resolution)
     except (TypeError, ValueError) as error:
         raise WrongCallError(str(error)) from error
-    with output.working("Checking the data"):
-        chosen.prepare()
+    with output.working("Checking data and module"):
+        untried = chosen.prepare()
+    tell_of_untried_module(untried)
     with chosen.at_work("tfx-pruning sweep") as (stdout, stderr):
         outcome = _run(chosen, plan, stderr if output.as_json else stdout)
     seconds = time.monotonic() - started
@@ -125,9 +131,8 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome
         progress = Progress(stream, longest + len("PruningTrainer.") + 2)
         return run_sweep(plan, folder, progress, on_round, chosen.beam_pipeline_args)
     except TaskFailedError as error:
-        raise click.ClickException(
-            f"{error}; details in {folder.log}. Called again with the same root, the sweep goes on where it stood."
-        ) from error
+        message = f"{error}. Called again with the same root, the sweep goes on where it stood"
+        raise click.ClickException(with_log_end(message, folder)) from error
     finally:
         stream.flush()
 

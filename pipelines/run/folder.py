@@ -29,6 +29,11 @@ class RunFolder:
         return self.root / "artifacts"
 
     @property
+    def modules(self) -> pathlib.Path:
+        """Copies of users' modules, which the components import."""
+        return self.root / "modules"
+
+    @property
     def serving(self) -> pathlib.Path:
         """Where models are pushed to."""
         return self.root / "serving"

@@ -12,12 +12,14 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
 from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
+from tfx_pruning.pipelines.user_code import UserCode
 
 
 def run(
@@ -36,21 +38,25 @@ def run(
 
     Raises:
         ValueError: The pipeline cannot be built.
+        OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task)
+    code = UserCode.of(config)
+    config = with_importable_module(config, folder.modules)
+    name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
     return RunOutcome.of(finished, PageFile.write(folder.report, lambda: run_document(finished)))
 
 
-def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> str:
+def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask, code: UserCode) -> str:
     """Runs any pipeline with TFX's LocalDagRunner.
 
     Args:
         pipeline: The pipeline.
         on_task: As for `run`.
+        code: The user's module, a line of which an error may come from.
 
     Returns:
         The name of the run in ML Metadata.
@@ -67,7 +73,7 @@ def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask) -> str:
                 raise
             traceback.print_exc()
             on_task(events.running, TaskState.FAILED)
-            raise TaskFailedError(f"{events.running} failed: {error}") from error
+            raise TaskFailedError(f"{events.running} failed: {code.described(error)}") from error
     return runner.run_name
 
 

@@ -9,7 +9,7 @@ from tfx.utils import path_utils
 import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
 
 from tfx_pruning import properties
-from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT, metric_key
+from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.run.page_file import PageFile, report_of
 from tfx_pruning.report.document import Evaluation, ReportDocument
@@ -139,7 +139,7 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
         total_parameters=trained.total_parameters,
         training=trained.training,
         sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
-        evaluation=Evaluation(*(_all_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
+        evaluation=Evaluation(*(_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
         lineage={
             "pipeline run": run.name,
             **{f"PruningTrainer: {name}": value for name, value in trained.lineage.items()},
@@ -154,18 +154,9 @@ def _metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
     classes = [metric.class_name for spec in result.config.metrics_specs for metric in spec.metrics]
     values = result.get_metrics_for_slice()
     return {
-        name: values[metric_key(name)]["doubleValue"]
+        name: values[name]["doubleValue"]
         for name in classes
-        if name != EXAMPLE_COUNT and "doubleValue" in values.get(metric_key(name), {})
-    }
-
-
-def _all_metrics(evaluation_uri: str, model_name: str) -> dict[str, float]:
-    values = tfma.load_eval_result(evaluation_uri, model_name=model_name).get_metrics_for_slice()
-    return {
-        name: value["doubleValue"]
-        for name, value in values.items()
-        if "doubleValue" in value and name != metric_key(EXAMPLE_COUNT)
+        if name != EXAMPLE_COUNT and "doubleValue" in values.get(name, {})
     }
 
 

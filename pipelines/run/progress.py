@@ -13,7 +13,7 @@ class Progress:
         running: The component that has begun and not ended; None if there is none.
     """
 
-    def __init__(self, stream: TextIO, width: int = 32) -> None:
+    def __init__(self, stream: TextIO, width: int = 37) -> None:
         """Prints nothing yet.
 
         Args:

@@ -1,12 +1,11 @@
 """Runs a sweep on this machine: rounds of one pipeline, each with the next candidates of a bisection."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
-from tfx_pruning.pipelines.module_copy import importable_copy
+from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.local_runner import run_pipeline
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
@@ -16,6 +15,7 @@ from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, s
 from tfx_pruning.pipelines.sweep.pipeline import create_sweep_pipeline
 from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
 from tfx_pruning.pipelines.task_state import OnTask, TaskState
+from tfx_pruning.pipelines.user_code import UserCode
 from tfx_pruning.sweep import Sweep
 
 # Called with the number of a round, from 1, and its candidates: with None before they are trained, and after that with
@@ -52,10 +52,8 @@ def run_sweep(
         OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
-    config, metadata = plan.config, str(folder.metadata)
-    if not config.module_path:
-        module = importable_copy(config.module_file, folder.root / "modules")
-        config = dataclasses.replace(config, module_path=module)
+    code, metadata = UserCode.of(plan.config), str(folder.metadata)
+    config = with_importable_module(plan.config, folder.modules)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     once = _once(on_task)
     searches = {option: Bisection(plan.sparsities) for option in plan.options}
@@ -65,14 +63,16 @@ def run_sweep(
         tried += probes.values()
         number += 1
         on_round(number, list(probes.values()), None)
-        name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once)
+        name = run_pipeline(
+            create_sweep_pipeline(config, tried, connection, beam_pipeline_args, select=False), once, code
+        )
         names = [each.name for each in tried]
         sweep = read_candidates(MetadataRun(metadata, config.pipeline_name, name), config, names)
         within = {each.name: sweep.within(each) for each in sweep.candidates}
         for option, candidate in probes.items():
             searches[option].record(within[candidate.name])
         on_round(number, list(probes.values()), sweep)
-    name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once)
+    name = run_pipeline(create_sweep_pipeline(config, tried, connection, beam_pipeline_args), once, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
     sweep = read_candidates(finished, config, [each.name for each in tried])
     return SweepOutcome.of(finished, sweep, PageFile.write(folder.report, lambda: sweep_document(finished)))

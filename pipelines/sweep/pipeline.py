@@ -8,7 +8,6 @@ from tfx import v1 as tfx
 
 from tfx_pruning import SparsitySelector, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.evaluation import metric_key
 from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, pusher
 from tfx_pruning.pipelines.sweep.plan import Candidate
 from tfx_pruning.sweep import MetricGoal
@@ -84,7 +83,7 @@ def create_sweep_pipeline(
 def goal_of(config: PipelineConfig) -> MetricGoal:
     """How good a pruned model must be by a configuration."""
     bound = config.min_metric if config.higher_is_better else config.max_metric
-    return MetricGoal(metric_key(config.metric), config.max_metric_drop, config.metric_direction, bound)
+    return MetricGoal(config.metric, config.max_metric_drop, config.metric_direction, bound)
 
 
 def _check_candidates(candidates: Sequence[Candidate]) -> None:

@@ -160,7 +160,11 @@ def test_target_step_is_where_the_schedule_has_its_target(sparsity_function, ste
     assert PruningHParams(**fields).target_step == step
     assert PruningHParams(end_pruning_step=step, **fields).target_step == step
     which = "begin" if sparsity_function == "constant" else "end"
-    with pytest.raises(ValueError, match=f"end_pruning_step={step - 1}, .* at sparsity_function_{which}_step={step}"):
+    with pytest.raises(
+        ValueError,
+        match=f"end_pruning_step={step - 1}, .* at sparsity_function_{which}_step={step}. .* or to -1, in a training "
+        f"of at least {step} steps",
+    ):
         PruningHParams(end_pruning_step=step - 1, **fields)
 
 
@@ -351,6 +355,41 @@ def test_for_steps_ranks_all_weights_together_only_where_no_field_gives_them_spa
 def test_for_steps_without_room_is_refused(steps, fields):
     with pytest.raises(ValueError, match=r"num_steps|pruning_frequency"):
         PruningHParams.for_steps(steps, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"sparsity_function_end_step": 101}, "sparsity_function_end_step"),
+        ({"sparsity_function_end_step": 101, "end_pruning_step": 60}, "sparsity_function_end_step"),
+        ({"sparsity_function_end_step": 101, "end_pruning_step": -1}, "sparsity_function_end_step"),
+        ({"sparsity_function_end_step": 101, "sparsity_function": "one_shot"}, "sparsity_function_end_step"),
+        ({"begin_pruning_step": 101, "end_pruning_step": -1}, "begin_pruning_step"),
+        (
+            {
+                "sparsity_function": "constant",
+                "sparsity_function_begin_step": 101,
+                "sparsity_function_end_step": 102,
+                "end_pruning_step": -1,
+            },
+            "sparsity_function_begin_step",
+        ),
+    ],
+)
+def test_for_steps_refuses_a_ramp_that_ends_after_the_training_by_the_name_of_its_steps(fields, name):
+    with pytest.raises(ValueError, match=f"{name}=101 is the step .* num_steps=100 ends") as of_for_steps:
+        PruningHParams.for_steps(100, **fields)
+    with pytest.raises(ValueError, match=f"{name}=101 .* pruning_steps=100 ends .* Set pruning_steps to 101") as of_own:
+        PruningHParams.fitted_to(100, fields, "pruning_steps")
+    assert "-1" not in str(of_for_steps.value) + str(of_own.value)
+    hparams = PruningHParams.for_steps(101, **{**fields, "end_pruning_step": -1})
+    assert max(hparams.target_step, hparams.begin_pruning_step) == 101
+
+
+def test_for_steps_updates_masks_up_to_the_end_of_a_ramp_that_is_given():
+    assert PruningHParams.for_steps(100, sparsity_function_end_step=90).end_pruning_step == 90
+    assert PruningHParams.for_steps(100, sparsity_function_end_step=50).end_pruning_step == 60
+    assert PruningHParams.for_steps(100, sparsity_function_end_step=50, end_pruning_step=55).end_pruning_step == 55
 
 
 def test_wrong_types_are_refused_by_for_steps_and_parse():

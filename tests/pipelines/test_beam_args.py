@@ -257,10 +257,10 @@ def test_metrics_are_the_same(run: Run) -> None:
         for node in ("Evaluator", _in_memory("Evaluator")):
             result = tfma.load_eval_result(str(run.folder(node, "ModelEvaluation")), model_name=model)
             metrics = result.get_metrics_for_slice()
-            found.append({name: metrics[name]["doubleValue"] for name in ("auc", "binary_accuracy", "example_count")})
+            found.append({name: metrics[name]["doubleValue"] for name in ("AUC", "BinaryAccuracy", "ExampleCount")})
         # Batches are of other sizes, and with them the last bits of answers.
         assert found[0] == pytest.approx(found[1], abs=1e-4)
-        assert found[0]["example_count"] == found[1]["example_count"] == count
+        assert found[0]["ExampleCount"] == found[1]["ExampleCount"] == count
 
 
 @pytest.mark.e2e

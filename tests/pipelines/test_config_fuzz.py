@@ -51,7 +51,7 @@ def test_keywords(fields: dict[str, Any]) -> None:
         PipelineConfig(**{**PATHS, **fields})
     except (TypeError, ValueError) as error:
         pruning = fields["pruning"] if isinstance(fields.get("pruning"), dict) else {}
-        check_message(error, "num_steps", "metric_direction", *fields, *map(str, pruning))
+        check_message(error, "pruning_steps", "metric_direction", *fields, *map(str, pruning))
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_values_of_a_file(fields: dict[str, Any]) -> None:
         PipelineConfig.from_values({**PATHS, **fields})
     except (TypeError, ValueError) as error:
         pruning = fields["pruning"] if isinstance(fields.get("pruning"), dict) else {}
-        known = ("num_steps", "metric_direction", "max_metric_drop", "label_key")
+        known = ("pruning_steps", "metric_direction", "max_metric_drop", "label_key")
         check_message(error, *known, *fields, *map(str, pruning))
 
 

@@ -1,9 +1,10 @@
 """What the Evaluator is asked for."""
 
+import pandas
 import pytest
 
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.evaluation import eval_config, metric_key
+from tfx_pruning.pipelines.evaluation import eval_config
 
 # isort: split
 import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
@@ -63,19 +64,19 @@ def test_without_bounds_only_the_change_decides() -> None:
     assert threshold.HasField("change_threshold")
 
 
-@pytest.mark.parametrize(
-    ("metric", "key"),
-    [
-        ("AUC", "auc"),
-        ("AUCPrecisionRecall", "auc_precision_recall"),
-        ("BinaryAccuracy", "binary_accuracy"),
-        ("F1Score", "f1_score"),
-        ("MeanSquaredError", "mean_squared_error"),
-        ("NDCG", "ndcg"),
-    ],
-)
-def test_key_is_the_name_in_the_output(metric: str, key: str) -> None:
-    assert metric_key(metric) == key
+@pytest.mark.slow
+def test_every_metric_is_written_under_the_name_that_the_configuration_has() -> None:
+    names = ("AUC", "AUCPrecisionRecall", "BinaryAccuracy", "MeanSquaredError", "F1Score")
+    config = PipelineConfig(**PATHS, metric=names[0], further_metrics=names[1:])
+    asked = eval_config(config, judge=False)
+    for spec in asked.model_specs:
+        spec.ClearField("preprocessing_function_names")
+        spec.label_key, spec.prediction_key = "label", "prediction"
+    rows = pandas.DataFrame({"label": [0.0, 1.0, 1.0, 0.0], "prediction": [0.1, 0.4, 0.9, 0.45]})
+    found = tfma.analyze_raw_data(rows, asked).get_metrics_for_slice()
+    assert set(found) == {*names, "ExampleCount"}
+    assert found["BinaryAccuracy"]["doubleValue"] == 0.75
+    assert found["AUC"]["doubleValue"] == pytest.approx(0.75, abs=1e-3)
 
 
 @pytest.mark.parametrize(

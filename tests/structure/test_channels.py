@@ -151,3 +151,56 @@ def test_indices_of_one_axis_that_are_tied_are_one_channel(width):
     assert found.axes[0][1].tolist() == [*range(width), *range(width)]
     assert found.axes[1][0].tolist() == [*range(width)]
     assert found.total(found.parameters, np.array([1])) == 4 * 2 + 1
+
+
+def grouped():
+    layers = keras.layers
+    x = keras.Input((5, 5, 3))
+    y = layers.Conv2D(6, 3, name="first")(x)
+    y = layers.Conv2D(4, 3, groups=2, name="grouped")(y)
+    return keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y)))
+
+
+def test_a_convolution_with_groups_makes_none_of_the_channels_that_it_reads():
+    found, names = channels(grouped(), (5, 5, 3), made_by=["grouped/kernel"])
+    assert {names[place] for place in found.axes} == {"grouped/kernel", "grouped/bias", "head/kernel"}
+
+
+def test_a_channel_is_the_same_place_in_all_groups():
+    found, names = channels(grouped(), (5, 5, 3))
+    assert found.axes[names.index("first/kernel")][3].tolist() == [0, 1, 2, 0, 1, 2]
+    assert found.axes[names.index("grouped/kernel")][2].tolist() == [0, 1, 2]
+    assert found.axes[names.index("grouped/kernel")][3].tolist() == [3, 4, 3, 4]
+    assert found.axes[names.index("head/kernel")][0].tolist() == [3, 4, 3, 4]
+    # One channel of either kind: 9 places, and 2 groups of one channel.
+    assert found.total(found.multiply_adds, np.array([1, 1])) == 9 * 9 * 3 * 2 + 9 * 1 * 2 + 2 * 2
+    assert found.total(found.multiply_adds) == 9 * 9 * 3 * 6 + 9 * 3 * 4 + 4 * 2
+
+
+def test_a_channel_is_the_same_place_in_all_heads():
+    layers = keras.layers
+    x = keras.Input((7, 6))
+    y = layers.MultiHeadAttention(2, 3, value_dim=4, name="attention")(x, x)
+    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(layers.Flatten()(y))), (7, 6))
+    shown = {names[place]: axes for place, axes in found.axes.items()}
+    assert [
+        [None if axis is None else axis.tolist() for axis in shown[name]] for name in ("key/kernel", "key/bias")
+    ] == [
+        [None, None, [0, 1, 2]],
+        [None, [0, 1, 2]],
+    ]
+    (query,), (value,) = ({tuple(shown[f"{each}/kernel"][2])} for each in ("query", "value"))
+    assert query == (0, 1, 2)
+    assert shown["attention_output/kernel"][1].tolist() == list(value)
+
+
+def test_a_recurrent_layer_reads_channels_but_has_none_of_its_own():
+    layers = keras.layers
+    x = keras.Input((7, 6))
+    y = layers.Dense(3, name="before")(x)
+    y = layers.LSTM(4, name="loop")(y)
+    found, names = channels(keras.Model(x, layers.Dense(2, name="head")(y)), (7, 6))
+    shown = {names[place]: axes for place, axes in found.axes.items()}
+    assert set(shown) == {"before/kernel", "before/bias", "lstm_cell/kernel"}
+    rows, columns = shown["lstm_cell/kernel"]
+    assert (rows.tolist(), columns) == ([0, 1, 2], None)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfx_pruning.structure.groups import PINNED
 from tfx_pruning.structure.live_function import trace_function
 from tfx_pruning.structure.liveness import live_units
-from tfx_pruning.structure.units import PINNED
 
 
 def _tied(trace, one, other) -> bool:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_pruning.structure.units import PINNED, Units
+from tfx_pruning.structure.groups import PINNED
+from tfx_pruning.structure.units import Units
 
 
 def test_units_of_two_axes_are_tied_index_by_index():

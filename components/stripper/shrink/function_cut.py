@@ -99,8 +99,9 @@ class FunctionCutter:
             tensors = call.tensors[node.name]
             _set_output_shapes(node, [self._cut.shape(each) for each in tensors], tensors)
         for index, argument in enumerate(call.arguments):
-            for handle in function.signature.input_arg[index].handle_data if argument.resource is not None else ():
-                handle.shape.CopyFrom(tf.TensorShape(self._cut.shape(argument.resource)).as_proto())
+            held = argument.resource or argument.element
+            for handle in function.signature.input_arg[index].handle_data if held is not None else ():
+                handle.shape.CopyFrom(tf.TensorShape(self._cut.shape(held)).as_proto())
             if self._cut.cuts(argument):
                 shape = self._cut.shape(argument)
                 if _INPUT_SHAPES in function.attr:
@@ -191,7 +192,14 @@ def _set_output_shapes(node: node_def_pb2.NodeDef, shapes: Sequence[Shape], tens
 
 def _dtype_of_sizes(node: node_def_pb2.NodeDef) -> np.dtype:
     """The dtype in which a node takes sizes."""
-    keys = {"Reshape": "Tshape", "StridedSlice": "Index", "Slice": "Index", "SplitV": "Tlen", "Fill": "index_type"}
+    keys = {
+        "Reshape": "Tshape",
+        "StridedSlice": "Index",
+        "Slice": "Index",
+        "SplitV": "Tlen",
+        "Fill": "index_type",
+        "TensorListFromTensor": "shape_type",
+    }
     key = keys.get(node.op)
     return np.dtype(np.int32 if key is None else tf.as_dtype(attribute(node, key)).as_numpy_dtype)
 

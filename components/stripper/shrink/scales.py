@@ -1,6 +1,8 @@
 """Scales: multiplications by channel behind convolutions, which go into the kernels."""
 
+import collections
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +20,7 @@ _DEPTHWISE = "DepthwiseConv2dNative"
 _CONVOLUTIONS = ("Conv2D", "Conv3D", _DEPTHWISE)
 _CHANNELS_LAST = (b"NHWC", b"NDHWC")
 _BIAS = "BiasAdd"
-_ADDITIONS = ("Add", "AddV2", _BIAS)
+_ADDITIONS = ("Add", "AddV2")
 # A kernel is scaled once a call, a convolution's output once an example. Where the kernel is the larger, scaling the
 # output costs less, unless many examples come at once.
 _EXAMPLES_AT_ONCE = 8
@@ -41,59 +43,78 @@ def fold_scales(body: FunctionBody, call: Call, cut: Cut) -> int:
         How many multiplications are gone.
     """
     folder = _ScaleFolder(body, call, cut)
-    return sum(folder.fold(name) for name in [node.name for node in body.nodes if node.op == "Mul"])
+    for convolution in [node for node in body.nodes if node.op in _CONVOLUTIONS]:
+        folder.fold(convolution)
+    folder.remove_folded()
+    return folder.folded
 
 
 class _ScaleFolder:
     def __init__(self, body: FunctionBody, call: Call, cut: Cut) -> None:
+        self.folded = 0
         self._body, self._call, self._cut = body, call, cut
-        self._scaled_biases: set[Reference] = set()
+        self._readers: dict[str, list[node_def_pb2.NodeDef]] = collections.defaultdict(list)
+        for node in body.nodes:
+            for each in data_inputs(node):
+                self._readers[each.partition(":")[0]].append(node)
+        self._returned = {each.partition(":")[0] for each in body.proto.ret.values()}
+        self._substitutes: dict[str, Reference] = {}
+        # By convolution: the kernel that it had.
+        self._kernels: dict[str, Reference] = {}
 
-    def fold(self, name: str) -> bool:
-        """Folds a multiplication, if it is one of a convolution by channel; returns whether it was."""
-        multiplication = self._body.node(name)
-        for value, factor in (data_inputs(multiplication), data_inputs(multiplication)[::-1]):
-            source = self._body.node(value)
-            bias = None if source is None else self._bias(source)
-            convolution = source if bias is None else self._body.node(bias[0])
-            if (
-                self._is_convolution(convolution)
-                and self._only_reader(convolution.name) is (multiplication if bias is None else source)
-                and self._only_reader(source.name) is multiplication
-                and self._is_worth_it(convolution, factor)
-            ):
-                self._scale(convolution, factor, name)
-                if bias is not None:
-                    self._become_bias(source, bias[0], self._scaled_bias(bias[1], factor, convolution, name))
-                self._body.remove([name], {name: f"{source.name}:output:0"})
-                self._join_bias(convolution)
-                return True
-        return False
+    def fold(self, convolution: node_def_pb2.NodeDef) -> None:
+        """Folds the multiplications by channel behind a convolution, and joins the vectors that are added there."""
+        channels = self._channels(convolution)
+        if channels is None or not _is_channels_last(convolution):
+            return
+        chain = list(self._chain(convolution, channels))
+        scales = [factor for node, factor in chain if node.op == "Mul"]
+        if not scales:
+            return
+        self.folded += len(scales)
+        dtype, bias = convolution.attr["T"].type, None
+        for node, vector in chain:
+            if node.op == "Mul":
+                self._scale_kernel(convolution, vector, node.name)
+                bias = bias and self._binary(f"{node.name}/bias", "Mul", bias, vector, dtype, channels)
+            else:
+                bias = (
+                    vector
+                    if bias is None
+                    else self._binary(f"{node.name}/bias", "AddV2", bias, vector, dtype, channels)
+                )
+        made, last = f"{convolution.name}:output:0", chain[-1][0]
+        gone = [node.name for node, _ in chain if bias is None or node is not last]
+        self._substitutes.update(dict.fromkeys(gone, made))
+        if bias is not None:
+            self._become_bias(last, made, bias)
 
-    def _bias(self, addition: node_def_pb2.NodeDef) -> tuple[Reference, Reference] | None:
-        """What a vector is added to along the last axis, and the vector; None if this is no such addition."""
-        if addition.op not in _ADDITIONS or (addition.op == _BIAS and not _is_channels_last(addition)):
-            return None
-        for value, vector in (data_inputs(addition), data_inputs(addition)[::-1]):
-            convolution = self._body.node(value)
-            if self._is_convolution(convolution) and self._shape(vector) == (self._channels(convolution),):
-                return value, vector
-        return None
+    def remove_folded(self) -> None:
+        """Removes all that convolutions compute now."""
+        self._body.remove(self._substitutes.keys(), self._substitutes)
 
-    def _is_convolution(self, node: node_def_pb2.NodeDef | None) -> bool:
-        """Whether it is one that was in the function before, and makes a known number of channels, on the last axis."""
-        return (
-            node is not None
-            and node.op in _CONVOLUTIONS
-            and _is_channels_last(node)
-            and self._channels(node) is not None
-        )
+    def _chain(
+        self, convolution: node_def_pb2.NodeDef, channels: int
+    ) -> Iterator[tuple[node_def_pb2.NodeDef, Reference]]:
+        """The additions and multiplications by channel behind a convolution that nothing reads between, and by what."""
+        name = convolution.name
+        while (reader := self._only_reader(name)) is not None:
+            others = [each for each in data_inputs(reader) if each.partition(":")[0] != name]
+            if len(others) != 1:
+                return
+            if reader.op == "Mul":
+                if not self._is_scale(others[0], convolution):
+                    return
+            elif not _is_addition(reader) or self._shape(others[0]) != (channels,):
+                return
+            yield reader, others[0]
+            name = reader.name
 
     def _channels(self, convolution: node_def_pb2.NodeDef) -> int | None:
         made = self._shape(f"{convolution.name}:output:0")
         return made[-1] if made else None
 
-    def _is_worth_it(self, convolution: node_def_pb2.NodeDef, factor: Reference) -> bool:
+    def _is_scale(self, factor: Reference, convolution: node_def_pb2.NodeDef) -> bool:
         """Whether a factor is a constant for each channel of a convolution, and the kernel the smaller to scale."""
         scale, kernel = self._tensor(factor), self._shape(data_inputs(convolution)[1])
         made = self._shape(f"{convolution.name}:output:0")
@@ -107,24 +128,21 @@ class _ScaleFolder:
         places = made[1:-1]
         return None in places or math.prod(kernel) <= _EXAMPLES_AT_ONCE * math.prod(places) * made[-1]
 
-    def _scale(self, convolution: node_def_pb2.NodeDef, factor: Reference, name: str) -> None:
-        """Gives a convolution a scaled kernel."""
+    def _scale_kernel(self, convolution: node_def_pb2.NodeDef, factor: Reference, name: str) -> None:
         kernel = data_inputs(convolution)[1]
-        shape, dtype = self._shape(kernel), convolution.attr["T"].type
+        shape, dtype = self._shape(self._kernels.setdefault(convolution.name, kernel)), convolution.attr["T"].type
         if convolution.op == _DEPTHWISE:
             # A kernel's last two axes are the channels of what goes in, and how many are made of each.
             factor = self._reshaped(factor, shape[-2:], dtype, f"{name}/of_kernel")
         convolution.input[1] = new_binary(self._body.proto, f"{name}/kernel", "Mul", kernel, factor, dtype, shape)
 
-    def _scaled_bias(
-        self, vector: Reference, factor: Reference, convolution: node_def_pb2.NodeDef, name: str
+    def _binary(
+        self, name: str, operation: str, bias: Reference, vector: Reference, dtype: int, channels: int
     ) -> Reference:
-        dtype, shape = convolution.attr["T"].type, (self._channels(convolution),)
-        if self._shape(factor) != shape:
-            factor = self._reshaped(factor, shape, dtype, f"{name}/of_bias")
-        scaled = new_binary(self._body.proto, f"{name}/bias", "Mul", vector, factor, dtype, shape)
-        self._scaled_biases.add(scaled)
-        return scaled
+        """Arithmetic of a bias and a vector, which is the one that may have further axes."""
+        if self._shape(vector) != (channels,):
+            vector = self._reshaped(vector, (channels,), dtype, f"{name}_vector")
+        return new_binary(self._body.proto, name, operation, bias, vector, dtype, (channels,))
 
     def _reshaped(self, vector: Reference, shape: Shape, dtype: int, name: str) -> Reference:
         sizes = new_constant(self._body.proto, f"{name}_sizes", np.array(shape, np.int32))
@@ -133,48 +151,24 @@ class _ScaleFolder:
         node.attr["Tshape"].type = tf.int32.as_datatype_enum
         return f"{node.name}:output:0"
 
-    def _join_bias(self, convolution: node_def_pb2.NodeDef) -> None:
-        """Makes the vectors that are added behind a convolution one, and that a BiasAdd."""
-        value, dtype = f"{convolution.name}:output:0", convolution.attr["T"].type
-        shape = (self._channels(convolution),)
-        found: list[tuple[node_def_pb2.NodeDef, Reference]] = []
-        reader = self._only_reader(convolution.name)
-        while reader is not None and reader.op in _ADDITIONS and len(data_inputs(reader)) == 2:
-            read = found[-1][0].name if found else convolution.name
-            others = [each for each in data_inputs(reader) if each.partition(":")[0] != read]
-            if len(others) != 1 or (others[0] not in self._scaled_biases and self._shape(others[0]) != shape):
-                break
-            found.append((reader, others[0]))
-            reader = self._only_reader(reader.name)
-        if not found:
-            return
-        vector = found[0][1]
-        for node, other in found[1:]:
-            vector = new_binary(self._body.proto, f"{node.name}/bias", "AddV2", vector, other, dtype, shape)
-        last = found[-1][0]
-        gone = [node.name for node, _ in found[:-1]]
-        self._become_bias(last, value, vector)
-        self._body.remove(gone, dict.fromkeys(gone, value))
-
-    def _become_bias(self, addition: node_def_pb2.NodeDef, value: Reference, vector: Reference) -> None:
-        """Makes an addition a BiasAdd, which TensorFlow computes within a convolution in front of it."""
-        controls = [each for each in addition.input if each.startswith("^")]
-        addition.op = _BIAS
-        addition.input[:] = [value, vector, *controls]
+    def _become_bias(self, node: node_def_pb2.NodeDef, value: Reference, vector: Reference) -> None:
+        """Makes a node a BiasAdd, which TensorFlow computes within a convolution in front of it."""
+        controls = [each for each in node.input if each.startswith("^")]
+        node.op = _BIAS
+        node.input[:] = [value, vector, *controls]
         # BiasAdd has this one name for channels last, whatever the number of axes.
-        addition.attr["data_format"].s = b"NHWC"
-        old, new = f"{addition.name}:z:0", f"{addition.name}:output:0"
-        for node in self._body.nodes:
-            node.input[:] = [new if each == old else each for each in node.input]
+        node.attr["data_format"].s = b"NHWC"
+        old, new = f"{node.name}:z:0", f"{node.name}:output:0"
+        for reader in self._readers[node.name]:
+            reader.input[:] = [new if each == old else each for each in reader.input]
         for key, reference in list(self._body.proto.ret.items()):
             if reference == old:
                 self._body.proto.ret[key] = new
 
     def _only_reader(self, name: str) -> node_def_pb2.NodeDef | None:
         """The one node that reads another, and reads it once; None if that is returned, or read otherwise."""
-        reads = [node.name for node in self._body.nodes for each in data_inputs(node) if each.partition(":")[0] == name]
-        returned = any(each.partition(":")[0] == name for each in self._body.proto.ret.values())
-        return self._body.node(reads[0]) if len(reads) == 1 and not returned else None
+        found = self._readers[name]
+        return found[0] if len(found) == 1 and name not in self._returned else None
 
     def _tensor(self, reference: Reference) -> Tensor | None:
         """What an argument, or a node's only output, is; None for a node that the function did not have before."""
@@ -187,6 +181,11 @@ class _ScaleFolder:
     def _shape(self, reference: Reference) -> Shape:
         tensor = self._tensor(reference)
         return None if tensor is None else self._cut.shape(tensor)
+
+
+def _is_addition(node: node_def_pb2.NodeDef) -> bool:
+    """Whether a vector that a node adds is one of numbers along the last axis."""
+    return node.op in _ADDITIONS or (node.op == _BIAS and _is_channels_last(node))
 
 
 def _is_channels_last(node: node_def_pb2.NodeDef) -> bool:

@@ -110,10 +110,7 @@ def shrink_saved_model(
         gzipped = executor.submit(sizes.gzipped_bytes, source) if size <= _MOST_GZIPPED else None
         answers = _answers(objects, records)
         biases = Biases.of(cut, objects.library.functions)
-        folded, largest = _write_folded(structure, cut, biases, kept, destination, answers, tolerance)
-        if not folded:
-            _write(structure, cut, biases, kept, destination, fold=False)
-            largest = _largest_difference(objects, destination, answers, tolerance)
+        folded, largest = _write_checked(structure, cut, biases, kept, destination, answers, tolerance)
     return ShrinkReport(
         tuple(CutVariable(key, before[key], after[key]) for key in sorted(kept.variables)),
         parameters,
@@ -128,7 +125,7 @@ def shrink_saved_model(
     )
 
 
-def _write_folded(
+def _write_checked(
     structure: SavedStructure,
     cut: Cut,
     biases: Biases,
@@ -137,22 +134,23 @@ def _write_folded(
     answers: Sequence[verify.SourceAnswers],
     tolerance: RelativeTolerance,
 ) -> tuple[int, float]:
-    """Writes the shrunk model with scales in its kernels, unless that would take too much of the tolerance.
+    """Writes the shrunk model, with scales in its kernels unless that takes too much of the tolerance.
+
+    Scales may take half of it: the other half is for examples that are not compared here.
 
     Returns:
-        How many scales went into kernels, and the largest difference of two numbers; 0 scales, and nothing is written,
-        if there are none, or if the answers differ by more than half the tolerance. The other half is for the
-        examples that are not compared here.
+        How many scales went into kernels, and the largest difference of two numbers.
     """
-    try:
-        folded = _write(structure, cut, biases, kept, destination, fold=True)
-        if folded:
+    folded = _write(structure, cut, biases, kept, destination, fold=True)
+    if folded:
+        try:
             half = RelativeTolerance(tolerance / 2)
             return folded, _largest_difference(structure.source, destination, answers, half)
-    except verify.VerificationError as error:
-        logging.info("Scales stay behind the convolutions: in the kernels they would change answers. %s", error)
-    tf.io.gfile.rmtree(destination)
-    return 0, 0.0
+        except verify.VerificationError as error:
+            logging.info("Scales stay behind the convolutions: in the kernels they would change answers. %s", error)
+            tf.io.gfile.rmtree(destination)
+            _write(structure, cut, biases, kept, destination, fold=False)
+    return 0, _largest_difference(structure.source, destination, answers, tolerance)
 
 
 def _write(

@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     elementwise,
     joining,
     layout,
+    lists,
     lookup,
     normalization,
     reading,
@@ -14,4 +15,5 @@ from . import (  # noqa: F401
     sizes,
     slicing,
     spatial,
+    tiling,
 )

@@ -1,5 +1,8 @@
 """Convolutions."""
 
+import dataclasses
+import math
+
 import numpy as np
 
 from ..operation import BarrierError, Operation, operation, pin_sizes
@@ -9,28 +12,41 @@ from ..tensors import Tensor
 from ..values import Along, Known, as_sizes
 from .spatial import channel_axis
 
+# A kernel with groups is no larger that is looked at as one without.
+_MOST_ELEMENTS = 1 << 24
+
 
 @operation("Conv2D", "Conv3D")
 def convolution(op: Operation) -> Tensor:
-    """Sums over the places of a kernel, and over all channels."""
+    """Sums over the places of a kernel, and over all channels, or over those of one group.
+
+    Of a convolution with groups whole groups may go, and the same places in all groups.
+    """
     image, kernel = op.inputs
     rank = op.rank(0)
     check_known(kernel.rank == rank)
     channel = channel_axis(op, rank)
-    check_known(image.shape[channel] is not None and image.shape[channel] == kernel.shape[-2])
+    channels = image.shape[channel]
+    check_known(channels is not None)
     # As weights, an image would be summed up over all its places, not those below the kernel.
     check_known(isinstance(kernel.value, Known) or not isinstance(image.value, Known))
     places, taps = _pinned_places(op, image, channel), tuple(f"k{at}" for at in range(rank - 2))
     labels = _image_labels(rank, channel, places, "in")
-    return sum_of_products(
+    found = sum_of_products(
         op,
         Term(image, labels),
-        Term(kernel, (*taps, "in", "out")),
+        Term(kernel if channels == kernel.shape[-2] else _without_groups(op, kernel, channels), (*taps, "in", "out")),
         _image_labels(rank, channel, tuple(f"o{at}" for at in range(rank - 2)), "out"),
         only_zero=_is_padded(op, kernel),
         uncounted=places,
         times=_output_places(op, channel),
     )
+    if channels != kernel.shape[-2]:
+        op.sites[-1] = dataclasses.replace(op.sites[-1], of_group=kernel.axes[-2])
+        # Between the groups there is nothing to multiply.
+        sizes = ((image.axes[0], image.shape[0]), *zip(kernel.axes, kernel.shape, strict=True))
+        op.costs[-1] = (*_output_places(op, channel), *(count(units, size) for units, size in sizes))
+    return found
 
 
 @operation("DepthwiseConv2dNative")
@@ -59,7 +75,7 @@ def transposed(op: Operation) -> Tensor:
     _, kernel, image = op.inputs
     check_known(image.rank == kernel.rank == 4)
     channel = channel_axis(op, 4)
-    check_known(image.shape[channel] == kernel.shape[3])
+    check_known(image.shape[channel] == kernel.shape[3] and op.shapes[0][channel] in (None, kernel.shape[2]))
     places = _pinned_places(op, image, channel)
     labels = _image_labels(4, channel, places, "in")
     found = sum_of_products(
@@ -81,6 +97,31 @@ def transposed(op: Operation) -> Tensor:
     else:
         pin_sizes(op.units, op.inputs[0].value)
     return found
+
+
+def _without_groups(op: Operation, kernel: Tensor, channels: int) -> Tensor:
+    """The kernel that does without groups what one does with them; it has zeros for channels of other groups."""
+    each, made = kernel.shape[-2:]
+    groups = channels // each if each else 0
+    check_known(isinstance(kernel.value, Known) and groups > 0 and channels == groups * each and made % groups == 0)
+    shape = (*kernel.shape[:-2], channels, made)
+    check_known(math.prod(shape) <= _MOST_ELEMENTS)
+    of_group, of_output = kernel.axes[-2:]
+    group = None if of_output is None else op.factors(of_output.reshape(groups, -1))[0]
+    if group is None:
+        units = None if of_group is None else np.tile(of_group, groups)
+    else:
+        units = np.repeat(group, each) if of_group is None else op.product(group, of_group)
+
+    def compute() -> np.ndarray:
+        array = kernel.value.array
+        found = np.zeros(shape, array.dtype)
+        for number in range(groups):
+            columns = slice(number * (made // groups), (number + 1) * (made // groups))
+            found[..., number * each : (number + 1) * each, columns] = array[..., columns]
+        return found
+
+    return Tensor(shape, (*kernel.axes[:-2], units, of_output), Known(shape, compute))
 
 
 def _image_labels(rank: int, channel: int, places: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..groups import PINNED
 from ..operation import BarrierError, Operation, operation
 from ..tensors import Tensor
-from ..units import PINNED, Axis
+from ..units import Axis
 from ..values import Along, Sizes, along, as_sizes
 
 

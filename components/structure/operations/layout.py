@@ -14,6 +14,18 @@ def transpose(op: Operation) -> Tensor:
     return op.output([tensor.axes[axis] for axis in order], _moved(tensor.value, order))
 
 
+@operation("ReverseV2")
+def reverse(op: Operation) -> Tensor:
+    """Some axes backwards, which are not cut."""
+    tensor = op.inputs[0]
+    reversed_axes = {int(axis) % op.rank(0) for axis in op.known(1).ravel()}
+    for axis in reversed_axes:
+        op.pin(tensor.axes[axis])
+    axes = [None if axis in reversed_axes else units for axis, units in enumerate(tensor.axes)]
+    value = tensor.value
+    return op.output(axes, value if isinstance(value, Along) and value.axis not in reversed_axes else None)
+
+
 @operation("ExpandDims", takes_sizes=True)
 def expand_dims(op: Operation) -> Tensor:
     """One more axis, of size 1."""

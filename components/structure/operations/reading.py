@@ -4,13 +4,15 @@ from ..operation import Operation, operation
 from ..tensors import Tensor
 
 
-@operation("Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", takes_sizes=True)
+@operation(
+    "Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", takes_sizes=True, takes_lists=True
+)
 def identity(op: Operation) -> Tensor:
     """The input."""
     return op.inputs[0]
 
 
-@operation("IdentityN", takes_sizes=True)
+@operation("IdentityN", takes_sizes=True, takes_lists=True)
 def identities(op: Operation) -> tuple[Tensor, ...]:
     """The inputs."""
     return op.inputs

@@ -7,7 +7,7 @@ import numpy as np
 from ..operation import BarrierError, Operation, operation
 from ..site import Mend
 from ..tensors import Shape, Tensor
-from ..units import PINNED, Axis
+from ..units import Axis
 from ..values import Along, Size, Sizes, Value, as_sizes
 
 # Axes of the input and of the output, by number, that hold the same elements.
@@ -85,8 +85,8 @@ def _blocks(before: Shape, after: Shape) -> list[Block]:
             block[1].append(new)
         while True:
             sizes = [before[axis] for axis in block[0]], [after[axis] for axis in block[1]]
-            if None in sizes[0] or None in sizes[1]:
-                return found
+            if not all(map(all, sizes)):
+                return found  # a size is unknown, or 0
             products = [math.prod(each) for each in sizes]
             if products[0] == products[1]:
                 break
@@ -102,34 +102,29 @@ def _blocks(before: Shape, after: Shape) -> list[Block]:
 
 
 def _merged(op: Operation, axes: list[Axis], sizes: list[int]) -> Axis:
-    """One axis in place of several: of those of units the last stays, and each of its units becomes several indices."""
-    several = [at for at, units in enumerate(axes) if units is not None]
-    if not several:
-        return None
-    for at in several[:-1]:
-        op.pin(axes[at])
-    at = several[-1]
-    spread = axes[at].reshape([size if each == at else 1 for each, size in enumerate(sizes)])
-    return np.broadcast_to(spread, sizes).ravel()
+    """One axis in place of several: an index of it stays if the units of all axes that it is of do."""
+    merged: Axis = None
+    before = 1
+    for units, size in zip(axes, sizes, strict=True):
+        if units is None:
+            merged = None if merged is None else np.repeat(merged, size)
+        else:
+            merged = np.tile(units, before) if merged is None else op.product(merged, units)
+        before *= size
+    return merged
 
 
 def _split(op: Operation, merged: Axis, sizes: list[int]) -> list[Axis]:
-    """Several axes in place of one: units are the indices of one that they already run by, or of the last above 1."""
-    wide = [at for at, size in enumerate(sizes) if size > 1]
-    if merged is None or not wide:
-        return [None] * len(sizes)
-    whole = merged.reshape(sizes)
-    at = next((at for at in wide if _runs_by(whole, at)), wide[-1])
-    rows = np.moveaxis(whole, at, 0).reshape(sizes[at], -1)
-    for column in rows.T[1:]:
-        if not np.array_equal(column, rows[:, 0]):
-            op.tie(rows[:, 0], column)
-    return [rows[:, 0] if each == at else None for each in range(len(sizes))]
-
-
-def _runs_by(whole: np.ndarray, at: int) -> bool:
-    rows = np.moveaxis(whole, at, 0).reshape(whole.shape[at], -1)
-    return bool((rows == rows[:, :1]).all()) and not bool((whole == PINNED).all())
+    """Several axes in place of one."""
+    found: list[Axis] = []
+    rest = merged
+    for size in reversed(sizes):
+        if rest is None or size == 1:
+            found.append(None)
+            continue
+        rest, units = op.factors(rest.reshape(-1, size))
+        found.append(units)
+    return found[::-1]
 
 
 def _value(tensor: Tensor, before: list[int], after: list[int], sizes: list[int]) -> Along | None:

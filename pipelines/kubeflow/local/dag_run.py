@@ -16,11 +16,11 @@ from tfx_pruning.pipelines.kubeflow.local.container_engine import ContainerEngin
 from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile, is_of
 from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
 from tfx_pruning.pipelines.kubeflow.local.task_result import TaskResult
+from tfx_pruning.pipelines.log_end import log_end
 from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
 
 LOG = "task.log"
 EXECUTOR_INPUT = "executor_input.json"
-_LOG_LINES = 20
 _AFTER_FAILURES = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
@@ -166,7 +166,7 @@ class DagRun:
         status = self._engine.run(image, arguments, environment, folder / LOG)
         if status != 0:
             raise TaskFailedError(
-                f"{name} failed with the exit status {status}; the end of {folder / LOG}:\n{_tail(folder / LOG)}"
+                f"{name} failed with the exit status {status}; the end of {folder / LOG}:\n{log_end(folder / LOG)}"
             )
 
     def _labelled(self, key: str, artifact: Artifact) -> Artifact:
@@ -284,8 +284,3 @@ def _read_output(path: pathlib.Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"its output metadata in {path} is no JSON: {error}") from error
-
-
-def _tail(log: pathlib.Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-_LOG_LINES:])

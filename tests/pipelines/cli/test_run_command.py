@@ -80,6 +80,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--module-file", MODULE], "data_root is missing: name the folder of the data that the module is for."),
         (["--module-file", MODULE, "--data-root", "."], f"label_key is missing: {MODULE} is a module of your own."),
         (["--module-file", __file__, "--data-root", ".", "--label-key", "y"], "does not define preprocessing_fn and"),
+        (["--module-file", MODULE, "--module-path", "a.b"], "--module-file and --module-path both name the module"),
+        (
+            ["--module-path", "nowhere.houses", "--data-root", ".", "--label-key", "y"],
+            "There is no module 'nowhere.houses' in this environment",
+        ),
         (["--config", "/nowhere.yaml"], "No such file or directory: '/nowhere.yaml'"),
         (["--config", MODULE], "is neither YAML nor JSON"),
         (["--engine", "process"], "--engine needs --runner=kubeflow-local."),
@@ -189,6 +194,8 @@ def test_flags_override_the_file(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     places = (config.data_root, config.serving_dir, config.pipeline_root)
     assert places == tuple(str(tmp_path / name) for name in ("mine", "models", "root/artifacts"))
     assert not chosen.is_example
+    assert config.module_path == ""
+    assert ChosenConfig.of(options | {"module_path": "a.houses"}).config.module_path == "a.houses"
 
 
 def test_without_data_and_module_it_is_the_example(tmp_path: pathlib.Path) -> None:
@@ -242,9 +249,10 @@ def test_second_command_over_a_root_is_refused_and_leaves_no_trace(
 
 @dataclasses.dataclass(frozen=True)
 class Houses:
-    """A run on a user's data, and what it printed as JSON."""
+    """A run on a user's data, where it put temporary files, and what it printed as JSON."""
 
     root: pathlib.Path
+    temporary: pathlib.Path
     printed: dict[str, Any]
 
     @property
@@ -255,19 +263,28 @@ class Houses:
 
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Houses:
-    """A run with the README's settings and fewer steps."""
+    """A run with the README's settings and fewer steps, in a folder whose files have the names of libraries."""
     folder = tmp_path_factory.mktemp("houses_run")
     (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (folder / "houses.yaml").write_text(settings, encoding="utf-8")
     shutil.copy(MODULE, folder)
+    with (folder / "houses.py").open("a", encoding="utf-8") as module:
+        module.write("\nfrom beside_houses import NUMBERS  # noqa: E402\n")
+    (folder / "beside_houses.py").write_text("NUMBERS = ('age', 'area', 'rooms')\n", encoding="utf-8")
+    for library in ("proto", "random", "types"):
+        (folder / f"{library}.py").write_text("raise ImportError('of the folder')\n", encoding="utf-8")
     house_data.write_csv(folder / "data")
-    root = folder / "root"
+    root, temporary = folder / "root", folder / "temporary"
+    temporary.mkdir()
     command = [SCRIPT, "run", "--root", str(root), "--config", str(folder / "houses.yaml"), "--json"]
     command += ["--hparams", "target_sparsity=0.75", "--train-steps", "120", "--pruning-steps", "150"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=900, check=False, cwd=folder, env=environment
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr.splitlines()[0] == f"Running houses_pruning in {root}; details in {root / 'run.log'}"
-    return Houses(root, json.loads(result.stdout))
+    return Houses(root, temporary, json.loads(result.stdout))
 
 
 @pytest.mark.e2e
@@ -317,19 +334,45 @@ def test_metadata_tells_what_was_printed(houses: Houses) -> None:
 
 
 @pytest.mark.e2e
+def test_run_leaves_no_temporary_files(houses: Houses) -> None:
+    assert list(houses.temporary.iterdir()) == []
+
+
+@pytest.mark.e2e
 def test_component_that_fails_is_named_and_its_traceback_is_in_the_log(tmp_path: pathlib.Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "a.csv").write_text("area,price\n1,2\n3\n", encoding="utf-8")
     root = tmp_path / "root"
     command = [SCRIPT, "run", "--root", root, "--module-file", MODULE, "--label-key", "price", "--data-root", data]
+    command += ["--no-try-module"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1].split() == ["CsvExampleGen", "failed"]
     assert result.stderr.startswith("Error: CsvExampleGen failed: ")
-    assert result.stderr.endswith(f"; details in {root / 'run.log'}\n")
-    assert "Traceback (most recent call last)" in (root / "run.log").read_text(encoding="utf-8")
+    log = (root / "run.log").read_text(encoding="utf-8")
+    assert "Traceback (most recent call last)" in log
+    message, end = result.stderr.split(f"; the end of {root / 'run.log'}:\n")
+    assert "ValueError: Columns do not match" in message
+    assert end.splitlines() == log.splitlines()[-20:]
     assert not (root / "serving").exists()
+
+
+@pytest.mark.e2e
+def test_typo_in_the_module_is_told_by_type_and_line_of_the_users_file(tmp_path: pathlib.Path) -> None:
+    module = tmp_path / "houses.py"
+    typo = pathlib.Path(MODULE).read_text(encoding="utf-8").replace("_dense(inputs[LABEL])", "_dens(inputs[LABEL])")
+    module.write_text(typo, encoding="utf-8")
+    root, data = tmp_path / "root", house_data.write_csv(tmp_path / "data")
+    command = [SCRIPT, "run", "--root", root, "--module-file", module, "--label-key", "price", "--data-root", data]
+    command += ["--no-try-module"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 1
+    message, end = result.stderr.split(f"; the end of {root / 'run.log'}:\n")
+    assert message == (
+        f"Error: Transform failed: NameError: name '_dens' is not defined, at {module}:17 in preprocessing_fn"
+    )
+    assert end.splitlines()[-1] == "NameError: name '_dens' is not defined"
 
 
 def test_podman_tasks_see_the_root_and_the_data(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

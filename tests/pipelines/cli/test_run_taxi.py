@@ -169,7 +169,7 @@ def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushe
     (output,) = (name for name, weight in weights.items() if weight.shape == (1,))
     assert {row[0] for row in rows if row[-1] == "yes"} == set(weights) - {output}
     metrics = {row[0]: row[1:3] for row in page.tables["evaluation"][1:]}
-    assert (metrics["auc"], metrics["binary_accuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
+    assert (metrics["AUC"], metrics["BinaryAccuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
     assert {"course", "sizes", "weights", "hparams", "lineage"} <= set(page.tables)
     assert page.tiles["Optimizer steps"] == "800"
 
@@ -267,7 +267,7 @@ def test_blessing_is_of_the_stripped_model_against_the_dense_one(metadata: Metad
 def test_impossible_threshold_pushes_nothing(first: Run, refused: Run, metadata: Metadata) -> None:
     assert refused.returncode == EXIT_NOT_BLESSED, refused.stdout + refused.stderr
     auc = refused.cells("AUC")[1]
-    message = f"Nothing was pushed: the Evaluator refused the model: auc is {auc}, asked for is at least 1.0000.\n"
+    message = f"Nothing was pushed: the Evaluator refused the model: AUC is {auc}, asked for is at least 1.0000.\n"
     assert refused.stderr == message
     assert refused.cells("pushed model") == ["none"]
     assert refused.pushed == first.pushed

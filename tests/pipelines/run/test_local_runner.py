@@ -6,6 +6,7 @@ from tfx import v1 as tfx
 from tfx_pruning.pipelines.run import local_runner
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.task_state import TaskState
+from tfx_pruning.pipelines.user_code import UserCode
 
 STATES = []
 
@@ -23,7 +24,9 @@ def _run(root: pathlib.Path, text: str) -> str:
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
     components = [Writer(text=text)]
     pipeline = tfx.dsl.Pipeline("small", str(root), components=components, metadata_connection_config=connection)
-    return local_runner.run_pipeline(pipeline, lambda name, state: STATES.append((name, state)))
+    return local_runner.run_pipeline(
+        pipeline, lambda name, state: STATES.append((name, state)), UserCode(pathlib.Path(__file__))
+    )
 
 
 @pytest.mark.slow

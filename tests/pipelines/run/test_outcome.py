@@ -109,22 +109,22 @@ def test_refusals_say_what_was_asked_for_in_either_direction(monkeypatch: pytest
         _config(metric="MeanSquaredError", metric_direction="lower", min_metric=None, max_metric=200, max_metric_drop=5)
     )
     failures = [
-        _failure("auc", 0.85, higher[0]),
-        _failure("auc", -0.02, higher[1]),
-        _failure("mean_squared_error", 250.5, lower[0]),
-        _failure("mean_squared_error", 7.25, lower[1]),
-        _failure("auc", None, higher[0]),
+        _failure("AUC", 0.85, higher[0]),
+        _failure("AUC", -0.02, higher[1]),
+        _failure("MeanSquaredError", 250.5, lower[0]),
+        _failure("MeanSquaredError", 7.25, lower[1]),
+        _failure("AUC", None, higher[0]),
     ]
     result = tfma.ValidationResult()
     for failure in failures:
         result.metric_validations_per_slice.add(failures=[failure])
     monkeypatch.setattr(tfma, "load_validation_result", lambda uri: result)
     assert list(outcome._refusals("anywhere")) == [
-        "auc is 0.8500, asked for is at least 0.9000",
-        "auc is 0.0200 below the dense model's, allowed is 0.0100",
-        "mean_squared_error is 250.5, asked for is at most 200",
-        "mean_squared_error is 7.2500 above the dense model's, allowed is 5.0000",
-        "auc was not measured",
+        "AUC is 0.8500, asked for is at least 0.9000",
+        "AUC is 0.0200 below the dense model's, allowed is 0.0100",
+        "MeanSquaredError is 250.5, asked for is at most 200",
+        "MeanSquaredError is 7.2500 above the dense model's, allowed is 5.0000",
+        "AUC was not measured",
     ]
 
 

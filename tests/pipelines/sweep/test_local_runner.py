@@ -206,7 +206,7 @@ def test_figures_are_those_of_the_metadata_and_the_evaluations(again, store):
         stripped = store.properties(f"Stripper.{each['name']}", "model")
         evaluation = store.output(f"Evaluator.{each['name']}", "evaluation").uri
         metrics = {
-            key: tfma.load_eval_result(evaluation, model_name=key).get_metrics_for_slice()["auc"]["doubleValue"]
+            key: tfma.load_eval_result(evaluation, model_name=key).get_metrics_for_slice()["AUC"]["doubleValue"]
             for key in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
         }
         assert each["metric"] == metrics[tfma.CANDIDATE_KEY]
@@ -264,7 +264,7 @@ def test_none_within_pushes_nothing_and_trains_nothing(in_vain, resumed, store):
     assert in_vain.returncode == 3, in_vain.stdout + in_vain.stderr
     assert (in_vain.found["chosen"], in_vain.found["pushed_to"]) == (None, None)
     assert _verdicts(in_vain.found) == {HALF: False}
-    assert "Nothing was pushed: the auc of no candidate is at least 1" in in_vain.stderr
+    assert "Nothing was pushed: the AUC of no candidate is at least 1" in in_vain.stderr
     assert in_vain.pushed == resumed.pushed
     assert store.completed(f"Evaluator.{HALF}") == 1
     assert store.completed("SparsitySelector") == 2

@@ -78,7 +78,7 @@ def test_what_the_selector_chose_is_pushed(nodes):
 
 def test_the_tolerance_is_that_of_the_config(nodes):
     assert nodes["SparsitySelector"].exec_properties == {
-        "metric": "mean_squared_error",
+        "metric": "MeanSquaredError",
         "tolerance": 0.25,
         "direction": "lower",
         "bound": 7.0,

@@ -5,9 +5,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from helpers.dead_groups import GROUPS
+from helpers.dead_heads import HEADS
+from helpers.dead_loops import LOOPS
+from helpers.dead_tiles import TILES
 from helpers.dead_units import ZOO
 from tfx_pruning import strip_saved_model
 
+_SPECIMENS = {**ZOO, **TILES, **GROUPS, **HEADS, **LOOPS}
 _TOLERANCE = {tf.float16: 1e-2, tf.float32: 1e-5, tf.float64: 1e-12}
 
 
@@ -18,9 +23,9 @@ def _declaration(path):
     return {name: (each.dtype, str(each.tensor_shape)) for name, each in tensors.items()}
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", _SPECIMENS)
 def test_shrink_leaves_the_live_units_and_the_answers(name, tmp_path):
-    specimen = ZOO[name]
+    specimen = _SPECIMENS[name]
     specimen.save(str(tmp_path / "model"))
     report = strip_saved_model(tmp_path / "model", tmp_path / "shrunk", shrink=True)
 
