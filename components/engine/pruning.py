@@ -322,8 +322,8 @@ class Pruning(Trackable):
         return False
 
     def sparsity(self) -> float:
-        """Fraction of zeros in the masks of all weights together."""
-        return 1.0 - sum(int(state.kept()) for state in self._states) / sum(state.size for state in self._states)
+        """Fraction of zeros that the masks have made in all weights together; assigned over, a zero counts no more."""
+        return sum(state.pruned() for state in self._states) / sum(state.size for state in self._states)
 
     def reached(self) -> float:
         """Fraction of what `target_sparsity` counts that the masks have pruned.
@@ -333,8 +333,8 @@ class Pruning(Trackable):
         return self._masks.reached()
 
     def sparsity_by_variable(self) -> dict[str, float]:
-        """Fraction of zeros in each weight's mask, by the weight's name of `paths`."""
-        return {path: float(state.sparsity()) for path, state in zip(self._paths, self._states, strict=True)}
+        """Fraction of such zeros in each weight, by the weight's name of `paths`."""
+        return {path: state.pruned() / state.size for path, state in zip(self._paths, self._states, strict=True)}
 
     def sparsity_asked(self, step: int) -> float:
         """What `reached` should be at `step`.

@@ -18,6 +18,8 @@ from .weight_state import Weight, WeightState, path_of, tf_variable
 
 _KERNEL = re.compile(r"(^|/)(kernel|recurrent_kernel|depthwise_kernel|pointwise_kernel)$")
 _EMBEDDING = re.compile(r"embeddings?$")
+# The two matrices whose product LoRA adds to a weight: zeros in them are none in the sum.
+_LORA = re.compile(r"(^|/)lora_(kernel|embeddings)_[ab]$")
 # A matrix is large with this share of all trainable parameters.
 _LARGE = 0.05
 
@@ -27,8 +29,9 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model
 
     With `include`: the weights whose name matches one of its regexes. Without, the first of these that exist: the
     weights under `apply_mask`; the kernels of Dense, EinsumDense, convolution and recurrent layers, and all other
-    weights of rank 2 and more, embeddings apart, that the forward pass multiplies activations by; and, if all variables
-    are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out of any of these.
+    weights of rank 2 and more, embeddings and LoRA's matrices apart, that the forward pass multiplies activations by;
+    and, if all variables are plain `tf.Variable`s, those of rank 2 and more, or else all. `exclude` takes weights out
+    of any of these.
 
     Args:
         variables: The weights.
@@ -52,7 +55,7 @@ def prunable_weights(variables: Iterable[Weight], hparams: PruningHParams, model
         raise ValueError("There are no trainable variables to prune. Build the model first.")
     chosen = _included(candidates, hparams.include) if hparams.include else _by_default(candidates, model)
     for pattern in hparams.exclude:
-        _check_match("exclude", pattern, candidates)
+        _check_match("exclude", pattern, candidates, _frozen_names(once, model))
     chosen = {name: weight for name, weight in chosen.items() if not _matches(hparams.exclude, name)}
     if not chosen:
         rule = f"include={list(hparams.include)}" if hparams.include else "the default (kernels)"
@@ -90,6 +93,7 @@ def warn_of_dense_matrices(
         for name, weight in zip(weight_names(once, model), once, strict=True)
         if id(tf_variable(weight)) not in known
         and _is_matrix(weight)
+        and not _LORA.search(path_of(weight))
         and math.prod(weight.shape) >= _LARGE * total
         and not _matches(hparams.exclude, name)
     ]
@@ -109,8 +113,10 @@ def _by_default(candidates: Mapping[str, Weight], model: Any) -> dict[str, Weigh
     if masked:
         return masked
     kernels = those(lambda weight: bool(_KERNEL.search(path_of(weight))))
-    others = those(lambda weight: _is_matrix(weight) and not _EMBEDDING.search(path_of(weight)))
-    others = {name: weight for name, weight in others.items() if name not in kernels}
+    others = those(lambda weight: _is_matrix(weight) and not is_embedding(path_of(weight)))
+    others = {
+        name: weight for name, weight in others.items() if name not in kernels and not _LORA.search(path_of(weight))
+    }
     if others and isinstance(model, (keras.Model, tf_keras.Model)):
         further = {id(weight) for weight in multiplied_weights(model, others.values())}
         kernels = {name: each for name, each in candidates.items() if name in kernels or id(each) in further}
@@ -118,6 +124,11 @@ def _by_default(candidates: Mapping[str, Weight], model: Any) -> dict[str, Weigh
         return kernels
     floating = those(lambda weight: tf_variable(weight).dtype.is_floating)
     return {name: weight for name, weight in floating.items() if len(weight.shape) >= 2} or floating
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a weight of this name is looked up by rows."""
+    return bool(_EMBEDDING.search(name))
 
 
 def _is_matrix(weight: Weight) -> bool:
@@ -130,8 +141,17 @@ def _included(candidates: Mapping[str, Weight], patterns: Sequence[str]) -> dict
     return {name: weight for name, weight in candidates.items() if _matches(patterns, name)}
 
 
-def _check_match(option: str, pattern: str, candidates: Mapping[str, Weight]) -> None:
-    if not any(_matches([pattern], name) for name in candidates):
+def _frozen_names(trainable: Sequence[Weight], model: Any) -> list[str]:
+    """The names of a Keras model's other weights: to exclude one changes nothing, and may be said all the same."""
+    if not isinstance(model, (keras.Model, tf_keras.Model)):
+        return []
+    known = {id(tf_variable(weight)) for weight in trainable}
+    weights = [*trainable, *(weight for weight in model.weights if id(tf_variable(weight)) not in known)]
+    return weight_names(weights, model)[len(trainable) :]
+
+
+def _check_match(option: str, pattern: str, candidates: Mapping[str, Weight], others: Iterable[str] = ()) -> None:
+    if not any(_matches([pattern], name) for name in (*candidates, *others)):
         raise ValueError(
             f"{option} holds {pattern!r}, which matches none of the variables {list(candidates)}. Mend or remove it."
         )

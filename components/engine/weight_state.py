@@ -159,6 +159,11 @@ class WeightState(Trackable):
         """Fraction of the weights whose mask is False, float64 scalar."""
         return 1.0 - tf.cast(self.kept(), tf.float64) / self.size
 
+    def pruned(self) -> int:
+        """Number of weights that the mask prunes and that are zero, or that the forward pass multiplies by zero."""
+        removed = ~self.mask.numpy()
+        return int(np.count_nonzero(removed if self.masked_forward else removed & (self.weight.numpy() == 0)))
+
     def kept(self) -> tf.Tensor:
         """Number of weights whose mask is True, int64 scalar."""
         mask = tf.convert_to_tensor(self.mask)

@@ -45,6 +45,7 @@ class PruningCallback:
         self._batches = 0
         self._updates = 0
         self._begun = False
+        self._compared = False
         self._writer = None if log_dir is None else tf.summary.create_file_writer(log_dir)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -53,6 +54,9 @@ class PruningCallback:
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._training.restore_loaded()
+        if not self._compared:
+            self._compared = True
+            self._training.compare()
         if not self._begun and self._training.pruning is not None:
             self._begun = True
             self._record_begin(self._training.step())

@@ -1,13 +1,17 @@
 """Which variables of a SavedModel are the weights of a pruning."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ...saved_model.saved_objects import SavedObjects
-from ...saved_model.variables import SavedVariable, SavedVariables
+from ...saved_model.variables import ROOT, SavedVariable, SavedVariables
 from ..model_variables import model_variables
 from ..weight_state import WeightState
+
+# Of every optimizer of Keras 3 and tf_keras, apart from the latter's legacy ones.
+_OPTIMIZER_CHILDREN = {"_variables", "_iterations"}
 
 
 def counterparts(states: Sequence[WeightState], saved: SavedVariables) -> Mapping[WeightState, SavedVariable]:
@@ -15,7 +19,8 @@ def counterparts(states: Sequence[WeightState], saved: SavedVariables) -> Mappin
 
     First by value: a model that `fit` built, or that was cloned for saving, has other names in the file. Then by name:
     one that was loaded from a checkpoint of the training has other values, and no model's name in front. What the
-    signatures use goes first: a file may hold further variables of the same names.
+    signatures use goes first: a file may hold further variables of the same names. What only an optimizer holds is no
+    weight of the model any more.
 
     Args:
         states: The states of the weights.
@@ -26,9 +31,10 @@ def counterparts(states: Sequence[WeightState], saved: SavedVariables) -> Mappin
     """
     variables = model_variables(saved)
     served = _served_keys(saved)
+    held = _held_by_the_model(saved)
     pools = [
-        [variable for variable in variables if variable.key.partition("/.ATTRIBUTES")[0] in served],
-        [variable for variable in variables if variable.key.partition("/.ATTRIBUTES")[0] not in served],
+        [variable for variable in variables if _object_key(variable) in served],
+        [variable for variable in variables if _object_key(variable) not in served and variable.node in held],
     ]
     found: dict[WeightState, SavedVariable] = {}
     for pool in pools:
@@ -37,6 +43,11 @@ def counterparts(states: Sequence[WeightState], saved: SavedVariables) -> Mappin
             taken = {variable.node for variable in found.values()}
             found.update(assign(missing, [variable for variable in pool if variable.node not in taken], saved))
     return found
+
+
+def _object_key(variable: SavedVariable) -> str:
+    """The key of the object that a variable is."""
+    return variable.key.partition("/.ATTRIBUTES")[0]
 
 
 def _served_keys(saved: SavedVariables) -> set[str]:
@@ -49,6 +60,18 @@ def _served_keys(saved: SavedVariables) -> set[str]:
         return set()
     reached = graph.reached(graph.signatures.values())
     return {graph.key(variable) for variable in graph.variables if variable in reached}
+
+
+def _held_by_the_model(saved: SavedVariables) -> set[int]:
+    """The nodes that can be reached without an optimizer, which lists what it was made to train."""
+    found, queue = {ROOT}, deque([ROOT])
+    while queue:
+        for name, child in saved.children(queue.popleft()).items():
+            is_optimizer = name == "optimizer" or saved.children(child).keys() >= _OPTIMIZER_CHILDREN
+            if child not in found and not is_optimizer:
+                found.add(child)
+                queue.append(child)
+    return found
 
 
 def _by_value(

@@ -14,8 +14,10 @@ from ..model_variables import model_variables
 from ..pruning import Pruning
 from ..share import Share
 from ..weight_state import WeightState
+from .altered_kernels import pruned_and_altered
 from .counterparts import counterparts
 from .scope import PruningScope
+from .version import Model
 
 
 class SparsityError(RuntimeError):
@@ -109,6 +111,7 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
         if missing:
             lacking.append(", ".join(missing))
             continue
+        _check_not_added_to(model, pruning)
         weights = tuple(_weight_sparsity(path, state, found[state], saved) for path, state in named.items())
         _check(pruning, weights, steps)
         delivered.append(DeliveredSparsity(weights, model.count_params(), history))
@@ -126,6 +129,15 @@ def _weight_sparsity(path: str, state: WeightState, variable: SavedVariable, sav
     if state.masked_forward:
         value = value * state.mask.numpy()
     return WeightSparsity(path, tuple(state.weight.shape), int(np.count_nonzero(value)))
+
+
+def _check_not_added_to(model: Model, pruning: Pruning) -> None:
+    for name, kernel in pruned_and_altered(model, pruning).items():
+        if kernel.changed:
+            raise SparsityError(
+                f"{name} {kernel.how}, and that was trained after fit: what is served has not the zeros of the kernel. "
+                f"{kernel.mend}"
+            )
 
 
 def _check(pruning: Pruning, weights: Sequence[WeightSparsity], steps: int) -> None:
@@ -173,9 +185,9 @@ def _wanted(share: Share, kept: int, weight: WeightSparsity) -> int:
 
 
 _TOO_MANY = (
-    "Weights that pruning kept are zero all the same: a constraint or regularizer of the layer makes them so, or they "
-    "came as zeros, from a sparser base model say, and get no gradient. Ask for the sparsity that is there, or take "
-    "the weight out with exclude."
+    "Weights that pruning kept are zero all the same: a constraint or regularizer of the layer makes them so; the "
+    "layer was quantized, which rounds them; or they came as zeros, from a sparser base model say, and get no "
+    "gradient. Ask for the sparsity that is there, or take the weight out with exclude."
 )
 
 

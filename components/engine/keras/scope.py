@@ -17,6 +17,7 @@ from ..hparams import PruningHParams
 from ..pruning import Pruning
 from ..ranking.schedule import ExternalSparsity, SparsitySource
 from .callback import pruned_by
+from .single_batches import SingleBatches
 from .training import PrunedTraining
 from .training_progress import TrainingProgress
 from .version import VERSIONS, Model
@@ -49,6 +50,7 @@ class PruningScope:
         self.around_fit: Callable[[Model, Any], contextlib.AbstractContextManager[Any]] = _as_it_is
         self._record = record
         self._trainings: dict[int, PrunedTraining] = {}
+        self._batches: dict[int, SingleBatches] = {}
         self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
 
     @property
@@ -63,7 +65,7 @@ class PruningScope:
 
     @property
     def total_sparsities(self) -> list[float]:
-        """For each of `trainings`: the zeros in its masks as a fraction of all parameters of the model."""
+        """For each of `trainings`: the zeros that its masks made as a fraction of all parameters of the model."""
         zeros = [pruning.sparsity() * sum(state.size for state in pruning.states) for _, pruning, _ in self.trainings]
         return [found / model.count_params() for found, (model, _, _) in zip(zeros, self.trainings, strict=True)]
 
@@ -91,10 +93,21 @@ class PruningScope:
             self._trainings[id(model)] = PrunedTraining(model, self.hparams, self.sparsity, saved, self._record)
         return self._trainings[id(model)]
 
+    def _single_batches(self, model: Model) -> SingleBatches:
+        if id(model) not in self._batches:
+            self._batches[id(model)] = SingleBatches(self._training(model))
+        return self._batches[id(model)]
+
     def _saved_training(self, model: Model) -> TrainingProgress:
         if model not in self._saved:
             self._saved[model] = TrainingProgress(model.distribute_strategy)
         return self._saved[model]
+
+    def _end(self) -> None:
+        for key, training in self._trainings.items():
+            if key in self._batches:
+                self._batches[key].end()
+            training.close()
 
     def _close(self) -> None:
         for training in self._trainings.values():
@@ -110,6 +123,9 @@ def pruning_scope(
     record: bool = False,
 ) -> Iterator[PruningScope]:
     """Prunes the Keras models, of Keras 3 or tf_keras, whose `fit` is called in this scope. Nothing else need change.
+
+    `train_on_batch` takes a step of the same training. The weights have exactly the target sparsity from the end of the
+    ramp on; if the steps end before, they have that of the last step when the scope ends. It writes no summaries.
 
     The criteria see the gradients as the optimizer's update does: reduced over replicas, unscaled and clipped. Pruned
     weights are exactly zero after every optimizer step. When `fit` returns, the sparsity is exactly what the schedule
@@ -173,13 +189,15 @@ def pruning_scope(
     try:
         with _patched_models():
             yield scope
+            scope._end()
     finally:
         _active.reset(token)
         scope._close()
     if not scope.prunings:
         raise RuntimeError(
-            "Nothing was pruned: no Keras model took a training step in model.fit inside pruning_scope. Call "
-            "model.fit in it; a training loop of your own is pruned by tfx_pruning.Pruning, without a scope."
+            "Nothing was pruned: no Keras model took a training step in model.fit or train_on_batch inside "
+            "pruning_scope. Call one of them in it; a training loop of your own is pruned by tfx_pruning.Pruning, "
+            "without a scope."
         )
 
 
@@ -202,18 +220,18 @@ _patch_users = 0
 
 @contextlib.contextmanager
 def _patched_models() -> Iterator[None]:
-    """Replaces `fit` of the models of both Keras versions by one that prunes, once for all threads with an open scope.
+    """Replaces `fit` and `train_on_batch` of both Keras versions' models by ones that prune.
 
-    Also gives Keras 3 models a property, through which Keras saves and loads the model's `TrainingProgress`.
+    Once for all threads with an open scope. Also gives Keras 3 models a property, through which Keras saves and loads
+    the model's `TrainingProgress`.
     """
     global _patch_users
     with _patch_lock:
         _patch_users += 1
         if _patch_users == 1:
             for version in VERSIONS:
-                # None for Keras 3, whose class of models inherits `fit`, unless another library patched it.
-                _covered[version.model] = vars(version.model).get("fit")
-                version.model.fit = _pruned_fit(version.model.fit, version.fit)
+                _cover(version.model, "fit", _pruned_fit(version.model.fit, version.fit))
+                _cover(version.model, "train_on_batch", _pruned_batch(version.model.train_on_batch))
             setattr(keras.Model, _SAVED_TRAINING, property(_saved_training))
     try:
         yield
@@ -222,15 +240,21 @@ def _patched_models() -> Iterator[None]:
             _patch_users -= 1
             if _patch_users == 0:
                 delattr(keras.Model, _SAVED_TRAINING)
-                for model, covered in _covered.items():
+                for (model, name), covered in _covered.items():
                     if covered is None:
-                        del model.fit
+                        delattr(model, name)
                     else:
-                        model.fit = covered
+                        setattr(model, name, covered)
 
 
-# The classes' own `fit` before it was replaced; None if it was inherited.
-_covered: dict[type[Any], Callable[..., Any] | None] = {}
+# The methods that are replaced in the classes, as they were; None for those that were inherited, as Keras 3's are
+# unless another library has replaced them.
+_covered: dict[tuple[type[Any], str], Callable[..., Any] | None] = {}
+
+
+def _cover(model: type[Any], name: str, method: Callable[..., Any]) -> None:
+    _covered[model, name] = vars(model).get(name)
+    setattr(model, name, method)
 
 
 def _saved_training(model: keras.Model) -> TrainingProgress | None:
@@ -260,3 +284,15 @@ def _pruned_fit(original: Callable[..., Any], signature: inspect.Signature) -> C
         return history
 
     return fit
+
+
+def _pruned_batch(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def train_on_batch(model: Model, *args: Any, **kwargs: Any) -> Any:
+        scope = _active.get()
+        if scope is None or getattr(model, "optimizer", None) is None:  # another thread's, or not compiled
+            return original(model, *args, **kwargs)
+        with scope._single_batches(model).batch():
+            return original(model, *args, **kwargs)
+
+    return train_on_batch

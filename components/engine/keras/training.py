@@ -18,7 +18,9 @@ from ..ranking.criteria import GradientCriterion, HessianCriterion, criterion_of
 from ..ranking.schedule import SparsitySource
 from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
+from .altered_kernels import check_not_altered, warn_of_altered_kernels
 from .batch_loss import BatchLoss, losses_put_back
+from .fitting_weights import warn_of_changed_weights, warn_of_other_weights
 from .last_weights import LastWeights, MaskedEpochs
 from .model_optimizers import model_optimizers
 from .optimizer import PrunedOptimizer
@@ -35,6 +37,7 @@ class PrunedTraining:
         optimizer: Its optimizers; None before the first `fit`.
         pruning: Its pruning; None before the first step.
         recorder: Records the training's history; None if it is not recorded.
+        is_running: Whether its hooks are in the optimizer.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PrunedTraining:
         self.optimizer: PrunedOptimizer | None = None
         self.pruning: Pruning | None = None
         self.recorder = TrainingRecorder() if record else None
+        self.is_running = False
         self._hparams = hparams
         self._sparsity = sparsity
         self._saved = saved
@@ -72,6 +76,8 @@ class PrunedTraining:
         self._batch_loss = BatchLoss(self._batch)
         self._last_weights: LastWeights | None = None
         self._masked_epochs = MaskedEpochs()
+        # Whether weights that were loaded since the last `fit` are still to be compared with the masks.
+        self._to_compare = False
         criterion = criterion_of(hparams)
         self._samples_hessian = isinstance(criterion, HessianCriterion)
         self._samples_gradients = isinstance(criterion, GradientCriterion)
@@ -90,7 +96,14 @@ class PrunedTraining:
         return contextlib.nullcontext()
 
     def begin(self) -> None:
-        """Hooks into the optimizer, before `fit` traces its first step."""
+        """Hooks into the optimizer, before `fit` traces its first step.
+
+        Raises:
+            ValueError: A pruned weight is not what its layer multiplies by any more.
+        """
+        if self.pruning is not None:
+            check_not_altered(self.model, self.pruning)
+        self.is_running = True
         optimizer = model_optimizers(self.model)
         known = self.optimizer.parts if self.optimizer is not None else []
         if [id(part.optimizer) for part in optimizer.parts] != [id(part.optimizer) for part in known]:
@@ -128,6 +141,14 @@ class PrunedTraining:
             self._states = {key: state for key, state in states.items() if key in trainable}
             self.restore_loaded()
             self._count_on()
+            if self._to_compare:
+                self.compare()
+
+    def compare(self) -> None:
+        """Warns, before the first step of a `fit`, if the weights do not fit the masks that were loaded with them."""
+        self._to_compare = self.pruning is None
+        if self.pruning is not None:
+            warn_of_other_weights(self.pruning, self.step(), self._constrained())
 
     def restore_loaded(self) -> None:
         """Resumes from a Keras file if one was loaded."""
@@ -249,8 +270,15 @@ class PrunedTraining:
                         "optimizer must be a LossScaleOptimizer."
                     )
 
+    def close(self) -> None:
+        """Warns, when no further `fit` will come, if the model has not the zeros of its masks."""
+        if self.pruning is not None:
+            self.restore_loaded()
+            warn_of_changed_weights(self.model, self.pruning, self.step())
+
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""
+        self.is_running = False
         if self.optimizer is not None:
             self.optimizer.release()
 
@@ -302,6 +330,8 @@ class PrunedTraining:
     def _choose_weights(self) -> None:
         """Makes the pruning, and makes it anew if further weights have become trainable."""
         trainable = self.model.trainable_variables
+        if self.pruning is None:
+            warn_of_altered_kernels(self.model, self._hparams)
         if self._hparams.granularity == CHANNEL:
             # A channel runs through whatever is trained.
             chosen = trainable

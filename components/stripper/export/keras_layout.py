@@ -1,16 +1,19 @@
 """KerasLayout: the layers of a Keras model and the order of their weights, found in its SavedModel."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2, saved_object_graph_pb2
 
 from ..masks.pruning_names import is_pruning_name
+from .keras_scopes import KerasScopes
 
 _ROOT = 0
 _KERAS_2 = "_tf_keras_"
 # Every layer of Keras 3 has these; no optimizer, metric or seed generator does.
 _KERAS_3_LAYER = {"_inbound_nodes", "_outbound_nodes"}
+_EXPORTED_BY_KERAS_2 = "_endpoint_names"
 _CONTAINERS = ("trackable_list_wrapper", "trackable_dict_wrapper", "trackable_tuple_wrapper")
 _SEED_STATE = "seed_generator_state"
 
@@ -69,7 +72,7 @@ def keras_layout(path: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> KerasLay
     objects = _Objects(meta_graph)
     root = objects.children(_ROOT)
     if objects.identifier(_ROOT).startswith(_KERAS_2):
-        layout = _keras_2(objects)
+        layout = _keras_2(path, objects)
     elif root.keys() >= _KERAS_3_LAYER:
         layout = _keras_3(path, objects)
     elif root.keys() >= {"variables", "trainable_variables", "non_trainable_variables"}:
@@ -88,6 +91,7 @@ class _Objects:
     """The object graph."""
 
     def __init__(self, meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
+        self._meta_graph = meta_graph
         self._nodes = meta_graph.object_graph_def.nodes
 
     def children(self, node: int) -> dict[str, int]:
@@ -131,17 +135,49 @@ class _Objects:
         return tuple(sorted(once, key=lambda weight: not self._nodes[weight].variable.trainable))
 
     def name(self, weight: int) -> str:
-        return self._nodes[weight].variable.name
+        return self._nodes[weight].variable.name.partition(":")[0]
+
+    def calls(self, numbered: bool) -> KerasScopes:
+        """Where the function that calls the whole model reads its weights; see `KerasScopes`."""
+        node = self.child(_ROOT, "_default_save_signature")
+        functions: list[str] = []
+        if node is not None:
+            of_keras_2 = self._nodes[node].bare_concrete_function.concrete_function_name
+            functions = [of_keras_2] if of_keras_2 else list(self._nodes[node].function.concrete_functions)
+        return KerasScopes(self._meta_graph, functions, numbered)
+
+    def all_calls(self, numbered: bool) -> KerasScopes:
+        """Where any function reads the weights."""
+        return KerasScopes(self._meta_graph, self._meta_graph.object_graph_def.concrete_functions, numbered)
+
+    def named(self, weight: int) -> list[int]:
+        """The variables of a weight's name: `model.export` writes each weight as two, and functions use either."""
+        return self._by_name[self.name(weight)]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for node in range(len(self._nodes)):
+            if self.variable(node) is not None:
+                found.setdefault(self.name(node), []).append(node)
+        return found
 
 
-def _keras_2(objects: _Objects) -> KerasLayout:
+def _keras_2(path: str, objects: _Objects) -> KerasLayout:
     def weights(node: int) -> tuple[int, ...]:
         lists = [objects.child(node, "keras_api", f"{kind}_variables") for kind in ("trainable", "non_trainable")]
         return tuple(dict.fromkeys(each for found in lists for each in objects.items(found) if objects.is_weight(each)))
 
     layers = [weights(layer) for layer in objects.items(objects.child(_ROOT, "keras_api", "layers"))]
     held = {weight for layer in layers for weight in layer}
-    return KerasLayout(_named(objects, layers), tuple(weight for weight in weights(_ROOT) if weight not in held))
+    own = tuple(weight for weight in weights(_ROOT) if weight not in held)
+    return KerasLayout(_named(path, objects, layers, numbered=False), own)
+
+
+_UNNAMED = (
+    "The SavedModel at {path!r} does not tell the name of the layer that has {weight!r} and other layers' weights: no "
+    "function calls the model. Call it once before it is saved, or do without 'keras_weights'."
+)
 
 
 def _keras_3(path: str, objects: _Objects) -> KerasLayout:
@@ -160,7 +196,7 @@ def _keras_3(path: str, objects: _Objects) -> KerasLayout:
     trainable = {weight for each in (*weights, own) for weight in each if objects.variable(weight).trainable}
     if trainable - ranked and not (certain and walk.certain):
         raise KerasLayoutError(_UNTOLD.format(path=path, reason="layers are held in attributes of a class of its own"))
-    return KerasLayout(_named(objects, weights), objects.trainable_first(own))
+    return KerasLayout(_named(path, objects, weights, numbered=True), objects.trainable_first(own))
 
 
 _UNTOLD = (
@@ -225,32 +261,52 @@ class _Keras3Walk:
 
 
 def _exported(path: str, objects: _Objects) -> KerasLayout:
-    """The layout of what `model.export` writes: a list of variables whose names begin with those of the layers."""
+    """The layout of what `model.export` writes: a list of variables, which functions read in the layers' scopes."""
     weights = [each for each in objects.items(objects.child(_ROOT, "variables")) if objects.is_weight(each)]
     names = [objects.name(weight) for weight in weights]
-    if len(set(names)) < len(names) or not all("/" in name for name in names):
-        raise KerasLayoutError(_UNTOLD.format(path=path, reason="their names do not tell which layer they are of"))
-    # A sequential model's own name stands before those of its layers.
-    parts = [name.split("/") for name in names]
-    if len({each[0] for each in parts}) == 1 and all(len(each) > 2 for each in parts):
-        parts = [each[1:] for each in parts]
+    if len(set(names)) < len(names):
+        raise KerasLayoutError(_EXPORTED.format(path=path, reason="weights of several layers have the same names"))
+    scopes = objects.all_calls(numbered=objects.child(_ROOT, _EXPORTED_BY_KERAS_2) is None)
     layers: dict[str, list[int]] = {}
-    for each, weight in zip(parts, weights, strict=True):
-        layers.setdefault(each[0], []).append(weight)
+    for weight, name in zip(weights, names, strict=True):
+        holders = scopes.layers(objects.named(weight), name)
+        if holders is None or len(holders) != 1:
+            raise KerasLayoutError(_EXPORTED.format(path=path, reason=f"which layer has {name!r} is not clear"))
+        layers.setdefault(*holders, []).append(weight)
     return KerasLayout(tuple(KerasLayer(name, objects.trainable_first(held)) for name, held in layers.items()))
 
 
-def _named(objects: _Objects, layers: Sequence[Sequence[int]]) -> tuple[KerasLayer, ...]:
-    """Layers, named by the first part of their weights' names in which they differ."""
+_EXPORTED = (
+    "The SavedModel at {path!r}, which model.export wrote, does not tell the layers of its Keras weights: {reason}. "
+    "Save the model itself, with tf.saved_model.save(model, ...), or do without 'keras_weights'."
+)
+
+
+def _named(path: str, objects: _Objects, layers: Sequence[Sequence[int]], numbered: bool) -> tuple[KerasLayer, ...]:
+    """Layers by the names of their scopes; else by the first part of their weights' names in which they differ.
+
+    Args:
+        path: Folder of the SavedModel, for errors.
+        objects: The object graph.
+        layers: The weights of each layer.
+        numbered: See `KerasScopes`.
+    """
     layers = [layer for layer in layers if layer]
-    parts = [objects.name(layer[0]).split("/") for layer in layers]
-    while len(parts) > 1 and all(len(each) > 2 for each in parts) and len({each[0] for each in parts}) == 1:
-        parts = [each[1:] for each in parts]
+    parts = [[objects.name(weight).split("/") for weight in layer] for layer in layers]
+    firsts = [each for layer in parts for each in layer]
+    while len(parts) > 1 and all(len(each) > 2 for each in firsts) and len({each[0] for each in firsts}) == 1:
+        for each in firsts:
+            del each[0]
+    scopes = objects.calls(numbered)
     found: dict[str, tuple[int, ...]] = {}
     for each, layer in zip(parts, layers, strict=True):
-        name, number = each[0], 0
+        known = scopes.name(layer)
+        if known is None and len({first for first, *_ in each}) > 1:
+            raise KerasLayoutError(_UNNAMED.format(path=path, weight=objects.name(layer[0])))
+        known = known or each[0][0]
+        name, number = known, 0
         while name in found:
             number += 1
-            name = f"{each[0]}_{number}"
+            name = f"{known}_{number}"
         found[name] = tuple(layer)
     return tuple(KerasLayer(name, layer) for name, layer in found.items())
