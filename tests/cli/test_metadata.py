@@ -359,11 +359,11 @@ def test_help_has_examples_and_the_keys_of_the_json(arguments: list[str]) -> Non
     assert "JSON: {" in printed
 
 
-def test_commands_of_the_readme_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_page_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr(connection, "open_store", _refuse_and_keep(opened))
-    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^ {4}tfx-pruning metadata (.+)$", readme, re.MULTILINE)
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "metadata.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^ {4}tfx-pruning metadata (.+)$", page, re.MULTILINE)
     assert len(commands) == 3
     for arguments in commands:
         assert _refusal(*arguments.split()) == "Error: no server"

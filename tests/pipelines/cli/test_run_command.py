@@ -28,7 +28,7 @@ from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.beam_args import IN_PROCESS, beam_pipeline_args
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig
 
-README = pathlib.Path(__file__).parents[3] / "README.md"
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "run.md"
 SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
 MODULE = str(house_data.MODULE_FILE)
 SETTINGS = {
@@ -294,9 +294,9 @@ class Houses:
 
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Houses:
-    """A run with the README's settings and fewer steps, in a folder whose files have the names of libraries."""
+    """A run with the settings of docs/run.md and fewer steps, in a folder whose files have the names of libraries."""
     folder = tmp_path_factory.mktemp("houses_run")
-    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (folder / "houses.yaml").write_text(settings, encoding="utf-8")
     shutil.copy(MODULE, folder)
     with (folder / "houses.py").open("a", encoding="utf-8") as module:
