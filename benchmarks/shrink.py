@@ -118,11 +118,12 @@ def _digits_model(seed: int, chosen: Any) -> tuple[float, StripReport | None]:
     return float((scores.argmax(axis=1) == data["test_y"]).mean()), report
 
 
-def shrunk(network: Any, shape: tuple[int, ...], folder: pathlib.Path) -> StripReport:
+def shrunk(network: Any, shape: tuple[int, ...], folder: pathlib.Path, tolerance: float | None = None) -> StripReport:
+    """Saves a network to folder/source, and strips and shrinks it to folder/shrunk."""
     spec = tf.TensorSpec([None, *shape], tf.float32, name="x")
     serve = tf.function(lambda x: {"scores": network(x, training=False)}, input_signature=[spec])
     tf.saved_model.save(network, folder / "source", signatures={"serving_default": serve})
-    return strip_saved_model(folder / "source", folder / "shrunk", shrink=True)
+    return strip_saved_model(folder / "source", folder / "shrunk", shrink=True, shrink_tolerance=tolerance)
 
 
 def _kernel_elements(report: Any, when: str) -> int:

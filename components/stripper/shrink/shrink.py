@@ -143,11 +143,17 @@ def _write_checked(
     """
     folded = _write(structure, cut, biases, kept, destination, fold=True)
     if folded:
+        half = RelativeTolerance(tolerance / 2)
         try:
-            half = RelativeTolerance(tolerance / 2)
             return folded, _largest_difference(structure.source, destination, answers, half)
-        except verify.VerificationError as error:
-            logging.info("Scales stay behind the convolutions: in the kernels they would change answers. %s", error)
+        except verify.VerificationError:
+            logging.warning(
+                "%d multiplications by channel stay behind their convolutions: within the kernels they would change an "
+                "answer by more than %g * (1 + |answer|), half of shrink_tolerance. With a larger shrink_tolerance the "
+                "model would be faster.",
+                folded,
+                half,
+            )
             tf.io.gfile.rmtree(destination)
             _write(structure, cut, biases, kept, destination, fold=False)
     return 0, _largest_difference(structure.source, destination, answers, tolerance)

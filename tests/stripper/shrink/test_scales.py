@@ -193,7 +193,7 @@ def test_a_convolution_that_is_returned_keeps_its_scale_behind_it(compared, tmp_
         np.testing.assert_allclose(answers[name], answer, rtol=1e-5, atol=1e-5)
 
 
-def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(compared, tmp_path):
+def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(compared, tmp_path, caplog):
     # Within the kernel it would make numbers below the least of float32; within what the convolution makes it does not.
     tiny, huge = np.float32(1e-30), np.float32(1e30)
     specimen = _specimen(
@@ -203,6 +203,7 @@ def test_a_scale_that_would_be_lost_in_the_kernel_stays_behind_the_convolution(c
     assert _shrunk(specimen, tmp_path).folded_scales == 0
     assert _operations(tmp_path / "shrunk")["BiasAdd"] == 0
     assert compared == [RelativeTolerance(5e-6), RelativeTolerance(1e-5)]
+    assert "more than 5e-06 * (1 + |answer|), half of shrink_tolerance" in caplog.text
 
 
 def test_answers_keep_half_the_tolerance_for_examples_that_were_not_compared(compared, tmp_path):
