@@ -104,7 +104,8 @@ def _measured(name: str, folder: str, rounds: int) -> tuple[dict[str, float], di
             taken, peak = run_measured(__file__, task, folder, "--models", name)
             times.append(taken)
             memory[task] = max(memory[task], peak)
-    size = sum(file.stat().st_size for file in pathlib.Path(folder, "source", "variables").iterdir())
+    # Of the stripped model: what Keras exports has each variable twice.
+    size = sum(file.stat().st_size for file in pathlib.Path(folder, "strip", "variables").iterdir())
     medians = {task: float(np.median(times)) for task, times in seconds.items()}
     print(f"{name}: {medians} {memory}", file=sys.stderr, flush=True)
     return medians, memory, size
