@@ -97,6 +97,10 @@ _FOLDED = {
     "a bias that is an addition, a scale of all axes": _specimen(
         lambda w, x: _scored(w, tf.nn.relu((w["b"] + _convolved(w, x)) * tf.reshape(w["s"], (1, 1, 1, -1)) + w["t"])),
     ),
+    "a bias, and nothing added behind": _specimen(
+        lambda w, x: _scored(w, tf.nn.relu(tf.nn.bias_add(_convolved(w, x), w["b"]) * w["s"])),
+    ),
+    "a scale alone": _specimen(lambda w, x: _scored(w, tf.nn.relu(_convolved(w, x) * w["s"]))),
     "a computed scale": _specimen(
         lambda w, x: _scored(w, _convolved(w, x) * tf.math.rsqrt(tf.square(w["s"]) + 1e-3) + w["t"]),
     ),
@@ -137,7 +141,7 @@ def test_a_scale_goes_into_the_kernel_and_what_is_added_into_one_bias(name, tmp_
     before, after = _operations(tmp_path / "model"), _operations(tmp_path / "shrunk")
     assert report.folded_scales == 1
     # Where there was a bias, the two vectors that were added are added to each other.
-    assert after["BiasAdd"] == 1
+    assert after["BiasAdd"] == (name != "a scale alone")
     assert before["AddV2"] + before["BiasAdd"] == after["AddV2"] + after["BiasAdd"]
     # A multiplication of the kernel, and of the bias, for one of what the convolution made.
     assert after["Mul"] == before["Mul"] + ("bias" in name)
