@@ -46,6 +46,7 @@ class ChannelUpdate:
             schedule_of(hparams, hparams.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
             same_share=hparams.allocation == "uniform",
             min_density=hparams.min_layer_density,
+            multiple=hparams.channel_multiple,
             seed=hparams.seed,
         )
         if sparsity is None:
@@ -182,8 +183,10 @@ class ChannelUpdate:
     def _check_reachable(self, name: str, sparsity: float) -> None:
         most, total = self._selection.most, self._selection.total
         if round(total * sparsity) > most:
-            density = self._hparams.min_layer_density
-            kept = f"min_layer_density={density} of its channels, and at least one" if density else "one channel"
+            density, multiple = self._hparams.min_layer_density, self._hparams.channel_multiple
+            kept = f"{multiple} channels (channel_multiple) or all" if multiple > 1 else "one channel"
+            if density:
+                kept = f"min_layer_density={density} of its channels, and at least {kept}"
             raise ValueError(
                 f"{name}={sparsity} asks for more than can go: every layer keeps {kept}, so that {most} of {total} "
                 f"{self._counted} can. Lower it to {math.floor(most / total * 10000) / 10000}."

@@ -104,6 +104,10 @@ class PruningHParams(HParamsFields):
         cost: What `target_sparsity` is a fraction of with `granularity='channel'`: 'parameters', the weights that
             channels run through; or 'flops', the multiply-adds of the forward pass for one example. At least that much
             goes, and less than one channel more.
+        channel_multiple: With `granularity='channel'`, every layer keeps a multiple of so many channels, or all of its
+            channels: 8 or 16 suit the vector units of most processors. The least channels of a layer go together, by
+            the mean of their scores. Then less than so many channels more go than were asked for. Called `round_to` in
+            Torch-Pruning and `channel_divisor` in ModelOpt.
         block_conv: Whether weights of more dimensions are divided into blocks too. All dimensions but the last are
             taken as one: a convolution kernel is a matrix of (height * width * in, out).
         n_of_m: 'n:m', such as '2:4': at the target, n of every m consecutive weights are kept, along the axis that a

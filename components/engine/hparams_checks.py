@@ -66,6 +66,11 @@ def _check_granularity(hparams: HParamsFields) -> None:
             f"cost={hparams.cost!r} is for granularity='channel': other zeros save no multiply-adds. Set granularity, "
             "or leave cost at 'parameters'."
         )
+    elif hparams.channel_multiple != HParamsFields.channel_multiple:
+        raise ValueError(
+            f"channel_multiple={hparams.channel_multiple} is for granularity='channel': other zeros leave every "
+            "channel where it is. Set granularity, or leave channel_multiple at 1."
+        )
 
 
 def _check_channels(hparams: HParamsFields) -> None:
@@ -141,7 +146,7 @@ def _check_ranges(hparams: HParamsFields) -> None:
     for name in ("begin_pruning_step", "sparsity_function_begin_step"):
         if getattr(hparams, name) < 0:
             raise ValueError(f"{name} must not be negative, got {getattr(hparams, name)}.")
-    for name in ("pruning_frequency", "nbins", "sparsity_function_exponent"):
+    for name in ("pruning_frequency", "nbins", "sparsity_function_exponent", "channel_multiple"):
         if not getattr(hparams, name) > 0:
             raise ValueError(f"{name} must be positive, got {getattr(hparams, name)}.")
 

@@ -49,6 +49,7 @@ class HParamsFields:
     seed: int = 0
     granularity: str = "element"
     cost: str = "parameters"
+    channel_multiple: int = 1
     block_conv: bool = False
     n_of_m: str = ""
     regrow: str = ""

@@ -203,6 +203,11 @@ def refused(match, *, weights=None, forward=None, **fields):
 def test_what_cannot_be_had_is_refused():
     refused(r"more than can go: every layer keeps one channel, so that 30 of 40 weights", target_sparsity=0.9)
     refused(r"min_layer_density=0.5 of its channels", target_sparsity=0.6, min_layer_density=0.5)
+    refused(
+        r"every layer keeps 3 channels \(channel_multiple\) or all, so that 10 of 40 weights can. Lower it to 0.25",
+        target_sparsity=0.5,
+        channel_multiple=3,
+    )
     refused(r"forward must be a ConcreteFunction or a function without arguments, got int", forward=3)
     refused(r"cannot be traced: RuntimeError: no such thing", forward=failing)
     refused(r"include holds 'nothing', which matches none of the variables", include=["nothing"])
@@ -223,6 +228,8 @@ def failing():
         ({"regrow": "gradient"}, r"does not go with regrow='gradient'.*no gradient once it is gone"),
         ({"cost": "latency"}, r"cost must be one of parameters, flops, got 'latency'"),
         ({"granularity": "element", "cost": "flops"}, r"cost='flops' is for granularity='channel'"),
+        ({"granularity": "element", "channel_multiple": 8}, r"channel_multiple=8 is for granularity='channel'"),
+        ({"channel_multiple": 0}, r"channel_multiple must be positive, got 0"),
     ],
 )
 def test_contradictions_are_refused_at_construction(fields, match):

@@ -45,6 +45,7 @@ NEW_DEFAULTS = {
     "seed": 0,
     "granularity": "element",
     "cost": "parameters",
+    "channel_multiple": 1,
     "block_conv": False,
     "n_of_m": "",
     "regrow": "",

@@ -19,6 +19,9 @@ class ChannelSelection:
     lowest score for each weight, or multiply-add, that would go with them: a small channel must not be spared for its
     size, nor a large one.
 
+    Channels of one family go in lots, so that a multiple of some number is left. The least lot of a family comes first,
+    with what its size is over a multiple; all others are of that number.
+
     Attributes:
         total: What there is to go: weights, or multiply-adds.
     """
@@ -31,6 +34,7 @@ class ChannelSelection:
         *,
         same_share: bool,
         min_density: float,
+        multiple: int,
         seed: int,
     ) -> None:
         """Takes the channels.
@@ -41,6 +45,7 @@ class ChannelSelection:
             sparsity: The sparsity at a step.
             same_share: Whether each family keeps the same share of its channels, rather than all are ranked together.
             min_density: Fraction of each family's channels that stays whatever the ranking says, at least one.
+            multiple: What the number of channels that stay in a family is a multiple of, unless all stay.
             seed: Seed of the random tie-breaking.
         """
         self.total = channels.total(counted)
@@ -51,8 +56,12 @@ class ChannelSelection:
         self._seed = seed
         # With fractions: in floats, 0.07 * 100 is a little more than 7.
         density = Fraction(str(min_density))
-        self._floors = np.array([max(1, math.ceil(density * int(size))) for size in channels.family_sizes], np.int64)
-        self._removable = int((channels.family_sizes - self._floors).sum())
+        sizes = channels.family_sizes
+        floors = np.array([max(1, math.ceil(density * int(size))) for size in sizes], np.int64)
+        self._multiple = multiple
+        self._floors = np.minimum(-(-floors // multiple) * multiple, sizes)
+        self._lots = -(-sizes // multiple)
+        self._removable = int((self._lots - -(-self._floors // multiple)).sum())
 
     @property
     def most(self) -> int:
@@ -68,7 +77,7 @@ class ChannelSelection:
         return self.total - self._channels.total(self._counted, self._kept_of(alive))
 
     def largest_step(self, alive: np.ndarray) -> int:
-        """By how much the return of the largest channel that has gone would change `gone`; 0 if none has.
+        """By how much the return of the largest lot that has gone would change `gone`; 0 if none has.
 
         Args:
             alive: Which channels are left, bool [channels].
@@ -76,10 +85,11 @@ class ChannelSelection:
         kept = self._kept_of(alive)
         now = self._channels.total(self._counted, kept)
         steps = [0]
-        for family in np.flatnonzero(kept < self._channels.family_sizes):
-            kept[family] += 1
-            steps.append(self._channels.total(self._counted, kept) - now)
-            kept[family] -= 1
+        sizes = self._channels.family_sizes
+        for family in np.flatnonzero(kept < sizes):
+            back = kept.copy()
+            back[family] = min(kept[family] + self._multiple, sizes[family])
+            steps.append(self._channels.total(self._counted, back) - now)
         return max(steps)
 
     def keep(self, scores: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -93,7 +103,7 @@ class ChannelSelection:
             Bool [channels], and the least score of those that stay, float32 scalar.
         """
         scores = tf.where(scores > 0, scores, 0.0)
-        place = _places(self._order(scores, step))
+        place = self._places(scores, step)
         asked = self.asked(step)
         low, high = tf.constant(0, tf.int64), tf.constant(self._removable, tf.int64)
 
@@ -106,48 +116,54 @@ class ChannelSelection:
         alive = place >= removed
         return alive, tf.reduce_min(tf.where(alive, scores, math.inf))
 
-    def _order(self, scores: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The channels from the first to go to the last; the floors of all families come last."""
+    def _places(self, scores: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """How many lots go before the lot of each channel, int64 [channels]; the floors of all families come last."""
         seed = tf.stack([tf.constant(self._seed, tf.int64), tf.cast(step, tf.int64)])
         ascending = tf.argsort(tf.random.stateless_uniform(scores.shape, seed))
-        family = tf.constant(self._channels.family)
+        family, sizes = tf.constant(self._channels.family), self._channels.family_sizes
+        one = tf.gather(self._held(scores > 0, np.ones_like(sizes)), family)
+        ranks = scores / tf.cast(tf.maximum(one, 1), tf.float32)
         # Of those that have gone before, the ones that hold most come last. So all of them go again unless less is
         # asked for: the last that went, without which too little had gone, holds no more than the last one here.
-        held = tf.gather(self._held(scores > 0), family)
-        ranks = scores / tf.cast(tf.maximum(held, 1), tf.float32)
+        kept = self._kept(scores > 0)
+        held = tf.gather(self._held(scores > 0, tf.minimum(kept + self._multiple, sizes) - kept), family)
         for key in (tf.where(scores > 0, tf.constant(0, tf.int64), held), ranks):
             ascending = tf.gather(ascending, tf.argsort(tf.gather(key, ascending), stable=True))
         by_family = tf.gather(ascending, tf.argsort(tf.gather(family, ascending), stable=True))
         # The place of each channel in its family, 0 for the least.
-        sizes = self._channels.family_sizes
-        begins = tf.gather(tf.constant(np.cumsum(sizes) - sizes), family)
-        place = _places(by_family) - begins
+        place = _inverse(by_family) - tf.gather(tf.constant(np.cumsum(sizes) - sizes), family)
         size = tf.gather(tf.constant(sizes), family)
+        lot = tf.gather(tf.constant(np.cumsum(self._lots) - self._lots), family)
+        lot += (place + (-size) % self._multiple) // self._multiple
+        lots = int(self._lots.sum())
         key = ranks
         if self._same_share:
             key = tf.cast((tf.cast(place, tf.float64) + 0.5) / tf.cast(size, tf.float64), tf.float32)
         stays = place >= size - tf.gather(tf.constant(self._floors), family)
         # Above all others, even infinite ones.
-        key = tf.where(stays, math.inf, tf.minimum(key, tf.float32.max))
-        return tf.gather(ascending, tf.argsort(tf.gather(key, ascending), stable=True))
+        key = tf.minimum(tf.math.unsorted_segment_mean(key, lot, lots), tf.float32.max)
+        key = tf.where(tf.math.unsorted_segment_max(tf.cast(stays, tf.int32), lot, lots) > 0, math.inf, key)
+        first = tf.argsort(tf.math.unsorted_segment_min(_inverse(ascending), lot, lots))
+        order = tf.gather(first, tf.argsort(tf.gather(key, first), stable=True))
+        return tf.gather(_inverse(order), lot)
 
     def _left(self, alive: tf.Tensor) -> tf.Tensor:
         """How much is left with some channels, int64 scalar."""
         return self._total(self._sizes(alive))
 
-    def _held(self, alive: tf.Tensor) -> tf.Tensor:
-        """How much more would be left with one more channel of a family, int64 [families]."""
+    def _held(self, alive: tf.Tensor, number: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """How much more would be left with some more channels of a family, int64 [families], as `number` is."""
         families = len(self._floors)
         more = np.zeros([families, len(self._channels.sizes) + 1], np.int64)
         for axis, size in enumerate(self._channels.sizes):
             more[size.families, axis] = size.counts
         sizes = self._sizes(alive)
-        return self._total(sizes + more) - self._total(sizes)
+        return self._total(sizes + more * number[:, None]) - self._total(sizes)
 
     def _sizes(self, alive: tf.Tensor) -> tf.Tensor:
         """The sizes of all axes, and 1, int64 [axes + 1]."""
         of: tuple[AxisSize, ...] = self._channels.sizes
-        kept = tf.math.unsorted_segment_sum(tf.cast(alive, tf.int64), self._channels.family, len(self._floors))
+        kept = self._kept(alive)
         number = np.repeat(np.arange(len(of)), [len(each.families) for each in of])
         families, counts = (np.concatenate([getattr(each, name) for each in of]) for name in ("families", "counts"))
         cut = tf.math.unsorted_segment_sum(tf.gather(kept, families) * counts, number, len(of))
@@ -162,10 +178,14 @@ class ChannelSelection:
         factors = tf.constant([each.factor for each in self._counted], tf.int64)
         return tf.reduce_sum(factors * tf.reduce_prod(tf.gather(sizes, np.array(axes), axis=-1), axis=-1), axis=-1)
 
+    def _kept(self, alive: tf.Tensor) -> tf.Tensor:
+        """How many channels of each family are left, int64 [families]."""
+        return tf.math.unsorted_segment_sum(tf.cast(alive, tf.int64), self._channels.family, len(self._floors))
+
     def _kept_of(self, alive: np.ndarray) -> np.ndarray:
         return np.bincount(self._channels.family[alive], minlength=len(self._floors))
 
 
-def _places(order: tf.Tensor) -> tf.Tensor:
-    """The place of each channel in an order, int64."""
+def _inverse(order: tf.Tensor) -> tf.Tensor:
+    """The place of each number in an order of them, int64."""
     return tf.cast(tf.math.invert_permutation(order), tf.int64)

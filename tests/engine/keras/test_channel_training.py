@@ -97,6 +97,7 @@ def test_what_was_asked_for_is_what_the_shrunk_model_lacks(version, net, cost, t
         {"sparsity_function": "one_shot"},
         {"allocation": "uniform"},
         {"min_layer_density": 0.25},
+        {"channel_multiple": 2},
     ],
     ids=lambda fields: "-".join(map(str, fields.values())),
 )
@@ -105,10 +106,11 @@ def test_every_criterion_schedule_and_allocation_delivers(fields):
     (pruning,) = scope.prunings
     (share,) = pruning.shares_at_target()
     assert share.is_delivered
-    least = fields.get("min_layer_density", 0)
+    least, multiple = fields.get("min_layer_density", 0), fields.get("channel_multiple", 1)
     for mask in pruning.masks:
         if len(mask.shape) == 1:
             assert np.count_nonzero(mask) >= max(1, least * mask.shape[0])
+            assert np.count_nonzero(mask) % multiple == 0
 
 
 @pytest.mark.parametrize("net", [residual, subclassed])

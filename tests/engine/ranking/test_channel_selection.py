@@ -28,13 +28,14 @@ def chain(*widths):
 CHAIN = chain(6, 8, 5, 7, 3)
 
 
-def selection(sparsity, channels=CHAIN, counted=None, same_share=False, min_density=0.0, seed=0):
+def selection(sparsity, channels=CHAIN, counted=None, same_share=False, min_density=0.0, multiple=1, seed=0):
     return ChannelSelection(
         channels,
         channels.parameters if counted is None else counted,
         lambda step: tf.constant(sparsity, tf.float64),
         same_share=same_share,
         min_density=min_density,
+        multiple=multiple,
         seed=seed,
     )
 
@@ -92,9 +93,48 @@ def test_ties_are_broken_by_seed_and_step(scores):
     assert len({tuple(drawn(seed, step)) for seed in range(3) for step in range(3)}) == 9
 
 
-def test_what_has_gone_is_within_one_channel():
-    for sparsity in np.linspace(0, 0.85, 30):
-        found = selection(sparsity)
+CHAINS = [CHAIN, chain(4, 9, 2, 3), chain(4, 6, 3), chain(3, 4, 8, 4, 2)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(CHAINS), st.integers(1, 5), st.integers(0, 1000), st.floats(0.0, 0.9), st.booleans())
+def test_lots_go_one_by_one_until_enough_has_gone(channels, multiple, seed, sparsity, same_share):
+    sizes, family = channels.family_sizes, channels.family
+    found = selection(sparsity, channels, multiple=multiple, same_share=same_share)
+    assert found.most == channels.total(channels.parameters) - channels.total(
+        channels.parameters, np.minimum(sizes, multiple)
+    )
+    if sparsity > found.most / found.total:
+        return
+    scores = np.random.default_rng(seed).random(channels.count).astype("f") + 0.01
+    alive = found.keep(tf.constant(scores), tf.constant(1, tf.int64))[0].numpy()
+    # All lots that may go: their place in the ranking, and their channels.
+    lots = []
+    for number, size in enumerate(sizes):
+        members = np.flatnonzero(family == number)
+        members = members[np.argsort(scores[members], kind="stable")]
+        more = channels.total(channels.parameters, sizes + np.eye(len(sizes), dtype=int)[number]) - found.total
+        begin = 0
+        for end in range(size % multiple or multiple, size, multiple):
+            lot = members[begin:end]
+            place = (begin + end) / 2 / size if same_share else (scores[lot] / np.float32(max(more, 1))).mean()
+            lots.append((float(place), lot))
+            begin = end
+    expected = np.ones(channels.count, bool)
+    for _, lot in sorted(lots, key=lambda each: each[0]):
+        if found.gone(expected) >= int(found.asked(1)):
+            break
+        expected[lot] = False
+    if len({place for place, _ in lots}) == len(lots):
+        np.testing.assert_array_equal(alive, expected)
+    kept = np.bincount(family[alive], minlength=len(sizes))
+    assert np.all((kept % multiple == 0) | (kept == sizes))
+
+
+@pytest.mark.parametrize("multiple", [1, 3])
+def test_what_has_gone_is_within_one_channel(multiple):
+    for sparsity in np.linspace(0, 0.55, 30):
+        found = selection(sparsity, multiple=multiple)
         alive, _ = found.keep(tf.random.uniform([CHAIN.count]), tf.constant(1, tf.int64))
         gone, asked = found.gone(alive.numpy()), int(found.asked(1))
         assert asked <= gone
@@ -124,8 +164,9 @@ def test_the_best_of_each_layer_stays():
     assert np.flatnonzero(alive).tolist() == [7, 12, 19]
 
 
-def test_in_a_graph_it_is_as_outside():
-    found = selection(0.7)
+@pytest.mark.parametrize("multiple", [1, 2])
+def test_in_a_graph_it_is_as_outside(multiple):
+    found = selection(0.7, multiple=multiple)
     scores = tf.random.uniform([CHAIN.count])
     outside, _ = found.keep(scores, tf.constant(3, tf.int64))
     inside, _ = tf.function(found.keep)(scores, tf.constant(3, tf.int64))
@@ -135,10 +176,18 @@ def test_in_a_graph_it_is_as_outside():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1000), st.floats(0.1, 0.85), st.sampled_from(["parameters", "multiply_adds"]), st.booleans())
-def test_what_has_gone_does_not_come_back_while_no_less_is_asked_for(seed, sparsity, counted, same_share):
+@given(
+    st.integers(0, 1000),
+    st.floats(0.1, 0.85),
+    st.sampled_from(["parameters", "multiply_adds"]),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_what_has_gone_does_not_come_back_while_no_less_is_asked_for(seed, sparsity, counted, same_share, multiple):
     rng = np.random.default_rng(seed)
-    found = selection(sparsity, counted=getattr(CHAIN, counted), same_share=same_share, seed=seed)
+    found = selection(sparsity, counted=getattr(CHAIN, counted), same_share=same_share, multiple=multiple, seed=seed)
+    if sparsity > found.most / found.total:
+        return
     alive = np.ones(CHAIN.count, bool)
     for step in range(1, 4):
         scores = np.where(alive, rng.random(CHAIN.count) + 0.01, 0.0)
