@@ -1,10 +1,10 @@
-"""Maps `components/` to `tfx_pruning` and `pipelines/` to `tfx_pruning.pipelines`."""
+"""Maps the folders to packages: `components/` to `tfx_pruning`, the others to packages in it."""
 
 import setuptools
 
 # The folders keep the names that TFX projects use; the import name must not be `components`, which nearly every TFX
 # project has a folder of and which would then hide this package.
-PACKAGE_DIR = {"tfx_pruning": "components", "tfx_pruning.pipelines": "pipelines"}
+PACKAGE_DIR = {"tfx_pruning": "components", "tfx_pruning.pipelines": "pipelines", "tfx_pruning.examples": "examples"}
 
 
 def _packages() -> list[str]:
@@ -18,5 +18,9 @@ def _packages() -> list[str]:
 setuptools.setup(
     package_dir=PACKAGE_DIR,
     packages=_packages(),
-    package_data={"tfx_pruning": ["py.typed"], "tfx_pruning.report": ["templates/*"]},
+    package_data={
+        "tfx_pruning": ["py.typed"],
+        "tfx_pruning.report": ["templates/*"],
+        "tfx_pruning.examples": ["*/*.py", "*/*.yaml", "*/*.md", "*/data/*"],
+    },
 )
