@@ -38,7 +38,7 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     """Trains a dense model, prunes a copy of it, strips that, compares it with the dense one and pushes it.
 
     The data, the module with preprocessing_fn and run_fn, the metric and all else are named by options or in a file;
-    README.md has an example. Without data and module this is the taxi example, on the trips that tfx ships.
+    docs/run.md has an example. Without data and module this is the taxi example, on the trips that tfx ships.
 
     --runner=kubeflow-local compiles the same pipeline for Kubeflow and runs each task as its launcher would, in a
     process or, with --engine=podman, in a container; it has no cache and starts from no earlier model.
@@ -120,21 +120,26 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
 
 def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None, stream: TextIO) -> "RunOutcome":
     # Here, after the output has its place: importing these prints.
+    from tfx_pruning.pipelines.pipeline import create_pipeline
     from tfx_pruning.pipelines.run import local_runner
     from tfx_pruning.pipelines.run.progress import Progress
+    from tfx_pruning.pipelines.run.training_status import TrainingStatus
     from tfx_pruning.pipelines.task_state import TaskFailedError
 
     config, folder, beam_args = chosen.config, chosen.folder, chosen.beam_pipeline_args
     if chosen.is_example:
         print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
     print(f"Running {config.pipeline_name} in {folder.root}; details in {folder.log}", file=stream, flush=True)
-    progress = Progress(stream)
+    status = TrainingStatus()
     try:
         if tasks is None:
-            return local_runner.run(config, folder, progress, beam_args)
+            total = len(create_pipeline(config).components)
+            with status.observing(), Progress(stream, total=total, detail=status) as progress:
+                return local_runner.run(config, folder, progress, beam_args)
         from tfx_pruning.pipelines.kubeflow import local_runner as kubeflow_local_runner
 
-        return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none", beam_args)
+        with Progress(stream) as progress:
+            return kubeflow_local_runner.run(config, folder, progress, tasks, image or "none", beam_args)
     except TaskFailedError as error:
         # That of a task has the end of the task's own log.
         raise click.ClickException(with_log_end(str(error), folder) if tasks is None else str(error)) from error

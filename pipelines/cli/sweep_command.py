@@ -102,6 +102,7 @@ def command(
 def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome":
     # Here, after the output has its place: importing these prints.
     from tfx_pruning.pipelines.run.progress import Progress
+    from tfx_pruning.pipelines.run.training_status import TrainingStatus
     from tfx_pruning.pipelines.sweep.local_runner import run_sweep
     from tfx_pruning.pipelines.task_state import TaskFailedError
     from tfx_pruning.report.pareto import metric_text
@@ -127,9 +128,10 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome
     where = f"{plan.min_sparsity:g} to {plan.max_sparsity:g} in {folder.root}; details in {folder.log}"
     print(f"Sweeping {len(plan.sparsities)} sparsities from {where}", file=stream, flush=True)
     longest = max(len(plan.candidate(option, plan.max_sparsity).name) for option in plan.options)
+    status, width = TrainingStatus(), longest + len("PruningTrainer.") + 2
     try:
-        progress = Progress(stream, longest + len("PruningTrainer.") + 2)
-        return run_sweep(plan, folder, progress, on_round, chosen.beam_pipeline_args)
+        with status.observing(), Progress(stream, width, detail=status) as progress:
+            return run_sweep(plan, folder, progress, on_round, chosen.beam_pipeline_args)
     except TaskFailedError as error:
         message = f"{error}. Called again with the same root, the sweep goes on where it stood"
         raise click.ClickException(with_log_end(message, folder)) from error

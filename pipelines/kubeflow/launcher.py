@@ -36,14 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parameters = dict(_pair(text) for text in arguments.parameter)
         root = _root(pipeline, arguments.pipeline_root)
         engine = container_engine(arguments.engine, root)
-        launch = Launch(pipeline, root, parameters, engine, backend, Progress(sys.stdout, _TASK_NAME_WIDTH))
+        progress = Progress(sys.stdout, _TASK_NAME_WIDTH)
+        launch = Launch(pipeline, root, parameters, engine, backend, progress)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(f"Running {pipeline.name} in {launch.folder}", flush=True)
     failure = None
     try:
-        launch.run()
+        with progress:
+            launch.run()
     except TaskFailedError as error:
         failure = error
     print(f"What every task made is in {launch.record}", flush=True)
