@@ -1,4 +1,4 @@
-# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | docs | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
+# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | docs | release-check | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ PYTEST_WORKERS := -n 2 --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help venv demo test test-quick test-numerical test-container test-trixie docs lint lock clean
+.PHONY: help venv demo test test-quick test-numerical test-container test-trixie docs release-check lint lock clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -46,6 +46,10 @@ test-trixie:
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo build/site/index.html
+
+# Not part of `test`: it makes an environment from nothing.
+release-check: venv
+	scripts/release_check.sh
 
 lint: venv
 	$(BIN)/ruff check .

@@ -11,7 +11,9 @@ def _packages() -> list[str]:
     found = []
     for name, folder in PACKAGE_DIR.items():
         found.append(name)
-        found.extend(f"{name}.{child}" for child in setuptools.find_packages(folder))
+        # Folders of data, too: Python could import them, so setuptools wants to be told of them.
+        children = setuptools.find_namespace_packages(folder, exclude=("*__pycache__*",))
+        found.extend(f"{name}.{child}" for child in children)
     return found
 
 
