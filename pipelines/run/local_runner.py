@@ -27,9 +27,11 @@ def run(
 ) -> RunOutcome:
     """Runs the pipeline, and writes the page on the run.
 
+    What earlier runs were at when they were killed is marked as failed.
+
     Args:
         config: What to run.
-        folder: An existing folder, for ML Metadata and the page.
+        folder: An existing folder, for ML Metadata and the page. No other process may use it meanwhile.
         on_task: Called with a component's name and None when it begins, and with its state when it has ended.
         beam_pipeline_args: Arguments of the components that run on Beam.
 
@@ -44,6 +46,7 @@ def run(
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     code = UserCode.of(config)
+    folder.end_dead_executions(config.pipeline_root)
     config = with_importable_module(config, folder.modules)
     name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
