@@ -11,6 +11,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from tfx_pruning import leftovers, places, staging
+from tfx_pruning.saved_model.sizes import directory_bytes
 
 _DESTINATION = "pushed_destination"
 _VERSION = "pushed_version"
@@ -43,7 +44,7 @@ class Executor(executor.Executor):
 
         Raises:
             ValueError: The base directory is of no file system that TensorFlow knows.
-            OSError: The base directory cannot be written.
+            OSError: The base directory cannot be written, or has no room for the model.
         """
         key = standard_component_specs.PUSH_DESTINATION_KEY
         destination = pusher_pb2.PushDestination()
@@ -59,6 +60,7 @@ class Executor(executor.Executor):
         staging.check_writable(place)
         folder, lock = leftovers.made(place, leftovers.STRIPPING)
         try:
+            staging.check_room(folder, directory_bytes(self.GetModelPath(input_dict)), "model")
             destination.filesystem.base_directory = folder
             super().Do(input_dict, output_dict, exec_properties | {key: proto_utils.proto_to_json(destination)})
             model = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])

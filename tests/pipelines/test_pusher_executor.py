@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +131,11 @@ def test_push_that_fails_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(pusher_executor.executor.io_utils.fileio, "copy", fail)
         with pytest.raises(OSError, match="disk full"):
+            push()
+    needed = sum(map(len, FILES.values()))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, free=needed - 1))
+        with pytest.raises(OSError, match=rf"takes {needed} bytes or more, and {needed - 1} are free"):
             push()
     assert list((tmp_path / "serving").iterdir()) == []
     (tmp_path / "file").touch()
