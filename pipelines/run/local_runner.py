@@ -11,6 +11,7 @@ from tfx import v1 as tfx
 from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
+from tfx_pruning.pipelines.beam_workers import failing_with_their_workers
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
@@ -70,7 +71,8 @@ def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask, code: UserCode) ->
     runner = _NamingRunner()
     with _told(on_task) as events:
         try:
-            runner.run(pipeline)
+            with failing_with_their_workers():
+                runner.run(pipeline)
         except Exception as error:
             if events.running is None:
                 raise
