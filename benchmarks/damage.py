@@ -1,6 +1,7 @@
 """Strips of SavedModels whose files are damaged: cut short at every percent, and with wrong bits.
 
-Each must be refused with an error of a documented type, and leave nothing; or answer as the model does. Exit status 1 otherwise. Strips run in this process.
+Each must be refused with an error of a documented type, and leave nothing; or answer as the model does. Exit status 1
+otherwise. Strips run in this process.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> int:
         [[row, *(str(counts[column]) for column in _COLUMNS)] for row, counts in found.items()],
         [
             *(verdicts or [f"pass: none wanted and none found: {', '.join(_WRONG)}."]),
-            "Refused: a ValueError that names the source, or a VerificationError. Equal answers: bit for bit the model's.",
+            "Refused: a ValueError that names the source, or a VerificationError. Equal: in every bit.",
             "A wrong bit in saved_model.pb may make another valid model, such as one with another name in it: then the "
             "stripped model answers as that one does, or both cannot be loaded.",
         ],
