@@ -1,4 +1,4 @@
-"""What `reliability.py` kills: a model to be stripped, and a training; both the same each time."""
+"""What `reliability.py` kills: a model to be stripped or pushed, and a training; all the same each time."""
 
 import os
 import pathlib
@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 BACKUPS = ("BackupAndRestore", "PruningTrainer's backup")
+PUSHERS = ("Pusher", "TFX's own Pusher")
 EPOCHS, STEPS, BATCH = 40, 8, 16
 
 
@@ -29,6 +30,36 @@ def save_source(folder: pathlib.Path, units: int) -> None:
         layer.bias.assign(0.1 * alive)
     serve = tf.function(lambda x: {"y": model(x)}, input_signature=[tf.TensorSpec([None, 20], name="x")])
     tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+
+
+def push(model: pathlib.Path, pusher: str, serving: pathlib.Path) -> None:
+    """Pushes a model as a command would, with its handling of signals.
+
+    Args:
+        model: The artifact's folder.
+        pusher: One of `PUSHERS`.
+        serving: Where the version goes.
+    """
+    from tfx import v1 as tfx
+    from tfx.components.pusher import executor
+    from tfx.types import standard_artifacts
+    from tfx.utils import proto_utils
+
+    from tfx_pruning.cli.interruption import ended_by_signals
+    from tfx_pruning.pipelines import pusher_executor
+
+    artifact, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
+    artifact.uri, pushed.uri = str(model), f"{serving}_archive"
+    destination = tfx.proto.PushDestination(
+        filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
+    )
+    chosen = pusher_executor if pusher == PUSHERS[0] else executor
+    with ended_by_signals():
+        chosen.Executor().Do(
+            {"model": [artifact]},
+            {"pushed_model": [pushed]},
+            {"push_destination": proto_utils.proto_to_json(destination)},
+        )
 
 
 def train(folder: pathlib.Path, units: int, backup: str) -> None:

@@ -6,31 +6,33 @@ and looks again. Strips and trainings run in forks of one process, from the mome
 
 Exit status 1 if a model is half there or other than without the signal, a source has changed, something is left behind
 after the next run, or a command ends with another exit status or other words than documented. Files that Keras's
-own BackupAndRestore cannot read are counted only.
+own BackupAndRestore cannot read, and what TFX's own Pusher leaves, are counted only.
 """
 
 import argparse
 import collections
+import contextlib
 import functools
 import os
 import pathlib
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
-from _killed import BACKUPS, EPOCHS, STEPS, save_source, train, trained
+from _killed import BACKUPS, EPOCHS, PUSHERS, STEPS, push, save_source, train, trained
 from _kills import SIGNALS, End, checksums, forked, started
 from _table import publish
 
 _PAGE = "reliability.md"
-_TABLES = ("strips", "trainings", "runs")
+_TABLES = ("strips", "pushes", "trainings", "runs")
 _COMMANDS = {
     "strip": [],
     "strip, overwriting": ["--overwrite"],
@@ -44,6 +46,9 @@ _RUN = ["--train-steps", "20", "--pruning-steps", "40", "--min-metric", "0.01", 
 _LATEST = 1.05
 # Before, Python itself is loading.
 _IMPORTED, _FORKED = 2.0, 0.01
+
+# States of executions in ML Metadata.
+_NEW, _RUNNING, _FAILED = 1, 2, 4
 
 _Counts = collections.Counter[str]
 
@@ -65,6 +70,8 @@ def main() -> int:
         folder = pathlib.Path(name)
         if "strips" in arguments.only:
             failures += _strips(folder, arguments.units, arguments.trials, moments)
+        if "pushes" in arguments.only:
+            failures += _pushes(folder, arguments.units, arguments.trials, moments)
         if "trainings" in arguments.only:
             failures += _trainings(folder, arguments.units, arguments.trials, moments)
         if "runs" in arguments.only:
@@ -175,6 +182,72 @@ def _is_equal(found: Mapping[str, str], whole: Mapping[str, str]) -> bool:
     )
 
 
+def _pushes(folder: pathlib.Path, units: int, trials: int, moments: random.Random) -> int:
+    _import_all()
+    import tfx.v1  # noqa: F401
+
+    import tfx_pruning.pipelines.pusher_executor  # noqa: F401
+
+    model = folder / "pushed" / "Format-Serving"
+    _check(forked(lambda: save_source(model, units)))
+    whole = checksums(model)
+    found: dict[str, _Counts] = {}
+    for pusher in PUSHERS:
+        for place, number in SIGNALS.items():
+            counts = found[f"{pusher}, {place}"] = _Counts(trials=trials)
+            for _ in range(trials):
+                counts += _push_trial(
+                    folder / "push", functools.partial(push, model.parent, pusher), number, moments, whole
+                )
+    columns = {
+        "trials": None,
+        "done before": None,
+        "whole version": None,
+        "none": None,
+        "half version": 0,
+        "left behind": 0,
+        "wrong after the next push": 0,
+        "left after the next push": 0,
+    }
+    notes = [
+        "Whole version: the folder of a new version has the model's files, with equal bytes. None: there is no such "
+        "folder. Half version: it has others. Left: half versions, and hidden folders, which SIGKILL may leave.",
+        "The moments are spread evenly over the time that a push takes, which is measured before each.",
+        f"{sum(file.stat().st_size for file in model.rglob('*') if file.is_file()):,} bytes in {len(whole)} files.",
+    ]
+    return _publish("pushes", "Pushes that are killed", "Pusher, signal", columns, found, notes, _of_push)
+
+
+def _of_push(name: str, column: str) -> bool:
+    is_own = name.startswith(PUSHERS[0])
+    return is_own and (column != "left behind" or not name.endswith("SIGKILL"))
+
+
+def _push_trial(
+    folder: pathlib.Path,
+    push: Callable[[pathlib.Path], float],
+    number: signal.Signals,
+    moments: random.Random,
+    whole: Mapping[str, str],
+) -> _Counts:
+    counts = _Counts()
+    # How long it takes varies more than where in it the signal comes, so each trial has a measure of its own.
+    end = forked(functools.partial(push, folder / "other"))
+    seconds = _check(end).seconds
+    end = forked(functools.partial(push, folder), number, moments.uniform(_FORKED, _LATEST) * seconds)
+    versions = [checksums(each) for each in folder.glob("[0-9]*")]
+    half = [each for each in versions if each != whole]
+    counts["done before"] += not end.was_sent
+    counts["half version" if half else "whole version" if versions else "none"] += 1
+    counts["left behind"] += bool(half) or any(folder.glob(".*"))
+    again = forked(functools.partial(push, folder))
+    versions = [checksums(each) for each in folder.glob("[0-9]*")]
+    counts["wrong after the next push"] += again.status != 0 or whole not in versions
+    counts["left after the next push"] += any(each != whole for each in versions) or any(folder.glob(".*"))
+    shutil.rmtree(folder)
+    return counts
+
+
 def _trainings(folder: pathlib.Path, units: int, trials: int, moments: random.Random) -> int:
     _import_all()
     found: dict[str, _Counts] = {}
@@ -268,7 +341,7 @@ def _runs(folder: pathlib.Path, trials: int, moments: random.Random) -> int:
             versions = list((root / "serving").iterdir()) if again.status == 0 else []
             counts["next run pushed"] += again.status == 0 and bool(versions)
             counts["next run failed"] += again.status != 0
-            counts["left after the next run"] += bool(list(_left(root)))
+            counts["left after the next run"] += bool(_left(root))
             if again.status:
                 print(f"{number.name} after {delay:.1f} s, then: {again}", file=sys.stderr, flush=True)
     columns = {
@@ -282,8 +355,8 @@ def _runs(folder: pathlib.Path, trials: int, moments: random.Random) -> int:
     }
     notes = [
         f"The taxi example with few steps, {seconds:.0f} s without a signal, which comes from the third second on. "
-        "Left: hidden files of strips, and backups.",
-        "TFX's own Pusher copies file by file: a kill within these milliseconds leaves half a version in its folder.",
+        "Left: hidden files of strips and pushes, backups, executions that ML Metadata has as running, and folders of "
+        "executions that are not complete.",
     ]
     return _publish("runs", "`tfx-pruning run` that is killed", "signal", columns, found, notes)
 
@@ -293,9 +366,18 @@ def _half_pushed(root: pathlib.Path, files: set[str]) -> int:
     return sum(set(checksums(each)) != files for each in serving.iterdir()) if serving.exists() else 0
 
 
-def _left(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    for ending in (".*.stripping", ".*.replaced", ".*.writing", ".training_backup_*"):
-        yield from root.rglob(ending)
+def _left(root: pathlib.Path) -> list[str]:
+    endings = (".*.stripping", ".*.replaced", ".*.writing", ".training_backup_*", "stateful_working_dir/*")
+    found = [str(path) for ending in endings for path in root.rglob(ending)]
+    with contextlib.closing(sqlite3.connect(root / "metadata.sqlite")) as store:
+        states = dict(store.execute("SELECT id, last_known_state FROM Execution"))
+    running = [f"execution {number}" for number, state in states.items() if state in (_NEW, _RUNNING)]
+    folders = [path for path in (root / "artifacts").glob("*/*/*") if states.get(_number(path)) == _FAILED]
+    return [*found, *running, *map(str, folders)]
+
+
+def _number(path: pathlib.Path) -> int | None:
+    return int(path.name) if path.name.isdigit() else None
 
 
 def _publish(

@@ -1,7 +1,7 @@
 """Keys of the custom properties that this package's components write on artifacts in ML Metadata.
 
-PruningTrainer writes the first group on its Model; Stripper copies it from its input model and adds the second;
-SparsitySelector copies both and adds the last.
+PruningTrainer writes the first two groups on its Model; Stripper copies them from its input model and adds the next;
+SparsitySelector copies all of these and adds the last.
 
 ML Metadata's SQLite keeps six decimals of a float, and refuses NaN and infinity. So what may be any of these is a str,
 the `repr` of a float; floats are fractions only.
@@ -12,7 +12,7 @@ from typing import Any
 
 PRUNE_OPTION = "prune_option"  # str
 GRADIENT_ESTIMATOR = "gradient_estimator"  # str
-TARGET_SPARSITY = "target_sparsity"  # float, a fraction
+TARGET_SPARSITY = "target_sparsity"  # float, a fraction: of the multiply-adds if `hparams` have cost='flops'
 SPARSITY = "sparsity"  # float, a fraction of the prunable parameters
 TOTAL_SPARSITY = "total_sparsity"  # float, the zeros among the prunable parameters as a fraction of all parameters
 PRUNABLE_PARAMETERS = "prunable_parameters"  # int
@@ -20,6 +20,11 @@ NONZERO_PARAMETERS = "nonzero_parameters"  # int, among the prunable ones
 TOTAL_PARAMETERS = "total_parameters"  # int, the model's own; no pruning or optimizer variables
 HPARAMS = "hparams"  # str, as PruningHParams.parse reads it
 TRAINED_BYTES = "trained_bytes"  # int, the SavedModel as trained, all its files
+
+# With cost='flops' besides. Of the matrix products and convolutions for one example.
+MULTIPLY_ADDS = "multiply_adds"  # int, before pruning
+MULTIPLY_ADDS_KEPT = "multiply_adds_kept"  # int, those that the masks keep
+MULTIPLY_ADDS_SPARSITY = "multiply_adds_sparsity"  # float, the fraction that is gone; TARGET_SPARSITY asks for it
 
 STRIPPED_BYTES = "stripped_bytes"  # int, the stripped SavedModel, all its files
 GZIPPED_BYTES = "gzipped_bytes"  # int, the stripped SavedModel as one .tar.gz
@@ -63,7 +68,7 @@ MISSING = "missing"  # str, why
 BOOKKEEPING = frozenset({"is_external", "tfx_version", "name", "state", "pipeline_name", "producer_component"})
 
 # Those that are fractions, and floats.
-FRACTIONS = (TARGET_SPARSITY, SPARSITY, TOTAL_SPARSITY)
+FRACTIONS = (TARGET_SPARSITY, SPARSITY, TOTAL_SPARSITY, MULTIPLY_ADDS_SPARSITY)
 
 PRUNING = (
     PRUNE_OPTION,
@@ -78,11 +83,15 @@ PRUNING = (
     TRAINED_BYTES,
 )
 
+PRUNING_OF_FLOPS = (MULTIPLY_ADDS, MULTIPLY_ADDS_KEPT, MULTIPLY_ADDS_SPARSITY)
+
 # Those that are ints, besides the keys that end with '_bytes'.
 _COUNTS = (
     PRUNABLE_PARAMETERS,
     NONZERO_PARAMETERS,
     TOTAL_PARAMETERS,
+    MULTIPLY_ADDS,
+    MULTIPLY_ADDS_KEPT,
     VARIABLES_REMOVED,
     VARIABLES_CUT,
     SCALES_FOLDED,

@@ -131,24 +131,24 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, place, error.strerror) from error
 
 
-def check_room(folder: str, needed: int) -> None:
-    """Checks, before a model is written, that there is room for it.
+def check_room(folder: str, needed: int, what: str) -> None:
+    """Checks, before something is written, that there is room for it.
 
     Args:
-        folder: The staged folder.
-        needed: The least that the model takes, in bytes.
+        folder: The staged folder that it goes to, or one beside that.
+        needed: The least that it takes, in bytes.
+        what: What it is, for the message, such as 'stripped model'.
 
     Raises:
         OSError: Fewer bytes are free on this machine's file system; on others nobody knows.
     """
     if not places.is_local(folder):
         return
-    disk = shutil.disk_usage(folder)
+    disk = shutil.disk_usage(os.path.dirname(folder))
     if disk.total and disk.free < needed:
         raise OSError(
-            f"The stripped model cannot be written to {os.path.dirname(folder)!r}: its variables take {needed:,} "
-            f"bytes, and {disk.free:,} are free. Choose a destination in a folder with room for the model, or make "
-            "room."
+            f"The {what} cannot be written to {os.path.dirname(folder)!r}: it takes {needed:,} bytes or more, and "
+            f"{disk.free:,} are free. Choose a destination in a folder with room for it, or make room."
         )
 
 

@@ -13,6 +13,7 @@ from tfx_pruning import PruningTrainer, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.dense_model_strategy import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY, LatestBlessedDenseModel
 from tfx_pruning.pipelines.evaluation import eval_config
+from tfx_pruning.pipelines.pusher import Pusher
 
 # Makes an execution property from a name and a value: the value itself, or a RuntimeParameter with it as its default.
 Parameter = Callable[[str, str | message.Message], Any]
@@ -174,7 +175,7 @@ def pusher(
     destination = tfx.proto.PushDestination(
         filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.serving_dir)
     )
-    return tfx.components.Pusher(
+    return Pusher(
         model=model, model_blessing=model_blessing, push_destination=parameter("push_destination", destination)
     )
 

@@ -12,7 +12,7 @@ from .mask_update import SMALLEST, observe_change
 from .ranking.channel_selection import ChannelSelection
 from .ranking.criteria import Criterion, WeightChangeCriterion, criterion_of
 from .ranking.schedule import ExternalSparsity, SparsitySource, schedule_of
-from .share import Share
+from .share import MULTIPLY_ADDS, Share
 from .weight_state import WeightState
 
 
@@ -39,7 +39,7 @@ class ChannelUpdate:
         self._channels = channels
         self._axes = list(channels.axes.values())
         self._criterion = criterion_of(hparams)
-        self._counted = "multiply-adds" if hparams.cost == "flops" else "weights"
+        self._counted = MULTIPLY_ADDS if hparams.cost == "flops" else "weights"
         self._selection = ChannelSelection(
             channels,
             channels.multiply_adds if hparams.cost == "flops" else channels.parameters,

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+MULTIPLY_ADDS = "multiply-adds"
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -9,7 +11,7 @@ class Share:
 
     Attributes:
         members: Indices of the weights.
-        counted: What the sparsity counts: 'units' (weights, blocks, runs), 'weights' or 'multiply-adds'.
+        counted: What the sparsity counts: 'units' (weights, blocks, runs), 'weights' or MULTIPLY_ADDS.
         total: How many there are.
         kept: How many the masks keep.
         least: The least number of them that is what was asked for.

@@ -95,6 +95,7 @@ class Executor(trainer_executor.GenericExecutor):
                     hparams=hparams.to_string(),
                     training=delivered.history,
                     lineage=artifacts_and_versions(input_dict, output_dict),
+                    multiply_adds=delivered.multiply_adds,
                 ),
             )
         except BaseException:
@@ -203,3 +204,8 @@ def _set_properties(model: types.Artifact, hparams: PruningHParams, delivered: D
     model.set_int_custom_property(properties.TOTAL_PARAMETERS, delivered.total_parameters)
     model.set_string_custom_property(properties.HPARAMS, hparams.to_string())
     model.set_int_custom_property(properties.TRAINED_BYTES, size)
+    if delivered.multiply_adds is not None:
+        before, kept = delivered.multiply_adds
+        model.set_int_custom_property(properties.MULTIPLY_ADDS, before)
+        model.set_int_custom_property(properties.MULTIPLY_ADDS_KEPT, kept)
+        model.set_float_custom_property(properties.MULTIPLY_ADDS_SPARSITY, 1 - kept / before)

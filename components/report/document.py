@@ -98,6 +98,8 @@ class ReportDocument:
         evaluation: Metrics against a baseline; None if there are none.
         sweep: Several pruned copies of one dense model; None if the report is on one model.
         lineage: What the model was made of and by: names and URIs.
+        multiply_adds: Those of one example, before pruning and as the masks keep them; None if the sparsity that was
+            asked for does not count them.
     """
 
     title: str
@@ -110,6 +112,7 @@ class ReportDocument:
     evaluation: Evaluation | None = None
     sweep: Sweep | None = None
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    multiply_adds: tuple[int, int] | None = None
 
     @property
     def pruned_weights(self) -> tuple[WeightSparsity, ...]:
@@ -180,6 +183,7 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
     training, stripping, evaluation, sweep = (fields[key] for key in ("training", "stripping", "evaluation", "sweep"))
     return {
         "weights": tuple(WeightSparsity(**{**each, "shape": tuple(each["shape"])}) for each in fields["weights"]),
+        **_tuples({"multiply_adds": fields["multiply_adds"]} if fields.get("multiply_adds") is not None else {}),
         "training": None if training is None else TrainingHistory.from_dict(training),
         "stripping": None if stripping is None else _stripping(stripping),
         "evaluation": None if evaluation is None else Evaluation(**evaluation),

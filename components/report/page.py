@@ -76,6 +76,9 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         total = document.total_sparsity
         note = f"{percent(total)} zero" if total is not None and document.pruned_weights else ""
         yield _Tile("Parameters in all", f"{document.total_parameters:,}", note)
+    if document.multiply_adds is not None:
+        before, kept = document.multiply_adds
+        yield _Tile("Multiply-adds left", f"{kept:,}", f"of {before:,}, {percent(1 - kept / before)} gone")
     if document.training is not None:
         history = document.training
         begin = f"from step {history.first_step:,} on" if history.first_step else ""

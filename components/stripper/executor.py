@@ -119,7 +119,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         except BaseException:
             empty_folder(stripped.uri)
             raise
-        copy_properties(trained, stripped, properties.PRUNING)
+        copy_properties(trained, stripped, (*properties.PRUNING, *properties.PRUNING_OF_FLOPS))
         _set_properties(stripped, report)
         _set_export_properties(stripped, exported)
         if proof:

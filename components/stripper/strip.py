@@ -145,7 +145,7 @@ def write_stripped(
 ) -> StripReport:
     """Writes the stripped model to an empty folder, which is going to be `destination`, and checks it."""
     shrunk = None
-    staging.check_room(folder, model.kept_bytes)
+    staging.check_room(folder, model.kept_bytes, "stripped model")
     if acceptance.shrunk is None:
         checked = model.write(folder, acceptance)
     else:

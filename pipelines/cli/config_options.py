@@ -146,7 +146,7 @@ class ChosenConfig:
             except FolderInUseError as error:
                 raise WrongCallError(str(error)) from error
             stack.enter_context(_interruption_explained(self.folder))
-            stack.enter_context(temporary_folder())
+            stack.enter_context(temporary_folder(self.folder.root, self.folder.is_locked))
             yield stack.enter_context(output_in(self.folder.log))
 
     def prepare(self, in_containers: bool = False) -> str:

@@ -5,6 +5,7 @@ What it writes is a pipeline of KFP v2, which `kfp.Client` and the console take.
 
 import argparse
 import dataclasses
+import importlib.metadata
 import pathlib
 import re
 import sys
@@ -62,8 +63,9 @@ def compile_pipeline(
         resources: Resources by component id; components that are not named have none.
 
     Raises:
-        ValueError: `output` has another ending, a component id is not in the pipeline, or the backend does not support
-            a part of it: Resolvers on KUBEFLOW, node selectors and Resolvers with strategies of one's own on VERTEX.
+        ValueError: `output` has another ending, a component id is not in the pipeline, a file beside a `module_file`
+            has the name of a library, or the backend does not support a part of it: Resolvers on KUBEFLOW, node
+            selectors and Resolvers with strategies of one's own on VERTEX.
         OSError: `output` cannot be written.
     """
     resources = resources or {}
@@ -147,6 +149,26 @@ def _check_compilable(
     for node in pipeline.components:
         if isinstance(node, tfx.dsl.Resolver):
             _check_resolver(node, backend)
+        module_file = node.exec_properties.get("module_file")
+        if isinstance(module_file, str) and "://" not in module_file:
+            _check_hides_no_library(node.id, pathlib.Path(module_file))
+
+
+def _check_hides_no_library(component_id: str, module_file: pathlib.Path) -> None:
+    """Raises a ValueError if a library is named as a file beside the module.
+
+    TFX packs all of them into the module's wheel, and has its folder before Python's own in the processes that a task
+    starts, such as pip, which then fail with errors that name no file of the user's.
+    """
+    libraries = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
+    hidden = sorted(file.name for file in module_file.parent.glob("*.py") if file.stem in libraries)
+    if hidden:
+        raise ValueError(
+            f"{component_id}: {', '.join(hidden)} beside {module_file.name} in {module_file.parent} "
+            f"{'has the name of a library' if len(hidden) == 1 else 'have names of libraries'}, which each task would "
+            "take it for. Rename it, move the module to a folder of its own, or put the module into the image and name "
+            "it with module_path (--module)."
+        )
 
 
 def _check_resolver(resolver: tfx.dsl.Resolver, backend: Backend) -> None:

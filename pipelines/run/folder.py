@@ -8,6 +8,9 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
+# The roots that this process has locked.
+_LOCKED: set[pathlib.Path] = set()
+
 
 class FolderInUseError(Exception):
     """Another process is at work in a folder; the message names both."""
@@ -81,9 +84,34 @@ class RunFolder:
         try:
             now = datetime.datetime.now().isoformat(" ", "seconds")
             place.write_text(f"{command} (process {os.getpid()}, since {now})", encoding="utf-8")
+            if not isinstance(lock, leftovers.NoLock):
+                _LOCKED.add(self.root)
             yield
         finally:
+            _LOCKED.discard(self.root)
             lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process has reserved the folder, on a file system with locks: no other one is at work there."""
+        return self.root in _LOCKED
+
+    def end_dead_executions(self, pipeline_root: str) -> None:
+        """Marks executions of runs that were killed as failed, and removes their folders; see `end_dead_executions`.
+
+        Unless the folder is locked, nothing is done: a run that lives might be hit.
+
+        Args:
+            pipeline_root: Where the runs write. If it is not in this folder, other runs may write there at the same
+                time, and all stays that is there.
+        """
+        if not self.is_locked:
+            return
+        # Here, as it imports TFX.
+        from tfx_pruning.pipelines.run.dead_executions import end_dead_executions
+
+        is_own = "://" not in pipeline_root and pathlib.Path(pipeline_root).is_relative_to(self.root)
+        end_dead_executions(str(self.metadata), pipeline_root if is_own else None)
 
     def make(self) -> None:
         """Makes the folder if it is missing.

@@ -11,6 +11,7 @@ from tfx import v1 as tfx
 from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
+from tfx_pruning.pipelines.beam_workers import failing_with_their_workers
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
@@ -27,9 +28,11 @@ def run(
 ) -> RunOutcome:
     """Runs the pipeline, and writes the page on the run.
 
+    What earlier runs were at when they were killed is marked as failed.
+
     Args:
         config: What to run.
-        folder: An existing folder, for ML Metadata and the page.
+        folder: An existing folder, for ML Metadata and the page. No other process may use it meanwhile.
         on_task: Called with a component's name and None when it begins, and with its state when it has ended.
         beam_pipeline_args: Arguments of the components that run on Beam.
 
@@ -44,6 +47,7 @@ def run(
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     code = UserCode.of(config)
+    folder.end_dead_executions(config.pipeline_root)
     config = with_importable_module(config, folder.modules)
     name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
@@ -67,7 +71,8 @@ def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask, code: UserCode) ->
     runner = _NamingRunner()
     with _told(on_task) as events:
         try:
-            runner.run(pipeline)
+            with failing_with_their_workers():
+                runner.run(pipeline)
         except Exception as error:
             if events.running is None:
                 raise

@@ -138,6 +138,7 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
         title=f"Pruned model of {run.pipeline_name}",
         total_parameters=trained.total_parameters,
         training=trained.training,
+        multiply_adds=trained.multiply_adds,
         sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
         evaluation=Evaluation(*(_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
         lineage={

@@ -34,11 +34,11 @@ def run_sweep(
 
     Each round trains one candidate of each option, in the middle of the sparsities that are still possible. Results
     of an earlier round or of an interrupted sweep are taken from ML Metadata. When the search is over, SparsitySelector
-    chooses and Pusher pushes.
+    chooses and Pusher pushes. What earlier runs were at when they were killed is marked as failed.
 
     Args:
         plan: The search space.
-        folder: An existing folder, for ML Metadata and the page.
+        folder: An existing folder, for ML Metadata and the page. No other process may use it meanwhile.
         on_task: Called with a component's name and None when it begins, and with its state when it has ended; once for
             each component.
         on_round: Called before and after each round.
@@ -53,6 +53,7 @@ def run_sweep(
         TaskFailedError: A component failed; its traceback was printed.
     """
     code, metadata = UserCode.of(plan.config), str(folder.metadata)
+    folder.end_dead_executions(plan.config.pipeline_root)
     config = with_importable_module(plan.config, folder.modules)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     once = _once(on_task)

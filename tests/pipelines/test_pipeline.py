@@ -83,6 +83,7 @@ def test_steps_and_hparams_come_from_the_config(nodes: dict[str, BaseNode]) -> N
 def test_executors_are_importable_by_their_paths(nodes: dict[str, BaseNode]) -> None:
     for node, package in (("PruningTrainer", "tfx_pruning.pruning_trainer"), ("Stripper", "tfx_pruning.stripper")):
         assert nodes[node].executor_spec.class_path == f"{package}.executor.Executor"
+    assert nodes["Pusher"].executor_spec.class_path == "tfx_pruning.pipelines.pusher_executor.Executor"
 
 
 def test_without_warm_start_there_is_no_resolver() -> None:

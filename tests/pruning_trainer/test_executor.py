@@ -7,9 +7,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from tfx.types import artifact_utils, standard_artifacts
 
+from helpers.store_builder import stored_properties
 from tfx_pruning import PruningHParams, PruningReport, properties
+from tfx_pruning.cli.main import cli
 from tfx_pruning.engine.keras.delivered_sparsity import SparsityError
 from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.pruning_trainer.executor import Executor
@@ -113,6 +116,31 @@ def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
     assert report.lineage["input examples"] == f"Examples: {tmp_path / 'examples'}"
     assert report.lineage["output model"] == f"Model: {run.model.uri}"
     assert "hidden/kernel" in (pathlib.Path(run.report.uri) / HTML_NAME).read_text()
+
+
+def test_multiply_adds_that_were_asked_for_and_delivered_are_told_everywhere(tmp_path):
+    hparams = PruningHParams.for_steps(10, granularity="channel", cost="flops", target_sparsity=0.52)
+    run = Run(tmp_path, hparams=hparams).do()
+    # A hidden channel takes 10 of the first kernel's and one of the second's; 115 are to go.
+    kept = 9 * 11
+    expected = {
+        "multiply_adds": 220,
+        "multiply_adds_kept": kept,
+        "multiply_adds_sparsity": 0.55,
+        "target_sparsity": 0.52,
+    }
+    store = tmp_path / "metadata.sqlite"
+    assert stored_properties(store, run.model).items() >= expected.items()
+    assert read_report(run.report.uri).multiply_adds == (220, kept)
+    assert "of 220, 55.00\N{NO-BREAK SPACE}% gone" in (pathlib.Path(run.report.uri) / HTML_NAME).read_text()
+    shown = CliRunner().invoke(cli, ["metadata", "artifacts", "--db", str(store)]).output
+    for line in (
+        "target_sparsity 52.00%",
+        "multiply_adds 220",
+        f"multiply_adds_kept {kept}",
+        "multiply_adds_sparsity 55.00%",
+    ):
+        assert line in " ".join(shown.split()), shown
 
 
 @pytest.mark.slow

@@ -13,8 +13,12 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
+from helpers.dead_units import ZOO
 from tfx_pruning import apply_mask, strip_saved_model
 from tfx_pruning.stripper import strip, strip_and_export
+from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
+from tfx_pruning.stripper.export.model_export import export_model
+from tfx_pruning.stripper.shrink.shrink import shrink_in_place
 
 # The system lets no file grow beyond a length, as on a full disk; pytest's own output must not end there.
 _STRIP_WITH_SHORT_FILES = """
@@ -92,9 +96,7 @@ def _fill(monkeypatch, free):
 
 def _check_needs_the_bytes_of_its_weight(source, folder, monkeypatch):
     _fill(monkeypatch, 51_199)
-    with pytest.raises(
-        OSError, match=r"cannot be written to '.*': its variables take 51,200 bytes, and 51,199 are free"
-    ):
+    with pytest.raises(OSError, match=r"cannot be written to '.*': it takes 51,200 bytes or more, and 51,199 are free"):
         strip_saved_model(source, folder / "out")
     assert os.listdir(folder) == ["in"]
     _fill(monkeypatch, 51_200)
@@ -108,6 +110,33 @@ def test_strip_asks_for_the_room_of_the_weights_that_stay(model, tmp_path, monke
 
 def test_strip_of_tensorflow_1_asks_for_the_room_of_the_weights_that_stay(graph_model, tmp_path, monkeypatch):
     _check_needs_the_bytes_of_its_weight(graph_model, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("free", [239, 240])
+def test_shrinking_asks_for_the_room_of_its_copy(free, tmp_path, monkeypatch, snapshot):
+    # 6 * 6 + 6 + 6 * 3 numbers are left.
+    ZOO["unread"].save(str(tmp_path / "in"))
+    strip_saved_model(tmp_path / "in", tmp_path / "stripped")
+    before = snapshot(tmp_path / "stripped")
+    _fill(monkeypatch, free)
+    if free < 240:
+        with pytest.raises(OSError, match=r"The shrunk model cannot be written to '.*': it takes 240 bytes or more"):
+            shrink_in_place(str(tmp_path / "stripped"), None, RelativeTolerance(1e-5))
+        assert snapshot(tmp_path / "stripped") == before
+    else:
+        shrink_in_place(str(tmp_path / "stripped"), None, RelativeTolerance(1e-5))
+    assert sorted(os.listdir(tmp_path)) == ["in", "stripped"]
+
+
+@pytest.mark.parametrize("model", ["plain"], indirect=True)
+def test_export_asks_for_the_room_of_its_file(model, tmp_path, monkeypatch):
+    _fill(monkeypatch, 51_199)
+    with pytest.raises(
+        OSError,
+        match=r"The export 'frozen_graph' cannot be written to '.*': it takes 5\d,\d{3} bytes or more, and 51,199 ",
+    ):
+        export_model(model, tmp_path / "exports", ["frozen_graph"])
+    assert os.listdir(tmp_path) == ["in"]
 
 
 @pytest.mark.slow

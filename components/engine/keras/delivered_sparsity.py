@@ -12,7 +12,7 @@ from ...saved_model.variables import SavedVariable, SavedVariables
 from ..history.training_history import TrainingHistory
 from ..model_variables import model_variables
 from ..pruning import Pruning
-from ..share import Share
+from ..share import MULTIPLY_ADDS, Share
 from ..weight_state import WeightState
 from .altered_kernels import pruned_and_altered
 from .counterparts import counterparts
@@ -59,11 +59,14 @@ class DeliveredSparsity:
         weights: The pruned weights.
         total_parameters: Parameters of the whole model, unpruned ones too, without pruning and optimizer variables.
         history: The history of its training; None if it was not recorded.
+        multiply_adds: Those of one example, before pruning and as the masks keep them; None if the sparsity that was
+            asked for does not count them.
     """
 
     weights: tuple[WeightSparsity, ...]
     total_parameters: int
     history: TrainingHistory | None = None
+    multiply_adds: tuple[int, int] | None = None
 
     @property
     def prunable_parameters(self) -> int:
@@ -114,7 +117,7 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
         _check_not_added_to(model, pruning)
         weights = tuple(_weight_sparsity(path, state, found[state], saved) for path, state in named.items())
         _check(pruning, weights, steps)
-        delivered.append(DeliveredSparsity(weights, model.count_params(), history))
+        delivered.append(DeliveredSparsity(weights, model.count_params(), history, _multiply_adds(pruning)))
     if not delivered:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
@@ -122,6 +125,11 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
             "that fit trained."
         )
     return max(delivered, key=lambda each: each.total_parameters)
+
+
+def _multiply_adds(pruning: Pruning) -> tuple[int, int] | None:
+    counted = [share for share in pruning.shares_at_target() if share.counted == MULTIPLY_ADDS]
+    return (counted[0].total, counted[0].kept) if counted else None
 
 
 def _weight_sparsity(path: str, state: WeightState, variable: SavedVariable, saved: SavedVariables) -> WeightSparsity:

@@ -118,6 +118,7 @@ def _write(exporter: Exporter, exported: ExportedSignature, folder: str) -> Expo
     """Writes one file and checks it."""
     path = os.path.join(folder, exporter.file)
     content = exporter.content(exported)
+    staging.check_room(folder, len(content), f"export {exporter.name!r}")
     check = exporter.check(content, exported)
     try:
         with tf.io.gfile.GFile(path, "wb") as stream:

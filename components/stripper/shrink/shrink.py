@@ -4,7 +4,7 @@ import concurrent.futures
 import dataclasses
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from ... import staging
 from ...leftovers import SHRUNK_SUFFIX
 from ...saved_model import loading, sizes
+from ...saved_model.checkpoint import value_bytes
 from ...saved_model.meta_graph import EXTRA_ASSETS, FILENAME, read_meta_graph
 from ...saved_model.object_graph import ObjectGraph
 from ...saved_model.saved_objects import SavedObjects
@@ -105,6 +106,8 @@ def shrink_saved_model(
     _check_varies(structure, cut)
     kept = _kept_indices(structure, cut)
     after = {key: kept.variables[key].left if key in kept.variables else shape for key, shape in before.items()}
+    # Beside the stripped model, which goes only when this one is there.
+    staging.check_room(destination, _bytes(objects.graph, after), "shrunk model")
     # On a processor of its own, if there is one.
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
         gzipped = executor.submit(sizes.gzipped_bytes, source) if size <= _MOST_GZIPPED else None
@@ -246,6 +249,12 @@ def _check_varies(structure: SavedStructure, cut: Cut) -> None:
 
 def _shapes(graph: ObjectGraph) -> dict[str, tuple[int, ...]]:
     return {graph.key(node): declared_shape(graph, node) for node in graph.variables}
+
+
+def _bytes(graph: ObjectGraph, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The least that variables of these shapes take in a file."""
+    dtypes = {graph.key(node): graph.variable(node).dtype for node in graph.variables}
+    return sum(value_bytes(dtypes[key], tf.TensorShape(shape)) for key, shape in shapes.items())
 
 
 def _elements(shape: tuple[int, ...]) -> int:

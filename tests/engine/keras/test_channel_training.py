@@ -68,7 +68,9 @@ def test_what_was_asked_for_is_what_the_shrunk_model_lacks(version, net, cost, t
     assert scope.histories[0].sparsity[-1].reached == pruning.reached() >= 0.5
     source, destination = str(tmp_path / "model"), str(tmp_path / "small")
     tf.saved_model.save(model, source)
-    assert delivered_sparsity(scope, source).sparsity == pytest.approx(pruning.sparsity())
+    delivered = delivered_sparsity(scope, source)
+    assert delivered.sparsity == pytest.approx(pruning.sparsity())
+    assert delivered.multiply_adds == ((share.total, share.kept) if cost == "flops" else None)
     report = strip_saved_model(source, destination, shrink=True).shrink
     # What the masks keep is what is left of the pruned weights; the statistics of dead channels go with them.
     if cost == "flops":
@@ -144,6 +146,35 @@ def test_a_training_that_is_interrupted_goes_on_with_its_channels(net, tmp_path)
         np.testing.assert_array_equal(one, other)
     for one, other in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_two_replicas_prune_the_channels_of_one_device(version):
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    found = []
+    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(devices)):
+        version.utils.set_random_seed(0)
+        with strategy.scope():
+            layers = version.layers
+            hidden = [layers.Conv2D(6, 3, activation="relu"), layers.Flatten(), layers.Dense(12, activation="relu")]
+            model = version.Sequential([layers.Input((8, 8, 2)), *hidden, layers.Dense(1)])
+            model.compile(version.optimizers.SGD(0.01), "mse")
+        batches = tf.data.Dataset.from_tensor_slices((X, Y.astype("f")[:, None])).batch(16)
+        with pruning_scope(hparams(cost="flops", prune_option="first_order_gradient")) as scope:
+            model.fit(batches, epochs=4, verbose=0)
+        found.append(scope.prunings[0])
+    expected, pruning = found
+    assert pruning.paths == expected.paths
+    assert pruning.shares_at_target() == expected.shares_at_target()
+    assert pruning.shares_at_target()[0].is_delivered
+    for one, other in zip(pruning.states, expected.states, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+        np.testing.assert_allclose(one.weight, other.weight, rtol=1e-4, atol=1e-6)
+        assert not np.any(np.asarray(one.weight)[~one.mask.numpy()])
+        for mirrored in (one.mask, one.weight):
+            first, second = (np.asarray(component) for component in mirrored.values)
+            np.testing.assert_array_equal(first, second)
 
 
 def test_a_model_that_was_changed_after_fit_is_refused(tmp_path):

@@ -291,6 +291,25 @@ def test_a_backup_brings_its_masks(begin, tmp_path):
     assert_exact(model, 0.7 if begin == 3 else 0)
 
 
+def test_a_backup_within_an_epoch_keeps_the_step_and_begins_the_epoch_anew(tmp_path):
+    def backup():
+        return keras.callbacks.BackupAndRestore(str(tmp_path / "backup"), save_freq=4)
+
+    class InterruptsInTheSecondEpoch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == STEPS + 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), pruning_scope(hparams(**FIELDS)):
+        go_on(compiled(), 4, [backup(), InterruptsInTheSecondEpoch()])
+    model = compiled(seed=2)
+    with warned(), pruning_scope(hparams(**FIELDS)) as scope:
+        go_on(model, 4, [backup()])
+    # The last backup was after step 8, and three whole epochs follow.
+    assert (scope.trainings[0][2], STEPS) == (8 + 3 * STEPS, 6)
+    assert_exact(model, 0.7)
+
+
 @pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
 def test_a_keras_file_of_a_scope_brings_its_masks_into_another(name, tmp_path):
     path = str(tmp_path / name)

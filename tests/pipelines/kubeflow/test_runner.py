@@ -367,3 +367,26 @@ def test_pipeline_that_the_backend_cannot_run_is_refused(
     with pytest.raises(ValueError, match=message):
         runner.compile_pipeline(pipeline, str(tmp_path / "pipeline.yaml"), "image", backend, resources)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        (["types.py"], r"types\.py beside houses\.py in .* has the name of a library, which each task"),
+        (
+            ["proto.py", "random.py", "mine.py"],
+            r"proto\.py, random\.py beside houses\.py in .* have names of libraries, which",
+        ),
+    ],
+)
+def test_files_beside_the_module_that_would_hide_libraries_are_refused(
+    tmp_path: pathlib.Path, beside: list[str], told: str
+) -> None:
+    for name in ["houses.py", *beside]:
+        (tmp_path / name).touch()
+    config = PipelineConfig(
+        "root", "data", "serving", module_file=str(tmp_path / "houses.py"), label_key="price", warm_start=False
+    )
+    with pytest.raises(ValueError, match=told):
+        runner.compile_pipeline(create_pipeline(config), str(tmp_path / "pipeline.yaml"), "image")
+    assert not (tmp_path / "pipeline.yaml").exists()
