@@ -107,4 +107,4 @@ def test_interactive_context_runs_both_components_and_shows_their_reports(contex
         frame, _ = framed(component.outputs["report"])
         with open(f"{report.uri}/{HTML_NAME}", encoding="utf-8") as page:
             assert frame == page.read()
-        assert PageText(frame).tiles["Parameters left"] == "44 of 88"
+        assert PageText(frame).tiles["Weights not zero"] == "44 of 88 pruned"

@@ -12,7 +12,7 @@ from ..sweep import Sweep
 from ..typed_value import shown
 from .checked_types import check_types
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +76,13 @@ class Evaluation:
 
     Attributes:
         baseline: Of the model that was not pruned.
-        pruned: Of the pruned model.
+        pruned: Of the pruned model. The metric that decides comes first.
+        refusals: Why the pruned model is not good enough, one sentence each; empty if it is; None if nobody asked.
     """
 
     baseline: Mapping[str, float]
     pruned: Mapping[str, float]
+    refusals: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ class ReportDocument:
         title: Subject of the report.
         weights: Weights of the saved model; at least those that were pruned.
         total_parameters: Parameters of the model; None if it is not known which variables are the model's.
-        sizes: Sizes in bytes, by what they are of.
+        sizes: Sizes in bytes, by what they are of; names that end in 'gzipped' are of compressed files.
         hparams: The pruning hyperparameters, as `PruningHParams.parse` reads them; None if unknown.
         training: The course of the training; None if it was not recorded.
         stripping: What Stripper did; None if it did nothing.
@@ -186,9 +188,14 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         **_tuples({"multiply_adds": fields["multiply_adds"]} if fields.get("multiply_adds") is not None else {}),
         "training": None if training is None else TrainingHistory.from_dict(training),
         "stripping": None if stripping is None else _stripping(stripping),
-        "evaluation": None if evaluation is None else Evaluation(**evaluation),
+        "evaluation": None if evaluation is None else _evaluation(evaluation),
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
     }
+
+
+def _evaluation(fields: Mapping[str, Any]) -> Evaluation:
+    refusals = fields.get("refusals")
+    return Evaluation(**{**fields, "refusals": None if refusals is None else tuple(refusals)})
 
 
 def _stripping(fields: Mapping[str, Any]) -> Stripping:

@@ -145,9 +145,15 @@ def sizes(document: ReportDocument) -> ReportFigure | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: byte_count(value)))
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(False, axis="y")
-    caption = "Bytes on disk, all files."
-    rows = tuple((name, f"{value:,}", f"{value / max(values[0], 1):.1%}") for name, value in document.sizes.items())
-    return ReportFigure(caption, plot.svg(caption), (("form", "bytes", f"of {names[0]}"), rows))
+    caption = "Bytes on disk, all files. Shares are of the first of the same kind, gzipped or not."
+    firsts = {name.endswith("gzipped"): name for name in reversed(names)}
+    rows = []
+    for name, value in document.sizes.items():
+        first = firsts[name.endswith("gzipped")]
+        alone = len([each for each in names if each.endswith("gzipped") == name.endswith("gzipped")]) == 1
+        share = "" if alone and name != names[0] else f"{value / max(document.sizes[first], 1):.1%}"
+        rows.append((name, f"{value:,}", share))
+    return ReportFigure(caption, plot.svg(caption), (("form", "bytes", "share"), tuple(rows)))
 
 
 def weights(history: TrainingHistory) -> Iterator[tuple[WeightHistory, list[ReportFigure]]]:

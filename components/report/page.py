@@ -11,7 +11,7 @@ from ..engine.hparams import PruningHParams
 from ..engine.shown import escaped
 from ..sweep import Sweep
 from . import figures
-from .document import ReportDocument
+from .document import Evaluation, ReportDocument, Shrinking
 from .figures import ReportFigure, byte_count, percent
 from .pareto import metric_text, pareto
 
@@ -68,10 +68,47 @@ class _Tile:
 def _tiles(document: ReportDocument) -> Iterator[_Tile]:
     if document.sweep is not None:
         yield from _sweep_tiles(document.sweep)
+    if document.evaluation is not None:
+        yield from _evaluation_tiles(document.evaluation)
+    shrinking = None if document.stripping is None else document.stripping.shrinking
+    shrunk = shrinking is not None and bool(shrinking.shapes)
+    if shrunk:
+        yield from _shrinking_tiles(shrinking)
     if document.pruned_weights:
         count = len(document.pruned_weights)
         yield _Tile("Sparsity", percent(document.sparsity), f"of {count:,} pruned weight{'s' if count > 1 else ''}")
-        yield _Tile("Parameters left", f"{document.nonzero_parameters:,}", f"of {document.prunable_parameters:,}")
+    if document.hparams is not None:
+        yield _asked_tile(document.hparams)
+    if not shrunk:
+        yield from _parameter_tiles(document)
+    if document.training is not None:
+        history = document.training
+        begin = f"from step {history.first_step:,} on" if history.first_step else ""
+        yield _Tile("Optimizer steps", f"{history.last_step - history.first_step:,}", begin)
+        updates = history.mask_updates
+        ramp = f"from step {updates[0].first:,} to {updates[-1].last:,}" if updates else ""
+        yield _Tile("Mask updates", f"{history.mask_update_count:,}", ramp)
+    if document.sizes and not shrunk:
+        name, size = list(document.sizes.items())[-1]
+        yield _Tile("Size", byte_count(size), name)
+    if document.stripping is not None:
+        yield _Tile("Variables removed", f"{len(document.stripping.variables_removed):,}")
+
+
+def _evaluation_tiles(evaluation: Evaluation) -> Iterator[_Tile]:
+    if evaluation.refusals is not None:
+        yield _Tile("Verdict", "refused" if evaluation.refusals else "good enough", "; ".join(evaluation.refusals))
+    for name in list(evaluation.pruned)[:1]:
+        baseline = evaluation.baseline.get(name)
+        note = "" if baseline is None else f"dense {metric_text(baseline)}"
+        yield _Tile(name, metric_text(evaluation.pruned[name]), note)
+
+
+def _parameter_tiles(document: ReportDocument) -> Iterator[_Tile]:
+    if document.pruned_weights:
+        yield _Tile(
+            "Weights not zero", f"{document.nonzero_parameters:,}", f"of {document.prunable_parameters:,} pruned"
+        )
     if document.total_parameters is not None:
         total = document.total_sparsity
         note = f"{percent(total)} zero" if total is not None and document.pruned_weights else ""
@@ -79,16 +116,26 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
     if document.multiply_adds is not None:
         before, kept = document.multiply_adds
         yield _Tile("Multiply-adds left", f"{kept:,}", f"of {before:,}, {percent(1 - kept / before)} gone")
-    if document.training is not None:
-        history = document.training
-        begin = f"from step {history.first_step:,} on" if history.first_step else ""
-        yield _Tile("Optimizer steps", f"{history.last_step - history.first_step:,}", begin)
-        yield _Tile("Mask updates", f"{history.mask_update_count:,}")
-    if document.sizes:
-        name, size = list(document.sizes.items())[-1]
-        yield _Tile("Size", byte_count(size), name)
-    if document.stripping is not None:
-        yield _Tile("Variables removed", f"{len(document.stripping.variables_removed):,}")
+
+
+def _shrinking_tiles(shrinking: Shrinking) -> Iterator[_Tile]:
+    for name, pair in (
+        ("Parameters served", shrinking.parameters),
+        ("Multiply-adds an example", shrinking.multiply_adds),
+    ):
+        if pair is not None:
+            yield _Tile(name, f"{pair[1]:,}", f"of {pair[0]:,}")
+    yield _Tile("Served, raw", byte_count(shrinking.bytes[1]), f"{byte_count(shrinking.bytes[0])} before shrinking")
+    if shrinking.gzipped_bytes is not None:
+        before, after = map(byte_count, shrinking.gzipped_bytes)
+        yield _Tile("Served, gzipped", after, f"{before} before shrinking")
+
+
+def _asked_tile(hparams: str) -> _Tile:
+    # Not checked: a criterion of the user's need not be registered here.
+    fields = dataclasses.asdict(PruningHParams()) | PruningHParams.fields_of(hparams)
+    counted = "multiply-adds" if fields["cost"] == "flops" else "weights"
+    return _Tile("Asked for", percent(fields["target_sparsity"]), f"of the {counted}, {fields['allocation']}")
 
 
 def _sweep_tiles(sweep: Sweep) -> Iterator[_Tile]:

@@ -14,7 +14,7 @@ from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.run.page_file import PageFile, report_of
 from tfx_pruning.report.document import Evaluation, ReportDocument
 from tfx_pruning.report.figures import Table
-from tfx_pruning.saved_model.sizes import directory_bytes
+from tfx_pruning.saved_model.sizes import directory_bytes, gzipped_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +132,28 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
     end = f".{candidate}" if candidate else ""
     trained, stripped = (report_of(run, f"{node}{end}") for node in ("PruningTrainer", "Stripper"))
     evaluation = run.output(f"Evaluator{end}", "evaluation").uri
-    dense_bytes = directory_bytes(path_utils.serving_model_dir(run.output("Trainer", "model").uri))
+    dense = path_utils.serving_model_dir(run.output("Trainer", "model").uri)
+    raw = {name: size for name, size in stripped.sizes.items() if not name.endswith("gzipped")}
+    gzipped = {name: size for name, size in stripped.sizes.items() if name not in raw}
+    shrunk = stripped.stripping is not None and stripped.stripping.shrinking is not None
     return dataclasses.replace(
         stripped,
         title=f"Pruned model of {run.pipeline_name}",
+        # Of a shrunk model the zeros are gone.
+        weights=trained.weights if shrunk else stripped.weights,
         total_parameters=trained.total_parameters,
         training=trained.training,
         multiply_adds=trained.multiply_adds,
-        sizes={"dense SavedModel as trained": dense_bytes, **stripped.sizes},
-        evaluation=Evaluation(*(_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY))),
+        sizes={
+            "dense SavedModel as trained": directory_bytes(dense),
+            **raw,
+            "dense SavedModel as trained and gzipped": gzipped_bytes(dense),
+            **gzipped,
+        },
+        evaluation=Evaluation(
+            *(_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY)),
+            refusals=tuple(_refusals(evaluation)),
+        ),
         lineage={
             "pipeline run": run.name,
             **{f"PruningTrainer: {name}": value for name, value in trained.lineage.items()},

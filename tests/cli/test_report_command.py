@@ -60,7 +60,7 @@ def left(trained):
 def test_a_saved_model_is_reported_on(run, trained):
     result, page = run(trained.saved)
     assert result.exit_code == 0, result.output
-    assert page.tiles["Parameters left"].split() == [str(left(trained)), "of", "224"]
+    assert page.tiles["Weights not zero"].split() == [str(left(trained)), "of", "224", "pruned"]
     assert f"{left(trained)} of 224 prunable parameters are left, sparsity 75.00%" in result.stdout
     assert "out.html" in result.stdout
 
@@ -84,7 +84,7 @@ def test_a_report_is_shown_with_its_training(run, trained, report_folder):
 def test_an_artifact_is_found_by_its_id(run, trained, database, artifact, monkeypatch):
     result, page = run(artifact, "--db", database)
     assert result.exit_code == 0, result.output
-    assert page.tiles["Parameters left"].split()[0] == str(left(trained))
+    assert page.tiles["Weights not zero"].split()[0] == str(left(trained))
     assert ("course" in page.tables) == (artifact == 1)
     monkeypatch.setenv("TFX_PRUNING_DB", database)
     assert run(artifact)[0].exit_code == 0

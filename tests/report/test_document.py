@@ -31,9 +31,9 @@ def test_sums_are_of_the_pruned_weights_alone():
     ("text", "words"),
     [
         ("no json", ["here.json is no JSON"]),
-        ("[]", ["format None", "expected 2"]),
-        ('{"format": 7}', ["format 7", "expected 2"]),
-        ('{"format": 2, "title": "T"}', ["here.json is no report", "training"]),
+        ("[]", ["format None", "expected 3"]),
+        ('{"format": 7}', ["format 7", "expected 3"]),
+        ('{"format": 3, "title": "T"}', ["here.json is no report", "training"]),
     ],
 )
 def test_what_is_no_report_is_refused(text, words):
@@ -50,4 +50,4 @@ def test_a_number_that_json_has_not_is_refused(trained):
 
 
 def test_the_json_names_its_format(trained):
-    assert json.loads(trained.document.to_json())["format"] == 2
+    assert json.loads(trained.document.to_json())["format"] == 3

@@ -11,7 +11,7 @@ from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
 from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report import figures
-from tfx_pruning.report.document import ReportDocument
+from tfx_pruning.report.document import ReportDocument, Shrinking
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.variables import SavedVariables
 
@@ -55,11 +55,13 @@ def test_the_figures_at_the_top_are_those_of_the_model(trained, shown):
     total = trained.model.count_params()
     assert left == round(sum(sizes) * 0.25)
     assert {name: " ".join(value.split()) for name, value in shown.tiles.items()} == {
+        "auc": "0.9375 dense 0.9500",
         "Sparsity": "75.00 % of 2 pruned weights",
-        "Parameters left": f"{left} of {sum(sizes)}",
+        "Weights not zero": f"{left} of {sum(sizes)} pruned",
+        "Asked for": "75.00 % of the weights, global",
         "Parameters in all": f"{total} {(sum(sizes) - left) / total:.2%} zero".replace("%", " %"),
         "Optimizer steps": "9",
-        "Mask updates": "4",
+        "Mask updates": "4 from step 2 to 8",
         "Size": "65.4 kB SavedModel stripped",
         "Variables removed": "1",
     }
@@ -176,7 +178,7 @@ def test_what_was_not_pruned_is_told_from_what_was():
         ("kernel", "yes"),
         ("bias", "no"),
     ]
-    assert shown.tiles["Parameters left"].split() == ["3", "of", "6"]
+    assert shown.tiles["Weights not zero"].split() == ["3", "of", "6", "pruned"]
 
 
 def test_a_page_on_hundreds_of_layers_and_a_long_training_is_bounded(trained):
@@ -232,3 +234,38 @@ def test_names_with_characters_that_cannot_be_shown_are_escaped(character, train
     assert [row[0] for row in tables["layers"]] == ["weight", shown]
     assert [shown, shown] in tables["lineage"]
     assert f"{shown} in training" in text
+
+
+def test_a_run_leads_with_the_verdict_and_what_is_served(trained):
+    shrinking = Shrinking(
+        shapes={"hidden/kernel": ("12 x 16", "12 x 4")},
+        parameters=(242, 62),
+        multiply_adds=(224, 56),
+        bytes=(65_432, 60_000),
+        gzipped_bytes=(9_000, 8_500),
+        largest_difference=1e-7,
+        tolerance=1e-5,
+    )
+    document = dataclasses.replace(
+        trained.document,
+        stripping=dataclasses.replace(trained.document.stripping, shrinking=shrinking),
+        evaluation=dataclasses.replace(trained.document.evaluation, refusals=("auc is 0.9375, asked for is 0.94",)),
+        sizes={"dense": 200, "stripped": 50, "dense, gzipped": 80, "stripped and gzipped": 20, "export": 100},
+    )
+    shown = PageText(page(document))
+    tiles = {name: " ".join(value.replace("\xa0", " ").split()) for name, value in shown.tiles.items()}
+    assert list(tiles)[:6] == [
+        "Verdict",
+        "auc",
+        "Parameters served",
+        "Multiply-adds an example",
+        "Served, raw",
+        "Served, gzipped",
+    ]
+    assert tiles["Verdict"] == "refused auc is 0.9375, asked for is 0.94"
+    assert tiles["Parameters served"] == "62 of 242"
+    assert tiles["Served, raw"] == "60 kB 65.4 kB before shrinking"
+    # Gzipped files are compared with gzipped files.
+    assert [row[2] for row in shown.tables["sizes"][1:]] == ["100.0%", "25.0%", "100.0%", "25.0%", "50.0%"]
+    good = dataclasses.replace(document.evaluation, refusals=())
+    assert PageText(page(dataclasses.replace(document, evaluation=good))).tiles["Verdict"].strip() == "good enough"

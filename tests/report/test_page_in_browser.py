@@ -68,7 +68,7 @@ def test_the_figures_in_the_browser_are_those_of_the_saved_model(trained, browse
     }
     left = sum(np.count_nonzero(kernel) for kernel in kernels.values())
     total = sum(kernel.size for kernel in kernels.values())
-    assert shown.tiles["Parameters left"].split() == [str(left), "of", str(total)]
+    assert shown.tiles["Weights not zero"].split() == [str(left), "of", str(total), "pruned"]
     assert shown.tiles["Sparsity"].split()[0] == f"{100 * (1 - left / total):.2f}"
 
 

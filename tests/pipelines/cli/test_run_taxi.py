@@ -133,7 +133,7 @@ def test_run_pushes_and_says_nothing_but_components_and_table(first: Run) -> Non
     lines = first.stdout.splitlines()
     assert lines[0] == "Neither data nor module is named: this is the taxi example, on the trips that tfx ships."
     assert lines[1] == f"Running chicago_taxi_pruning in {first.root}; details in {first.root / 'run.log'}"
-    ran = [re.fullmatch(r"  (\S+) +\d+\.\d s", line)[1] for line in lines[2 : 2 + len(COMPONENTS)]]
+    ran = re.findall(rf"^ +\d+ of {len(COMPONENTS)}  (\S+) +\d+\.\d s$", first.stdout, re.MULTILINE)
     assert sorted(ran) == sorted(COMPONENTS)
     memory = re.fullmatch(r"\d+ s, at most (\d+\.\d) GB of memory", lines[-1])
     assert float(memory[1]) < 4.0
@@ -157,9 +157,10 @@ def test_table_tells_what_metadata_tells(first: Run, metadata: Metadata) -> None
 
 
 @pytest.mark.e2e
-def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushed_model: pathlib.Path) -> None:
+def test_report_tells_what_the_table_and_the_trained_model_tell(first: Run, metadata: Metadata) -> None:
     page = PageText(first.report)
-    saved = SavedVariables(pushed_model)
+    # Of what was pruned, before the zeros were cut out.
+    saved = SavedVariables(f"{metadata.output('PruningTrainer', 'model', 0).uri}/Format-Serving")
     weights = {v.name: saved.value(v) for v in model_variables(saved)}
     rows = page.tables["layers"][1:]
     assert {row[0]: (row[2], row[3]) for row in rows} == {
@@ -172,6 +173,13 @@ def test_report_tells_what_the_table_and_the_pushed_model_tell(first: Run, pushe
     assert (metrics["AUC"], metrics["BinaryAccuracy"]) == (first.cells("AUC"), first.cells("BinaryAccuracy"))
     assert {"course", "sizes", "weights", "hparams", "lineage"} <= set(page.tables)
     assert page.tiles["Optimizer steps"] == "800"
+    assert page.tiles["Verdict"] == "good enough"
+    assert page.tiles["AUC"].split()[0] == first.cells("AUC")[1]
+    assert page.tiles["Parameters served"].split() == [
+        first.cells("parameters, before and after shrinking")[1],
+        "of",
+        first.cells("parameters, before and after shrinking")[0],
+    ]
 
 
 @pytest.mark.e2e
