@@ -40,7 +40,7 @@ def trace_function(function: tf.types.experimental.ConcreteFunction, variables: 
 
 
 def _copies(variable: tf.Variable) -> Sequence[tf.Variable]:
-    """The variable itself, or its copies on the devices of a `tf.distribute` strategy, of which a function reads one."""
+    """The variable itself, or its copies on the devices of a `tf.distribute` strategy: a function reads one of them."""
     return variable.values if isinstance(variable, tf.distribute.DistributedValues) else (variable,)
 
 
