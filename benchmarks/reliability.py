@@ -212,7 +212,8 @@ def _pushes(folder: pathlib.Path, units: int, trials: int, moments: random.Rando
     notes = [
         "Whole version: the folder of a new version has the model's files, with equal bytes. None: there is no such "
         "folder. Half version: it has others. Left: half versions, and hidden folders, which SIGKILL may leave.",
-        "The moments are spread evenly over the time that a push takes, which is measured before each.",
+        "The moments are spread evenly over the time that a push takes, which is measured before each. What TFX's own "
+        "leaves is counted only.",
         f"{sum(file.stat().st_size for file in model.rglob('*') if file.is_file()):,} bytes in {len(whole)} files.",
     ]
     return _publish("pushes", "Pushes that are killed", "Pusher, signal", columns, found, notes, _of_push)

@@ -27,12 +27,21 @@ def trace_function(function: tf.types.experimental.ConcreteFunction, variables: 
         ValueError: The function uses an operation that is not loaded, or makes too many calls of others.
     """
     held = {place: _held(variable) for place, variable in enumerate(variables)}
-    places = {id(variable.handle): place for place, variable in enumerate(variables)}
+    places: dict[int, int] = {}
+    for place, variable in enumerate(variables):
+        for copy in _copies(variable):
+            # The function's own variables may have a copy beside the variable that it is of.
+            places.setdefault(id(copy.handle), place)
     captures = [places.get(id(capture)) for capture in function.captured_inputs]
     definition = function.function_def
     shapes = [_sizes(tensor.shape) for tensor in function.inputs]
     root = Root(definition.signature.name, captures, shapes)
     return trace(_library(function), [root], held)
+
+
+def _copies(variable: tf.Variable) -> Sequence[tf.Variable]:
+    """The variable itself, or its copies on the devices of a `tf.distribute` strategy: a function reads one of them."""
+    return variable.values if isinstance(variable, tf.distribute.DistributedValues) else (variable,)
 
 
 def _held(variable: tf.Variable) -> HeldValue:

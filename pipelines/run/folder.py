@@ -110,7 +110,9 @@ class RunFolder:
         # Here, as it imports TFX.
         from tfx_pruning.pipelines.run.dead_executions import end_dead_executions
 
-        is_own = "://" not in pipeline_root and pathlib.Path(pipeline_root).is_relative_to(self.root)
+        is_own = "://" not in pipeline_root and pathlib.Path(pipeline_root).resolve().is_relative_to(
+            self.root.resolve()
+        )
         end_dead_executions(str(self.metadata), pipeline_root if is_own else None)
 
     def make(self) -> None:

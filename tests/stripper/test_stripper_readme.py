@@ -29,7 +29,7 @@ def test_readme_lists_the_properties_that_are_written():
     _, *outputs, copied = (rows := _rows("Outputs"))[:4]
     own = rows[4:]
     assert outputs == [["model"], ["report"]]
-    assert tuple(copied) == properties.PRUNING
+    assert tuple(copied) == (*properties.PRUNING, *properties.PRUNING_OF_FLOPS)
     assert [name for (name,) in own] == [
         properties.TRAINED_BYTES,
         properties.STRIPPED_BYTES,

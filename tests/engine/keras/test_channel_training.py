@@ -165,7 +165,7 @@ def test_two_replicas_prune_the_channels_of_one_device(version):
             model.fit(batches, epochs=4, verbose=0)
         found.append(scope.prunings[0])
     expected, pruning = found
-    assert pruning.paths == expected.paths
+    assert len(pruning.states) == len(expected.states) == 5
     assert pruning.shares_at_target() == expected.shares_at_target()
     assert pruning.shares_at_target()[0].is_delivered
     for one, other in zip(pruning.states, expected.states, strict=True):

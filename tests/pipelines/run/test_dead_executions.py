@@ -104,7 +104,7 @@ def test_artifacts_elsewhere_stay(root: pathlib.Path) -> None:
     (root / "metadata.sqlite").rename(root / "root" / "metadata.sqlite")
     folder = RunFolder(root / "root")
     with folder.reserved("tfx-pruning run"):
-        folder.end_dead_executions(str(root / "artifacts"))
+        folder.end_dead_executions(str(folder.root / ".." / "artifacts"))
     assert _executions(folder.root)[2].last_known_state == STATE.FAILED
     assert _files(root) == set(FILES)
 
