@@ -35,7 +35,7 @@ class Specimen:
             setattr(module, name, tf.Variable(value, name=name))
         weights = {name: getattr(module, name) for name in self.weights}
 
-        @tf.function(input_signature=[tf.TensorSpec(self.shape, self.dtype, name="x")])
+        @tf.function(input_signature=[tf.TensorSpec(self.shape, self.dtype, name="x")], autograph=False)
         def serve(x):
             return {"y": self.call(weights, x)}
 
@@ -609,7 +609,7 @@ def _loop_is_a_barrier() -> Specimen:
     return Specimen(weights, call, (None, 6), {"a": (6, 7), "b": (7, 4)})
 
 
-@tf.function
+@tf.function(autograph=False)
 def _dense(x, kernel, bias):
     return tf.tanh(x @ kernel + bias)
 
