@@ -52,6 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("taxi")
     write_few_trips(folder / "data", ROWS)
     settings = {"data_root": "data", "eval_steps": 2, "train_steps": 9999, "pruning": {"target_sparsity": 0.1}}
+    settings |= {"try_module": False}  # tests/pipelines/trial and test_run_houses.py try modules
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     command = [pathlib.Path(sys.executable).with_name("tfx-pruning"), "run", "--json", "--runner", "kubeflow-local"]
     command += ["--root", folder / "root", "--config", folder / "settings.json", "--min-metric", "0.5"]
