@@ -49,5 +49,5 @@ class _Hidden(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         """Leaves all other modules to the finders behind it."""
         if fullname in self._names:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+            raise ModuleNotFoundError(f"{fullname} is left out of this import", name=fullname)
         return None
