@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-# Two processes, as TensorFlow needs over a gigabyte in each; a file's tests stay together, for they share fixtures.
-PYTEST_WORKERS := -n 2 --dist loadfile
+# Two processes, as TensorFlow needs over a gigabyte in each; a file's tests stay together, for they share fixtures, and
+# files come in the order of tests/conftest.py.
+PYTEST_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -27,12 +28,11 @@ test: venv
 test-quick: venv
 	$(BIN)/python -m pytest $(PYTEST_WORKERS) -m "not e2e and not slow"
 
-# What depends on the kernels of the processor, with those of oneDNN and without: which of them are the default depends on
-# the processor.
+# What depends on the kernels of the processor, with those that `make test` leaves out: oneDNN's, or TensorFlow's own where
+# oneDNN's are the default.
 test-numerical: venv
-	for onednn in 1 0; do \
-	    TF_ENABLE_ONEDNN_OPTS=$$onednn $(BIN)/python -m pytest $(PYTEST_WORKERS) -m numerical; \
-	done
+	onednn=$$($(BIN)/python scripts/other_kernels.py) && echo "TF_ENABLE_ONEDNN_OPTS=$$onednn" && \
+	    TF_ENABLE_ONEDNN_OPTS=$$onednn $(BIN)/python -m pytest $(PYTEST_WORKERS) -m numerical
 
 # Not part of `test`: it needs root, podman and 12 GB of disk.
 test-container: venv

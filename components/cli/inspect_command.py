@@ -6,6 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from ..quick_import import OPTIONAL, quick_import
 from .console import Output, reporting, table
 
 
@@ -25,7 +26,8 @@ def command(output: Output, model_dir: str) -> None:
       tfx-pruning inspect stripped/model --json
     """
     with output.working(f"Reading {model_dir}"):
-        from .inventory import inventory
+        with quick_import(without=OPTIONAL):
+            from .inventory import inventory
 
         listed = inventory(model_dir)
     found = {**dataclasses.asdict(listed), **listed.totals()}

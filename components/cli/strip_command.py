@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from ..quick_import import OPTIONAL, quick_import
 from ..stripper.export.formats import FORMATS, exporters
 from .console import Output, reporting, table
 
@@ -83,9 +84,11 @@ def command(
         raise click.UsageError("--shrink-tolerance needs --shrink: give both, or neither.")
     formats = tuple(dict.fromkeys(formats))
     with output.working(f"Stripping {source}"):
+        _check_names(formats)
+        with quick_import(without=OPTIONAL):
+            from ..record_files import read_records
+            from ..stripper.strip_and_export import strip_and_export
         _check_formats(formats, bool(data))
-        from ..record_files import read_records
-        from ..stripper.strip_and_export import strip_and_export
 
         report, exported = strip_and_export(
             source,
@@ -102,6 +105,15 @@ def command(
         sizes = {"gzipped_bytes": report.gzipped_bytes}
     found = {**dataclasses.asdict(report), **sizes, "exports": [dataclasses.asdict(each) for each in exported]}
     output.result(found, lambda console: _show(console, source, dest, found))
+
+
+def _check_names(formats: tuple[str, ...]) -> None:
+    """Looks formats up, which imports modules of users, but no TensorFlow for those that are built in."""
+    try:
+        for name in formats:
+            FORMATS.get(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--export") from error
 
 
 def _check_formats(formats: tuple[str, ...], has_examples: bool) -> None:

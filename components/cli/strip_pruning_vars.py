@@ -4,6 +4,7 @@ import os
 
 import click
 
+from ..quick_import import OPTIONAL, quick_import
 from .interruption import ended_by_signals
 
 _EXAMPLE = """\b
@@ -64,8 +65,9 @@ def main(checkpoint_dir: str, output_node_names: list[str], output_dir: str, fil
     constant, mask * weight, and writes the graph, cut back to the output nodes, as a binary GraphDef.
     """
     # Here, so that --help and wrong usage need no TensorFlow.
-    from .. import staging
-    from ..stripper.tf1.frozen_checkpoint import freeze_checkpoint
+    with quick_import(without=OPTIONAL):
+        from .. import staging
+        from ..stripper.tf1.frozen_checkpoint import freeze_checkpoint
 
     path = os.path.join(output_dir, filename)
     try:

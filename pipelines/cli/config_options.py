@@ -16,6 +16,7 @@ from tfx_pruning.pipelines.cli.temporary_folder import temporary_folder
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
 from tfx_pruning.pipelines.run.folder import FolderInUseError, RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
+from tfx_pruning.quick_import import quick_import
 
 _Function = Callable[..., None]
 
@@ -183,7 +184,8 @@ class ChosenConfig:
             is_tried = self.config.try_module and not in_containers and not self.is_example
             with ModuleCheck.begun(self.config) if is_tried else contextlib.nullcontext() as trial:
                 # Importing this takes longer than the checks before; the trial goes on meanwhile.
-                from tfx_pruning.pipelines.evaluation import check_metrics
+                with quick_import():
+                    from tfx_pruning.pipelines.evaluation import check_metrics
 
                 check_metrics(self.config, label_kind(label_values(self.config)))
                 if trial is not None:

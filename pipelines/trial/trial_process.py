@@ -5,6 +5,7 @@ import pathlib
 import traceback
 
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.quick_import import quick_import
 
 REQUEST = "request.json"
 RESULT = "result.json"
@@ -29,11 +30,12 @@ def main(folder: pathlib.Path) -> None:
 def _tried(config: PipelineConfig, folder: pathlib.Path) -> dict[str, str]:
     """What is wrong, by where it is: the module, the data, or what cannot be 'untried'; {} if nothing is."""
     # Here, and in this order: TFDV before 1.21 needs tfx first.
-    from tfx import v1 as tfx  # noqa: F401
+    with quick_import():
+        from tfx import v1 as tfx  # noqa: F401
 
-    from tfx_pruning.pipelines.module_copy import with_importable_module
-    from tfx_pruning.pipelines.trial.example_sample import NoSampleError, sample_examples
-    from tfx_pruning.pipelines.trial.module_trial import ModuleTrial, TrialFailedError
+        from tfx_pruning.pipelines.module_copy import with_importable_module
+        from tfx_pruning.pipelines.trial.example_sample import NoSampleError, sample_examples
+        from tfx_pruning.pipelines.trial.module_trial import ModuleTrial, TrialFailedError
 
     try:
         examples = sample_examples(config)

@@ -3,12 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from helpers.dead_units import Specimen, drawn, without
+from helpers.specimen import Specimen, drawn, without
 
 _IMAGE = (None, 5, 5, 3)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _grouped(x: tf.Tensor, kernel: tf.Tensor, padding: str = "SAME") -> tf.Tensor:
     """A convolution, compiled as Keras does it, for TensorFlow's own takes no groups on every processor."""
     return tf.nn.conv2d(x, kernel, 1, padding)

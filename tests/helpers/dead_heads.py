@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from helpers.dead_units import Specimen, drawn, without
+from helpers.specimen import Specimen, drawn, without
 
 _HEADS, _PLACES = 4, 2
 _UNITS = _HEADS * _PLACES

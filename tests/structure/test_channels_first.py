@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers.dead_units import drawn, without
+from helpers.specimen import drawn, without
 from tfx_pruning.structure.groups import PINNED
 from tfx_pruning.structure.live_function import trace_function
 from tfx_pruning.structure.liveness import live_units

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.dead_units import drawn
+from helpers.specimen import drawn
 from tfx_pruning.structure import units as units_module
 from tfx_pruning.structure.groups import PINNED
 from tfx_pruning.structure.live_function import trace_function

@@ -1,30 +1,21 @@
-"""`tfx-pruning run`: its refusals, quickly; and a whole run on a user's data, end to end."""
+"""`tfx-pruning run`: what it refuses, and how it fails."""
 
-import dataclasses
 import importlib.util
-import json
 import os
 import pathlib
 import re
-import shutil
 import stat
 import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 import yaml
 from click.testing import CliRunner, Result
 
 from helpers import house_data
-from helpers.shrunk_models import matrices, without_what_was_cut
-from tfx_pruning import PruningHParams, properties
+from tfx_pruning import PruningHParams
 from tfx_pruning.cli.main import cli
-from tfx_pruning.metadata.artifacts import list_artifacts
-from tfx_pruning.metadata.connection import connection_config, open_store
-from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.beam_args import IN_PROCESS, beam_pipeline_args
 from tfx_pruning.pipelines.cli.config_options import ChosenConfig
 
@@ -276,97 +267,6 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: pathlib.Path, monkeypatch: 
             f"Interrupted: what is finished is in {root}; details in {root / 'run.log'}. Called again with the same "
             "root, the command goes on where it stood.\n"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Houses:
-    """A run on a user's data, where it put temporary files, and what it printed as JSON."""
-
-    root: pathlib.Path
-    temporary: pathlib.Path
-    printed: dict[str, Any]
-
-    @property
-    def reader(self) -> StoreReader:
-        """Reads ML Metadata."""
-        return StoreReader(open_store(connection_config(str(self.root / "metadata.sqlite"))))
-
-
-@pytest.fixture(scope="module")
-def houses(tmp_path_factory: pytest.TempPathFactory) -> Houses:
-    """A run with the settings of docs/run.md and fewer steps, in a folder whose files have the names of libraries."""
-    folder = tmp_path_factory.mktemp("houses_run")
-    (settings,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    (folder / "houses.yaml").write_text(settings, encoding="utf-8")
-    shutil.copy(MODULE, folder)
-    with (folder / "houses.py").open("a", encoding="utf-8") as module:
-        module.write("\nfrom beside_houses import NUMBERS  # noqa: E402\n")
-    (folder / "beside_houses.py").write_text("NUMBERS = ('age', 'area', 'rooms')\n", encoding="utf-8")
-    for library in ("proto", "random", "types"):
-        (folder / f"{library}.py").write_text("raise ImportError('of the folder')\n", encoding="utf-8")
-    house_data.write_csv(folder / "data")
-    root, temporary = folder / "root", folder / "temporary"
-    temporary.mkdir()
-    command = [SCRIPT, "run", "--root", str(root), "--config", str(folder / "houses.yaml"), "--json"]
-    command += ["--hparams", "target_sparsity=0.75", "--train-steps", "120", "--pruning-steps", "150"]
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=900, check=False, cwd=folder, env=environment
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr.splitlines()[0] == f"Running houses_pruning in {root}; details in {root / 'run.log'}"
-    return Houses(root, temporary, json.loads(result.stdout))
-
-
-@pytest.mark.e2e
-def test_own_data_end_with_a_pushed_model_of_exactly_that_sparsity(houses: Houses) -> None:
-    pushed = houses.printed
-    (model,) = [each for each in list_artifacts(houses.reader, "Model") if each.made_by.node == "PruningTrainer"]
-    trained, shrunk = pathlib.Path(model.uri, "Format-Serving"), pathlib.Path(pushed["pushed_to"])
-    kernels, cut = matrices(shrunk), without_what_was_cut(trained, shrunk)
-    assert [key for key, kernel in kernels.items() if not np.array_equal(kernel, cut[key])] == []
-    nonzero = {matrices(trained)[key].shape: np.count_nonzero(matrices(trained)[key]) for key in kernels}
-    assert nonzero[3, 40] + nonzero[40, 40] == round((120 + 1600) * 0.25)
-    assert nonzero[40, 1] == 40
-    assert (pushed["prunable_parameters"], pushed["nonzero_parameters"]) == (1720, 430)
-    assert pushed["sparsity"] == pytest.approx(0.75, abs=1e-6)
-    assert pathlib.Path(pushed["pushed_to"]).parent == houses.root / "serving"
-    assert (pushed["pipeline_name"], pushed["refusals"]) == ("houses_pruning", [])
-    assert pushed["record"] == str(houses.root / "metadata.sqlite")
-
-
-@pytest.mark.e2e
-def test_pushed_model_has_the_metric_that_was_printed(houses: Houses) -> None:
-    pushed = houses.printed
-    (examples,) = [each for each in list_artifacts(houses.reader, "Examples") if each.made_by.node == "CsvExampleGen"]
-    files = [str(file) for file in pathlib.Path(examples.uri, "Split-eval").glob("*")]
-    records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
-    prices = np.array(
-        [tf.train.Example.FromString(each).features.feature["price"].float_list.value for each in records]
-    )
-    serve = tf.saved_model.load(pushed["pushed_to"]).signatures["serving_default"]
-    answers = serve(examples=tf.constant(records))["price"].numpy()
-    assert answers.shape == prices.shape
-    assert list(pushed["pruned"]) == ["MeanSquaredError", "MeanAbsoluteError"]
-    assert pushed["pruned"]["MeanSquaredError"] == pytest.approx(np.mean((answers - prices) ** 2), rel=1e-4)
-    assert pushed["pruned"]["MeanAbsoluteError"] == pytest.approx(np.mean(np.abs(answers - prices)), rel=1e-4)
-    assert pushed["pruned"]["MeanSquaredError"] <= pushed["dense"]["MeanSquaredError"] + 20
-
-
-@pytest.mark.e2e
-def test_metadata_tells_what_was_printed(houses: Houses) -> None:
-    pushed = houses.printed
-    models = {model.made_by.node: model.properties for model in list_artifacts(houses.reader, "Model")}
-    stripped = models["Stripper"]
-    for name in ("prunable_parameters", "nonzero_parameters", "trained_bytes", "stripped_bytes", "gzipped_bytes"):
-        assert pushed[name] == stripped[getattr(properties, name.upper())]
-    hparams = PruningHParams.parse(models["PruningTrainer"][properties.HPARAMS])
-    assert hparams == PruningHParams.for_steps(150, target_sparsity=0.75, exclude=["head"])
-
-
-@pytest.mark.e2e
-def test_run_leaves_no_temporary_files(houses: Houses) -> None:
-    assert list(houses.temporary.iterdir()) == []
 
 
 @pytest.mark.e2e

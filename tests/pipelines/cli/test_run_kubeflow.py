@@ -62,6 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "eval_steps": 2,
         "train_steps": 9999,
         "shrink": True,
+        "try_module": False,  # tests/pipelines/trial and test_run_houses.py try modules
         "pruning": {"target_sparsity": 0.1},
     }
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")

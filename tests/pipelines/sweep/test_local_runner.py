@@ -29,6 +29,8 @@ PIPELINE = "chicago_taxi_pruning_sweep"
 # A tolerance that every model is within: all that is chosen is known before.
 FLAGS = ["--train-steps=40", "--pruning-steps=60", "--min-sparsity=0.5", "--max-sparsity=0.9", "--resolution=0.4"]
 WITHIN = [*FLAGS, "--min-metric=0", "--tolerance=1"]
+# The first call has tried the module.
+NOT_TRIED = "--no-try-module"
 HALF, MOST = "first_order_gradient_s5000", "first_order_gradient_s9000"
 DATA = ["CsvExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform", "Trainer"]
 COMPLETE, CACHED = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
@@ -118,20 +120,20 @@ def killed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resumed(killed):
     """The same sweep, called again."""
-    return _call(killed, *WITHIN)
+    return _call(killed, *WITHIN, NOT_TRIED)
 
 
 @pytest.fixture(scope="module")
 def again(killed, resumed):
     """The same sweep, when it had come to its end."""
     before = {execution.id for execution in Store(killed).store.get_executions()}
-    return _call(killed, *WITHIN, "--json"), before
+    return _call(killed, *WITHIN, NOT_TRIED, "--json"), before
 
 
 @pytest.fixture(scope="module")
 def in_vain(killed, again):
     """A sweep of the same with a bound that no model reaches."""
-    return _call(killed, *FLAGS, "--min-metric=1", "--json")
+    return _call(killed, *FLAGS, NOT_TRIED, "--min-metric=1", "--json")
 
 
 @pytest.fixture(scope="module")

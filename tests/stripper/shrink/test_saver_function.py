@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from helpers.dead_units import ZOO, drawn, without
+from helpers.dead_units import ZOO
+from helpers.specimen import drawn, without
 from tfx_pruning import strip_saved_model
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

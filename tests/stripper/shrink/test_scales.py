@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from helpers.dead_units import Specimen, drawn, without
+from helpers.specimen import Specimen, drawn, without
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
 from tfx_pruning.stripper.export.model_export import export_model

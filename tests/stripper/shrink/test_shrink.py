@@ -10,7 +10,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from helpers.dead_units import ZOO, Specimen, drawn, without
+from helpers.dead_channels import CHANNELS
+from helpers.dead_layouts import LAYOUTS
+from helpers.dead_units import ZOO
+from helpers.specimen import Specimen, drawn, without
 from tfx_pruning import leftovers, strip_saved_model
 from tfx_pruning.saved_model import sizes
 from tfx_pruning.stripper.check.relative_tolerance import RelativeTolerance
@@ -60,7 +63,7 @@ def test_shrink_reports_sizes_before_and_after(saved, tmp_path):
 
 
 def test_shrink_counts_the_multiply_adds_of_convolutions(saved, tmp_path):
-    report = strip_saved_model(saved("conv_valid"), tmp_path / "shrunk", shrink=True).shrink
+    report = strip_saved_model(saved(CHANNELS["conv_valid"]), tmp_path / "shrunk", shrink=True).shrink
     before, after = (6 * 6 * 9 * 3 * each + 4 * 4 * 9 * each * 4 for each in (8, 5))
     assert (report.multiply_adds_before, report.multiply_adds_after) == (before, after)
 
@@ -325,8 +328,8 @@ def test_keras_weights_of_a_shrunk_model_are_refused(saved, tmp_path):
 
 
 def test_the_graph_of_a_shrunk_model_is_one_that_tensorflow_1_loads(saved, tmp_path):
-    strip_saved_model(saved("dense_to_image"), tmp_path / "shrunk", shrink=True)
-    x = ZOO["dense_to_image"].inputs().numpy()
+    strip_saved_model(saved(CHANNELS["dense_to_image"]), tmp_path / "shrunk", shrink=True)
+    x = CHANNELS["dense_to_image"].inputs().numpy()
     expected = tf.saved_model.load(tmp_path / "model").signatures["serving_default"](x=tf.constant(x))["y"]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path / "shrunk"))
@@ -336,10 +339,10 @@ def test_the_graph_of_a_shrunk_model_is_one_that_tensorflow_1_loads(saved, tmp_p
 
 
 def test_a_shrunk_model_can_be_loaded_and_saved_again(saved, tmp_path):
-    strip_saved_model(saved("attention_by_einsum"), tmp_path / "shrunk", shrink=True)
+    strip_saved_model(saved(LAYOUTS["attention_by_einsum"]), tmp_path / "shrunk", shrink=True)
     loaded = tf.saved_model.load(tmp_path / "shrunk")
     tf.saved_model.save(loaded, tmp_path / "again", signatures=dict(loaded.signatures))
-    x = ZOO["attention_by_einsum"].inputs()
+    x = LAYOUTS["attention_by_einsum"].inputs()
     again = tf.saved_model.load(tmp_path / "again").signatures["serving_default"](x=x)["y"]
     np.testing.assert_array_equal(again, loaded.signatures["serving_default"](x=x)["y"])
 

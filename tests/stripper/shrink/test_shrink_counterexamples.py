@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers.dead_units import Specimen, drawn, without
+from helpers.specimen import Specimen, drawn, without
 from tfx_pruning import strip_saved_model
 
 CASES: dict[str, Specimen] = {}

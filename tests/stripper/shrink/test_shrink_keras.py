@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from helpers.dead_units import drawn, without
+from helpers.specimen import drawn, without
 from tfx_pruning import PruningHParams, apply_mask, pruning_scope, strip_saved_model, warm_start
 from tfx_pruning.cli.inventory import inventory
 from tfx_pruning.engine.weight_state import WeightState

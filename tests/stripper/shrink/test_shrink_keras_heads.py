@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from helpers.dead_units import drawn, without
+from helpers.specimen import drawn, without
 from tfx_pruning import strip_saved_model
 from tfx_pruning.stripper.shrink.report import ShrinkReport
 

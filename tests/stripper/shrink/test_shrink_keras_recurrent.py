@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers.dead_units import drawn, without
+from helpers.specimen import drawn, without
 from tfx_pruning import strip_saved_model
 
 _STEPS = 9

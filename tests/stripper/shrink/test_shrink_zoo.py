@@ -5,14 +5,16 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from helpers.dead_channels import CHANNELS
 from helpers.dead_groups import GROUPS
 from helpers.dead_heads import HEADS
+from helpers.dead_layouts import LAYOUTS
 from helpers.dead_loops import LOOPS
 from helpers.dead_tiles import TILES
 from helpers.dead_units import ZOO
 from tfx_pruning import strip_saved_model
 
-_SPECIMENS = {**ZOO, **TILES, **GROUPS, **HEADS, **LOOPS}
+_SPECIMENS = {**ZOO, **CHANNELS, **LAYOUTS, **TILES, **GROUPS, **HEADS, **LOOPS}
 _TOLERANCE = {tf.float16: 1e-2, tf.float32: 1e-5, tf.float64: 1e-12}
 
 
