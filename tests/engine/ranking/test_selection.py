@@ -215,7 +215,7 @@ def test_small_scores_that_are_large_together_are_ranked_as_if_they_had_been_com
     weights = [rng.normal(size=shape).astype(dtypes[number % 2]) for number, shape in enumerate(shapes)]
     gradients = [rng.random(size=shape).astype("float32") for shape in shapes]
     inputs = [tuple(map(tf.constant, pair)) for pair in zip(weights, gradients, strict=True)]
-    masks, threshold = top_k_masks([Scores(product, pair) for pair in inputs], 1000, SEED)
+    [(masks, threshold)] = top_k_masks([[Scores(product, pair) for pair in inputs]], [1000], SEED[None])
     expected = np.concatenate([product(*pair).numpy().ravel() for pair in inputs])
     kept = np.sort(expected)[-1000]
     assert float(threshold) == kept
@@ -232,7 +232,7 @@ def test_tensors_ranked_together_get_the_masks_of_one_tensor(draw):
     parts = [part.reshape(shape) for part, shape in zip(np.split(joined, np.cumsum(sizes)[:-1]), shapes, strict=True)]
     mask, threshold = _select(joined, 100_001)
     for together in (top_k_masks, tf.function(top_k_masks)):
-        masks, their_threshold = together([tf.constant(part) for part in parts], 100_001, SEED)
+        [(masks, their_threshold)] = together([[tf.constant(part) for part in parts]], [100_001], SEED[None])
         assert [each.shape for each in masks] == shapes
         np.testing.assert_array_equal(np.concatenate([each.numpy().ravel() for each in masks]), mask)
         assert their_threshold == threshold
