@@ -10,7 +10,7 @@ SeedWords = tuple[tf.Tensor, tf.Tensor]
 
 
 def seed_words(seed: tf.Tensor) -> SeedWords:
-    """Two uint32 tensors of shape [...] from seeds, int64 of shape [..., 2]. The second depends on all bits of a seed."""
+    """Two uint32 tensors of shape [...] from seeds, int64 of shape [..., 2]. The second depends on all of a seed."""
     words = tf.reshape(tf.bitcast(seed, tf.uint32), [*seed.shape[:-1], 4])
     first, second, third, fourth = tf.unstack(words, axis=-1)
     early = _mixed(_mixed(first) + second)
