@@ -26,6 +26,8 @@ from .tie_breaking import RANDOM_BITS, LargeTieBreak, random_keys_of_tied, tied_
 
 # So many rankings of some size take less time one by one than at once. More would take too long to optimise.
 _FEW = 8
+# How many rankings, and scores, are selected from at once: this bounds the memory of histograms and keys.
+_BATCH, _BATCH_SCORES = 64, 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,18 +115,14 @@ def top_k_masks(
     shapes = [[_shape(each) for each in ranking] for ranking in rankings]
     flat = [[_flat(each) for each in ranking] for ranking in rankings]
     k, seeds = _checked_counts(k, flat), tf.cast(seeds, tf.int64)
-    small: dict[tf.DType, list[int]] = {}
     found: dict[int, tuple[list[tf.Tensor], tf.Tensor]] = {}
-    limit = SMALL if len(flat) <= _FEW else PART
-    for index, ranking in enumerate(flat):
-        if _are_fewer(ranking, limit):
-            small.setdefault(ranking[0].dtype, []).append(index)
-        else:
-            found[index] = _masks_of_one(ranking, k[index], seeds[index], dtype)
-    for scores_dtype, indices in small.items():
+    for indices in _batches(flat):
         own_k, own_seeds = (each if len(indices) == len(flat) else tf.gather(each, indices) for each in (k, seeds))
-        own = _masks_of_small([flat[index] for index in indices], own_k, own_seeds, scores_dtype, dtype)
+        own = _masks_of_small([flat[index] for index in indices], own_k, own_seeds, dtype)
         found.update(zip(indices, own, strict=True))
+    for index, ranking in enumerate(flat):
+        if index not in found:
+            found[index] = _masks_of_one(ranking, k[index], seeds[index], dtype)
     return [
         ([tf.reshape(mask, shape) for mask, shape in zip(masks, own_shapes, strict=True)], threshold)
         for (masks, threshold), own_shapes in zip((found[index] for index in range(len(flat))), shapes, strict=True)
@@ -145,10 +143,29 @@ def _flat(scores: tf.Tensor | Scores) -> Scores:
     return Scores(tf.identity, (tf.reshape(scores, [-1]),))
 
 
+def _batches(flat: Sequence[Sequence[Scores]]) -> list[list[int]]:
+    """Indices of the rankings that are selected from at once: small ones, whose scores have one dtype."""
+    limit = SMALL if len(flat) <= _FEW else PART
+    batches: list[list[int]] = []
+    room: dict[tf.DType, tuple[list[int], int]] = {}
+    for index, ranking in enumerate(flat):
+        sizes = [each.size for each in ranking]
+        if not all(isinstance(size, int) for size in sizes) or sum(sizes) >= limit:
+            continue
+        batch, left = room.get(ranking[0].dtype, ([], 0))
+        if not batch or len(batch) == _BATCH or left < sum(sizes):
+            batch, left = [], _BATCH_SCORES
+            batches.append(batch)
+        batch.append(index)
+        room[ranking[0].dtype] = batch, left - sum(sizes)
+    return batches
+
+
 def _masks_of_small(
-    rankings: Sequence[Sequence[Scores]], k: tf.Tensor, seeds: tf.Tensor, scores: tf.DType, dtype: tf.DType
+    rankings: Sequence[Sequence[Scores]], k: tf.Tensor, seeds: tf.Tensor, dtype: tf.DType
 ) -> list[tuple[list[tf.Tensor], tf.Tensor]]:
     """`top_k_masks` of rankings of small tensors, flat, whose scores have one dtype."""
+    scores = rankings[0][0].dtype
     flat = [each for ranking in rankings for each in ranking]
     keys = score_keys(_end_to_end(flat).tensor())
     sizes = [[each.size for each in ranking] for ranking in rankings]
@@ -232,12 +249,6 @@ def _is_large(flat: Scores) -> bool:
     """Whether a tensor is processed in parts."""
     # XLA would compile the loops over parts for 15 seconds, and again at every step.
     return isinstance(flat.size, int) and flat.size >= PART and not in_compiled_code()
-
-
-def _are_fewer(ranked: Sequence[Scores], size: int) -> bool:
-    """Whether it is known that the scores of several tensors are fewer, together."""
-    sizes = [each.size for each in ranked]
-    return all(isinstance(own, int) for own in sizes) and sum(sizes) < size
 
 
 @functools.cache

@@ -308,6 +308,19 @@ def test_code_that_xla_compiles_ranks_many_at_once_alike():
         assert threshold == kth
 
 
+def test_rankings_in_several_batches_are_those_of_numpy(monkeypatch):
+    monkeypatch.setattr(selection, "_BATCH_SCORES", 1000)
+    monkeypatch.setattr(selection, "_BATCH", 3)
+    sizes = [900, 200, 5, 5, 5, 5, 1500, 100, 30]
+    scores = [_odd_scores(size, "ties") for size in sizes]
+    counts, seeds = [size // 2 for size in sizes], tf.constant([[index, 1] for index in range(len(sizes))], tf.int64)
+    found = top_k_masks([[tf.constant(each)] for each in scores], counts, seeds)
+    for each, count, seed, ([mask], threshold) in zip(scores, counts, seeds.numpy(), found, strict=True):
+        expected, kth = numpy_ranking.top_k(each, count, tuple(seed))
+        np.testing.assert_array_equal(mask, expected)
+        assert threshold == kth
+
+
 def test_many_weights_need_few_operations():
     def operations(weights):
         seeds = tf.zeros([weights, 2], tf.int64)
