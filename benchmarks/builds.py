@@ -2,9 +2,9 @@
 
 PATH is a working tree of another commit (`git worktree add --detach PATH COMMIT`). Two things are timed, in seconds of
 the processor: all until the first mask update is done, from making `Pruning` on, in a new process for each turn; and
-one more update, in one process in which both builds take turns. Before that, both must have the same masks and thresholds,
-bit for bit, after their first update. A pass is one function compiled by XLA that reads the weight and writes a mask of
-a byte a weight.
+one more update, in one process in which both builds take turns. Before that, both must have the same masks and
+thresholds, bit for bit, after their first update. A pass is one function compiled by XLA that reads the weight and
+writes a mask of a byte a weight.
 
 Exit status 1 if a ratio is above its bar.
 """
@@ -173,7 +173,7 @@ def _seconds_of_updates(builds: Mapping[str, ModuleType], case: _Case, repeats: 
         np.testing.assert_array_equal(this.mask.numpy(), other.mask.numpy())
         np.testing.assert_array_equal(this.threshold.numpy(), other.threshold.numpy())
     if len(this.mask.shape) == 2 and tuple(this.mask.shape) in _MATRICES.values():
-        one_pass = tf.function(lambda weight: tf.abs(weight) >= 1.0, jit_compile=True)
+        one_pass = tf.function(lambda weight: tf.abs(weight) >= 1.0, jit_compile=True, autograph=False)
         calls[_PASS] = lambda: one_pass(this.weight)
         calls[_PASS]()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
