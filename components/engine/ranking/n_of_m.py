@@ -67,7 +67,7 @@ class NOfM(Allocation):
         seeds = tf.unstack(self._tie_seeds(range(len(scores)), step))
         return [
             runs.mask(
-                score if isinstance(score, Scores) else Scores(tf.identity, (tf.cast(score, tf.float32),)),
+                score if isinstance(score, Scores) else Scores(tf.identity, (score,)),
                 count,
                 seed,
                 dtype,
@@ -156,7 +156,8 @@ class _Runs:
 
     def _keys(self, formula: Formula, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Keys of the scores, int32 of shape [outer, runs, length, inner]."""
-        keys = tf.reshape(score_keys(formula(*inputs)), [self.outer, self.row, self.inner])
+        scores = tf.cast(formula(*inputs), tf.float32)
+        keys = tf.reshape(score_keys(scores), [self.outer, self.row, self.inner])
         keys = tf.pad(keys, [[0, 0], [0, -self.row % self.length], [0, 0]], constant_values=-1)
         return tf.reshape(keys, [self.outer, -1, self.length, self.inner])
 

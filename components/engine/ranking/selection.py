@@ -50,7 +50,7 @@ class Scores:
 
     @property
     def dtype(self) -> tf.DType:
-        """Dtype of the scores."""
+        """Dtype of the scores, which is float32 if they are computed."""
         return self.inputs[0].dtype if self.formula is tf.identity else tf.float32
 
     def tensor(self) -> tf.Tensor:
@@ -165,14 +165,13 @@ def _masks_of_small(
     rankings: Sequence[Sequence[Scores]], k: tf.Tensor, seeds: tf.Tensor, dtype: tf.DType
 ) -> list[tuple[list[tf.Tensor], tf.Tensor]]:
     """`top_k_masks` of rankings of small tensors, flat, whose scores have one dtype."""
-    scores = rankings[0][0].dtype
     flat = [each for ranking in rankings for each in ranking]
-    keys = score_keys(_end_to_end(flat).tensor())
+    scores = _end_to_end(flat).tensor()
     sizes = [[each.size for each in ranking] for ranking in rankings]
     totals = [own[0] if len(own) == 1 else sum(own) for own in sizes]
-    mask, kth = joined_masks(keys, totals, k, seeds, 8 * scores.size)
+    mask, kth = joined_masks(score_keys(scores), totals, k, seeds, 8 * scores.dtype.size)
     masks = iter(_split(tf.cast(mask, dtype), flat))
-    thresholds = tf.unstack(_threshold(kth, k, scores))
+    thresholds = tf.unstack(_threshold(kth, k, scores.dtype))
     return [
         ([next(masks) for _ in ranking], threshold) for ranking, threshold in zip(rankings, thresholds, strict=True)
     ]
