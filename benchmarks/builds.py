@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3, help="new processes of each build (default: 3)")
     parser.add_argument("--repeats", type=int, default=15, help="updates of each build (default: 15)")
     parser.add_argument(
-        "--only", default="", help="a part of the rows' names, such as 'first update' (default: all rows)"
+        "--only", nargs="+", default=[""], metavar="PART", help="parts of rows' names, as 'first update' (default: all)"
     )
     parser.add_argument("--first", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -120,17 +120,21 @@ def main() -> int:
         passed &= ratio <= bar
         verdicts.append(f"{'pass' if ratio <= bar else 'FAIL'}: {name}: {ratio:.2f}, at most {bar:g} was wanted.")
 
-    for short, case in _FIRST.items():
-        if any(part in (name := f"first update, {short}") for part in arguments.only):
-            roots = {"this": _HERE} if case[3] is None else {"other": arguments.other, "this": _HERE}
-            seconds: dict[str, list[float]] = {build: [] for build in roots}
-            for _ in range(arguments.turns):
-                for build, root in roots.items():
-                    seconds[build].append(_first_in_new_process(root, short))
-            add(name, seconds, case[3], 0)
-    for short, case in _UPDATES.items():
-        if any(part in (name := f"update, {short}") for part in arguments.only):
-            add(name, _seconds_of_updates(builds, case, arguments.repeats), case[3], 1)
+    def chosen(kind: str, cases: Mapping[str, _Case]) -> dict[str, str]:
+        names = {f"{kind}, {short}": short for short in cases}
+        return {name: short for name, short in names.items() if any(part in name for part in arguments.only)}
+
+    for name, short in chosen("first update", _FIRST).items():
+        bar = _FIRST[short][3]
+        roots = {"this": _HERE} if bar is None else {"other": arguments.other, "this": _HERE}
+        seconds: dict[str, list[float]] = {build: [] for build in roots}
+        for _ in range(arguments.turns):
+            for build, root in roots.items():
+                seconds[build].append(_first_in_new_process(root, short))
+        add(name, seconds, bar, 0)
+    for name, short in chosen("update", _UPDATES).items():
+        case = _UPDATES[short]
+        add(name, _seconds_of_updates(builds, case, arguments.repeats), case[3], 1)
     if not rows:
         parser.error(f"No row's name has one of --only {arguments.only}. They are {', '.join([*_FIRST, *_UPDATES])}.")
     publish(
