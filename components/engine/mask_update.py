@@ -166,7 +166,7 @@ class MaskUpdate:
 
     def _scores_to_rank(self, state: WeightState, granularity: Granularity) -> tf.Tensor | Scores:
         """Scores of the units of one weight, float32; if they can be scored in parts, what they are computed from."""
-        if not (self._criterion.elementwise and isinstance(granularity, Elements)) or self._hparams.run_length:
+        if not (self._criterion.elementwise and isinstance(granularity, Elements)):
             return self._scores(state, granularity)
         weight, average, mask = self._values(state)
         formula = _element_formula(self._criterion, average is None, mask is None)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from .. import path_map
 from ..hparams import PruningHParams
 from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule_of
-from .selection import Scores, top_k_mask, top_k_masks
+from .selection import Scores, top_k_masks
 
 Shape = tuple[int, ...]
 
@@ -90,12 +90,20 @@ class Allocation(abc.ABC):
         Returns:
             As `masks`.
         """
+        # A part of one weight has no floor: the schedule's numbers are checked against it.
+        floored = [index for part in self.parts if floors and len(part) > 1 for index in part if self._floors[index]]
+        scores, of_floors = self._with_floors(scores, floored, step)
+        ranked = top_k_masks(
+            [[_of_one_dtype(scores[index], part) for index in part] for part in self.parts],
+            tf.stack(counts),
+            self._tie_seeds([part[0] for part in self.parts], step),
+            dtype,
+        )
         masks: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
-        for part, count in zip(self.parts, counts, strict=True):
-            if len(part) == 1:
-                masks[part[0]] = top_k_mask(scores[part[0]], count, self._tie_seed(part[0], step), dtype)
-            else:
-                masks.update(zip(part, self._ranked_together(part, scores, count, step, dtype, floors), strict=True))
+        for part, (own, threshold) in zip(self.parts, ranked, strict=True):
+            for index, mask in zip(part, own, strict=True):
+                lowest = tf.minimum(threshold, of_floors[index]) if index in of_floors else threshold
+                masks[index] = mask, lowest
         return [masks[index] for index in range(len(scores))]
 
     @property
@@ -103,32 +111,35 @@ class Allocation(abc.ABC):
         """How many units each part keeps whatever its ranking says."""
         return [sum(self._floors[index] for index in part) if len(part) > 1 else 0 for part in self.parts]
 
-    def _ranked_together(
-        self,
-        part: list[int],
-        scores: Sequence[tf.Tensor | Scores],
-        kept: tf.Tensor,
-        step: tf.Tensor,
-        dtype: tf.DType,
-        floors: bool,
-    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        ranked = [scores[i] if isinstance(scores[i], Scores) else tf.cast(scores[i], tf.float32) for i in part]
-        thresholds = [tf.constant(math.inf)] * len(part)
-        for position, index in enumerate(part):
-            if floors and self._floors[index]:
-                sure, thresholds[position] = top_k_mask(
-                    ranked[position], self._floors[index], self._tie_seed(index, step)
-                )
-                if isinstance(ranked[position], Scores):
-                    ranked[position] = ranked[position].tensor()
-                # Ranked above all others, even infinite ones.
-                ranked[position] = tf.where(sure > 0, math.inf, tf.minimum(ranked[position], tf.float32.max))
-        masks, threshold = top_k_masks(ranked, kept, self._tie_seed(part[0], step), dtype)
-        return [(mask, tf.minimum(threshold, of_floor)) for mask, of_floor in zip(masks, thresholds, strict=True)]
+    def _with_floors(
+        self, scores: Sequence[tf.Tensor | Scores], floored: Sequence[int], step: tf.Tensor
+    ) -> tuple[list[tf.Tensor | Scores], dict[int, tf.Tensor]]:
+        """Scores in which the units that floors keep rank above all others, and the lowest score that each floor keeps.
 
-    def _tie_seed(self, index: int, step: tf.Tensor) -> tf.Tensor:
-        """Seed of the tie-breaking at a step, for a weight or the part whose first weight it is; int64, [2]."""
-        return tf.stack([tf.constant(self._seed + index, tf.int64), tf.cast(step, tf.int64)])
+        Args:
+            scores: See `best`.
+            floored: Indices of the weights whose floors hold.
+            step: See `best`.
+        """
+        scores = list(scores)
+        if not floored:
+            return scores, {}
+        found = top_k_masks(
+            [[scores[index]] for index in floored],
+            [self._floors[index] for index in floored],
+            self._tie_seeds(floored, step),
+            tf.bool,
+        )
+        for index, ([sure], _) in zip(floored, found, strict=True):
+            each = scores[index].tensor() if isinstance(scores[index], Scores) else scores[index]
+            # Above all others, even infinite ones.
+            scores[index] = tf.where(sure, math.inf, tf.minimum(tf.cast(each, tf.float32), tf.float32.max))
+        return scores, {index: threshold for index, (_, threshold) in zip(floored, found, strict=True)}
+
+    def _tie_seeds(self, indices: Sequence[int], step: tf.Tensor) -> tf.Tensor:
+        """Seeds of the tie-breaking at a step, for weights or parts whose first weights they are; int64, [n, 2]."""
+        own = tf.constant([self._seed + index for index in indices], tf.int64)
+        return tf.stack([own, tf.fill([len(indices)], tf.cast(step, tf.int64))], axis=1)
 
 
 class PartByPart(Allocation):
@@ -141,7 +152,7 @@ class PartByPart(Allocation):
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """See `Allocation.kept`."""
-        return [count(step) for count in self._counts]
+        return tf.unstack(_kept(self._counts, step))
 
 
 class ErdosRenyiKernel(Allocation):
@@ -178,7 +189,7 @@ class ErdosRenyiKernel(Allocation):
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """See `Allocation.kept`."""
-        return tf.unstack(self._shared_out(self._total(step)))
+        return tf.unstack(self._shared_out(_kept([self._total], step)[0]))
 
     def _shared_out(self, total: tf.Tensor) -> tf.Tensor:
         """Shares out `total` units among the weights: an int64 number for each."""
@@ -232,6 +243,8 @@ def allocation(
     floors = [_floor(size, hparams.min_layer_density) for size in units]
     if hparams.allocation == "erk":
         floors = [max(1, floor) for floor in floors]
+    given = None if sparsity is None else ExternalSparsity(sparsity)
+    schedules = {part.target_sparsity: given or schedule_of(hparams, part.target_sparsity) for part in parts}
     counts = []
     for part in parts:
         single_weights = all(units[index] == math.prod(shapes[index]) for index in part.members)
@@ -240,7 +253,7 @@ def allocation(
                 what=f"{'weights' if single_weights else 'units'} of {', '.join(paths[i] for i in part.members)}",
                 size=sum(units[index] for index in part.members),
                 least=max(1, sum(floors[index] for index in part.members)),
-                sparsity=schedule_of(hparams, part.target_sparsity) if sparsity is None else ExternalSparsity(sparsity),
+                sparsity=schedules[part.target_sparsity],
                 targets_name=part.targets_name,
                 mend=_mend(hparams, part),
             )
@@ -284,29 +297,42 @@ class _Count:
         Raises:
             ValueError: Fewer than `least` units would be kept at one of the schedule's ends.
         """
-        self._size = size
-        self._least = least
-        self._sparsity = sparsity
-        self._outside = isinstance(sparsity, ExternalSparsity)
-        self._refusal = f"of the {size} {what}, and {least} must stay. {mend}"
-        if not self._outside:
+        self.size = size
+        self.least = least
+        self.sparsity = sparsity
+        self.refusal = f"of the {size} {what}, and {least} must stay. {mend}"
+        if isinstance(sparsity, Schedule):
             self._check(targets_name, sparsity.target_sparsity)
             self._check("initial_sparsity", sparsity.initial_sparsity)
 
-    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
-        """The number at `step`, int64 scalar."""
-        kept = kept_count(self._size, self._sparsity(step))
-        if not self._outside:
-            return kept
-        message = "The sparsity given in place of the schedule would leave too few"
-        check = tf.debugging.Assert(kept >= self._least, [f"{message} {self._refusal} Would be left:", kept])
-        with tf.control_dependencies([] if check is None else [check]):
-            return tf.clip_by_value(kept, self._least, self._size)
-
     def _check(self, name: str, sparsity: float) -> None:
-        kept = int(kept_count(self._size, sparsity))
-        if kept < self._least:
-            raise ValueError(f"{name}={sparsity} would leave {kept or 'none'} {self._refusal}")
+        kept = int(kept_count(self.size, sparsity))
+        if kept < self.least:
+            raise ValueError(f"{name}={sparsity} would leave {kept or 'none'} {self.refusal}")
+
+
+def _kept(counts: Sequence[_Count], step: int | tf.Tensor) -> tf.Tensor:
+    """How many units each part keeps at `step`, int64 of shape [parts]."""
+    # Most parts have one schedule, and a graph would compute it for each.
+    schedules = {id(count.sparsity): count.sparsity for count in counts}
+    sparsities = {key: schedule(step) for key, schedule in schedules.items()}
+    sizes = tf.constant([count.size for count in counts], tf.int64)
+    kept = kept_count(sizes, tf.stack([sparsities[id(count.sparsity)] for count in counts]))
+    if all(isinstance(schedule, Schedule) for schedule in schedules.values()):
+        return kept
+    least = tf.constant([count.least for count in counts], tf.int64)
+    too_few = kept < least
+    worst = tf.argmax(too_few)  # the first of them
+    beginning = "The sparsity given in place of the schedule would leave too few"
+    refusals = [f"{beginning} {count.refusal} Would be left:" for count in counts]
+    check = tf.debugging.Assert(~tf.reduce_any(too_few), [tf.gather(refusals, worst), kept[worst]])
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.clip_by_value(kept, least, sizes)
+
+
+def _of_one_dtype(scores: tf.Tensor | Scores, part: Sequence[int]) -> tf.Tensor | Scores:
+    """The scores, float32 if they are ranked with those of other weights."""
+    return scores if len(part) == 1 or isinstance(scores, Scores) else tf.cast(scores, tf.float32)
 
 
 def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:

@@ -10,7 +10,8 @@ from ..compilation import compiled_if_large
 from ..hparams import PruningHParams
 from .allocation import Allocation
 from .position_hash import hashed, seed_words
-from .radix_select import score_keys
+from .radix_select import Formula, score_keys
+from .selection import Scores
 
 
 class NOfM(Allocation):
@@ -55,7 +56,7 @@ class NOfM(Allocation):
 
     def best(
         self,
-        scores: Sequence[tf.Tensor],
+        scores: Sequence[tf.Tensor | Scores],
         counts: Sequence[tf.Tensor],
         step: tf.Tensor,
         dtype: tf.DType,
@@ -63,9 +64,15 @@ class NOfM(Allocation):
     ) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """See `Allocation.best`; there are no floors."""
         del floors
+        seeds = tf.unstack(self._tie_seeds(range(len(scores)), step))
         return [
-            runs.mask(tf.cast(score, tf.float32), count, self._tie_seed(index, step), dtype)
-            for index, (runs, score, count) in enumerate(zip(self._runs, scores, counts, strict=True))
+            runs.mask(
+                score if isinstance(score, Scores) else Scores(tf.identity, (score,)),
+                count,
+                seed,
+                dtype,
+            )
+            for runs, score, count, seed in zip(self._runs, scores, counts, seeds, strict=True)
         ]
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
@@ -99,44 +106,81 @@ class _Runs:
         whole, rest = divmod(self.row, self.length)
         return self.outer * self.inner * (whole * kept + tf.minimum(kept, rest))
 
-    def mask(self, scores: tf.Tensor, kept: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+    def mask(self, scores: Scores, kept: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """The mask of the `kept` largest scores of each run, and the lowest score kept. Ties are broken at random.
 
         Args:
-            scores: float32, shape of the weight.
+            scores: Of the weight, with its shape.
             kept: int32 scalar.
             seed: int64, shape [2].
             dtype: Dtype of the mask.
         """
-        return _mask_of_runs(self, dtype, kept, seed, scores)
+        formula, inputs = scores.formula, scores.inputs
+        lowest = _lowest_kept(self, formula, kept, *inputs)
+        ties = tf.reduce_min(lowest) < 0
+        lowest = tf.bitwise.bitwise_and(lowest, tf.int32.max)
+        mask = tf.cond(
+            ties,
+            lambda: _mask_by_lot(self, dtype, kept, _lots_of_tied(self, formula, lowest, seed, *inputs)),
+            lambda: _mask(self, formula, dtype, lowest, *inputs),
+        )
+        return tf.reshape(mask, inputs[0].shape), tf.bitcast(tf.reduce_min(lowest), tf.float32)
 
-    def ranked(
-        self, dtype: tf.DType, kept: tf.Tensor, seed: tf.Tensor, scores: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`mask`, uncompiled."""
-        missing = -self.row % self.length
-        keys = score_keys(scores)
-        row = tf.reshape(keys, [self.outer, self.row, self.inner])
-        # The padding of the last run ranks below all scores.
-        row = tf.pad(row, [[0, 0], [0, missing], [0, 0]], constant_values=-1)
-        runs = tf.reshape(row, [self.outer, -1, self.length, self.inner])
-        ties = self._random_ranks(runs.shape, seed)
-        rank = tf.zeros_like(runs, tf.int32)
-        for distance in range(1, self.length):
-            other, other_tie = (tf.roll(each, distance, axis=2) for each in (runs, ties))
-            rank += tf.cast((other > runs) | ((other == runs) & (other_tie > ties)), tf.int32)
-        mask = rank < kept
-        mask = tf.reshape(mask, [self.outer, self.row + missing, self.inner])[:, : self.row]
-        mask = tf.reshape(mask, scores.shape)
-        lowest = tf.reduce_min(tf.where(mask, keys, keys.dtype.max))
-        return tf.cast(mask, dtype), tf.bitcast(lowest, tf.float32)
+    def lowest_kept(self, formula: Formula, kept: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
+        """Key of the lowest score that each run keeps, int32 of shape [outer, runs, inner].
 
-    def _random_ranks(self, shape: tf.TensorShape, seed: tf.Tensor) -> tf.Tensor:
-        """Random int32 numbers, different within a run, that break ties."""
-        positions = tf.reshape(tf.range(shape.num_elements()), shape)
+        Where no score is kept it is `tf.int32.max`. With its sign bit set it says that not all equal ones are kept.
+        """
+        keys = self._keys(formula, inputs)
+        lowest = _kth_of_runs(keys, kept)
+        fitting = tf.reduce_sum(tf.cast(keys >= lowest[:, :, None], tf.int32), axis=2) <= kept
+        return tf.where(fitting, lowest, tf.bitwise.bitwise_or(lowest, tf.int32.min))
+
+    def mask_of_keys(self, formula: Formula, dtype: tf.DType, lowest: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
+        """The mask of the keys that are no lower than `lowest` of their run."""
+        return self._rows(self._keys(formula, inputs) >= lowest[:, :, None], dtype)
+
+    def lots_of_tied(self, formula: Formula, lowest: tf.Tensor, seed: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
+        """Keys, int64 as `_keys`, that differ where those of the scores are the `lowest` of their run, by random."""
+        keys, lowest = self._keys(formula, inputs), lowest[:, :, None]
+        positions = tf.reshape(tf.range(keys.shape.num_elements()), keys.shape)
         draws = tf.bitcast(hashed(tf.cast(positions, tf.uint32), seed_words(seed)), tf.int32)
         place = tf.reshape(tf.range(self.length), [self.length, 1])
-        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, self.length.bit_length()), place)
+        lots = tf.bitwise.bitwise_or(tf.bitwise.left_shift(draws, self.length.bit_length()), place)
+        lots = tf.cast(lots, tf.int64) - tf.int32.min
+        return tf.where(keys == lowest, lots, tf.where(keys > lowest, tf.constant(1 << 32, tf.int64), -1))
+
+    def mask_by_lot(self, dtype: tf.DType, kept: tf.Tensor, lots: tf.Tensor) -> tf.Tensor:
+        """The mask of the `kept` largest of `lots_of_tied` in each run."""
+        return self._rows(lots >= _kth_of_runs(lots, kept)[:, :, None], dtype)
+
+    def _keys(self, formula: Formula, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Keys of the scores, int32 of shape [outer, runs, length, inner]."""
+        scores = tf.cast(formula(*inputs), tf.float32)
+        keys = tf.reshape(score_keys(scores), [self.outer, self.row, self.inner])
+        keys = tf.pad(keys, [[0, 0], [0, -self.row % self.length], [0, 0]], constant_values=-1)
+        return tf.reshape(keys, [self.outer, -1, self.length, self.inner])
+
+    def _rows(self, runs: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """What is divided as `_keys` are, of shape [outer, row, inner] again."""
+        return tf.cast(tf.reshape(runs, [self.outer, -1, self.inner])[:, : self.row], dtype)
 
 
-_mask_of_runs = compiled_if_large(_Runs.ranked)
+_lowest_kept = compiled_if_large(_Runs.lowest_kept)
+_mask = compiled_if_large(_Runs.mask_of_keys)
+_lots_of_tied = compiled_if_large(_Runs.lots_of_tied)
+_mask_by_lot = compiled_if_large(_Runs.mask_by_lot)
+
+
+def _kth_of_runs(keys: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
+    """The k-th largest key of each run, or the lowest if it has fewer; the largest integer if `k` is 0.
+
+    Args:
+        keys: Of shape [outer, runs, length, inner]. What is negative is no key.
+        k: int32 scalar.
+
+    Returns:
+        A tensor of the shape [outer, runs, inner], dtype of `keys`.
+    """
+    larger = sum(tf.cast(keys[:, :, place : place + 1] > keys, tf.int32) for place in range(keys.shape[2]))
+    return tf.reduce_min(tf.where((larger < k) & (keys >= 0), keys, keys.dtype.max), axis=2)

@@ -10,14 +10,15 @@ SeedWords = tuple[tf.Tensor, tf.Tensor]
 
 
 def seed_words(seed: tf.Tensor) -> SeedWords:
-    """Two uint32 scalars from a seed, int64 of shape [2]. The second depends on all its bits."""
-    first, second, third, fourth = tf.unstack(tf.reshape(tf.bitcast(seed, tf.uint32), [4]))
+    """Two uint32 tensors of shape [...] from seeds, int64 of shape [..., 2]. The second depends on all of a seed."""
+    words = tf.reshape(tf.bitcast(seed, tf.uint32), [*seed.shape[:-1], 4])
+    first, second, third, fourth = tf.unstack(words, axis=-1)
     early = _mixed(_mixed(first) + second)
     return early, _mixed(_mixed(early + third) + fourth)
 
 
 def hashed(positions: tf.Tensor, words: SeedWords) -> tf.Tensor:
-    """The numbers of positions, uint32 of any shape, under a seed; uint32 of the same shape."""
+    """The numbers of positions, uint32 of any shape, under a seed, or one for each; uint32 of the same shape."""
     return _mixed(_mixed(positions + words[0]) + words[1])
 
 

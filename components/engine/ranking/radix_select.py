@@ -3,17 +3,24 @@
 The bits of non-negative floats order as the floats do, so two histograms of 16 bits each determine a float32 (one a
 16-bit float, four a float64). Nothing is sorted and every shape is static. The same integer operations run eagerly, in
 a graph and under XLA, and give the same result.
+
+Several rankings may be selected from at once: tensors of the shape [rankings] hold what each has of its own.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 import tensorflow as tf
 
 _DIGIT_BITS = 16
-_HALF_DIGIT = 1 << _DIGIT_BITS // 2
+# Of keys that are fewer than `SMALL`, smaller digits are counted: a histogram of large ones costs more than they do.
+SMALL = 1 << 14
+SMALL_DIGIT_BITS = 11
+# A digit's bin is found in steps of as many bits.
+_STEP_BITS = 4
 # Large tensors are processed in parts, in parallel on the processor's cores. All parts have one size, so that XLA
 # compiles their code once; the last part begins earlier and overlaps the one before. XLA processes a part in tiles that
 # fit into a core's cache. For small tensors, calling compiled code would cost more than it saves.
@@ -60,24 +67,34 @@ def score_keys(scores: tf.Tensor) -> tf.Tensor:
 
 
 def kth_largest(
-    counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: tf.Tensor, k: tf.Tensor, dtype: tf.DType, bits: int
+    counts: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    sizes: tf.Tensor,
+    k: tf.Tensor,
+    dtype: tf.DType,
+    bits: int,
+    digit_bits: int = _DIGIT_BITS,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The k-th largest of non-negative keys below 2^bits, how many keys are larger, and how many are equal to it.
 
     Args:
-        counts: (known, places) -> how many keys have each digit, as `digit_counts`.
-        size: How many keys there are.
-        k: int32 scalar, 1 <= k <= size.
+        counts: (known, places) -> how many keys have each digit, int32 of shape [rankings, 2^digit_bits]; `known` is of
+            shape [rankings], and both are as in `digit_counts`.
+        sizes: How many keys there are, int32 of shape [rankings].
+        k: int32 of that shape, 1 <= k; k <= sizes, or any key is returned.
         dtype: Dtype of the keys.
-        bits: A multiple of 16.
+        bits: See above.
+        digit_bits: How many bits of the keys are found at a time.
+
+    Returns:
+        Three tensors of shape [rankings]: of `dtype`, int32 and int32.
     """
-    kth = tf.zeros([], dtype)
-    above = tf.zeros([], tf.int32)
-    equal = size
-    for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
-        places = tf.constant(shift, dtype)
-        digit, larger, equal = _kth_digit(counts(kth, places), k - above)
-        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(digit, dtype), places))
+    kth = tf.zeros_like(k, dtype)
+    above = tf.zeros_like(k)
+    equal = sizes
+    for digit in reversed(range(math.ceil(bits / digit_bits))):
+        places = tf.constant(digit * digit_bits, dtype)
+        value, larger, equal = _kth_digit(counts(kth, places), k - above)
+        kth = tf.bitwise.bitwise_or(kth, tf.bitwise.left_shift(tf.cast(value, dtype), places))
         above += larger
     return kth, above, equal
 
@@ -105,12 +122,38 @@ def digit_counts(
     Returns:
         int32 of shape [65536].
     """
-    # Exclusive or removes the known digits from the keys that share them, and puts all others beyond the histogram.
-    digits = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys(start, scalars, inputs), known), places)
+    digits = _digits(keys(start, scalars, inputs), known, places)
     beyond = tf.constant(1 << _DIGIT_BITS, digits.dtype)
     if first is not None:
         digits = tf.where(tf.range(tf.size(digits)) < first, beyond, digits)
     return tf.raw_ops.DenseBincount(input=digits, size=beyond, weights=tf.constant([], tf.int32))
+
+
+def joined_digit_counts(
+    keys: tf.Tensor, rankings: tf.Tensor, count: int, known: tf.Tensor, places: tf.Tensor
+) -> tf.Tensor:
+    """How many keys of each ranking have each digit of `SMALL_DIGIT_BITS` bits.
+
+    Args:
+        keys: The keys of all rankings, end to end; flat.
+        rankings: Number of the ranking of each key, int32.
+        count: How many rankings there are.
+        known: As `digit_counts` takes it, of each ranking.
+        places: As `digit_counts` takes it.
+
+    Returns:
+        int32 of shape [rankings, 2^SMALL_DIGIT_BITS].
+    """
+    bins = 1 << SMALL_DIGIT_BITS
+    digits = _digits(keys, tf.gather(known, rankings), places)
+    digits = tf.where(digits < bins, rankings * bins + tf.cast(digits, tf.int32), count * bins)
+    counts = tf.raw_ops.DenseBincount(input=digits, size=count * bins, weights=tf.constant([], tf.int32))
+    return tf.reshape(counts, [count, bins])
+
+
+def _digits(keys: tf.Tensor, known: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """The digits above `places` of the keys that share the known ones; of all other keys what is beyond any digit."""
+    return tf.bitwise.right_shift(tf.bitwise.bitwise_xor(keys, known), places)
 
 
 def _counts_by_parts(
@@ -183,18 +226,22 @@ def large_digit_counts(
 
 
 def _kth_digit(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The digit of the k-th largest, how many keys have a larger one, and how many have the same."""
-    table = tf.reshape(counts, [_HALF_DIGIT, _HALF_DIGIT])
-    high, above = _kth_bin(tf.reduce_sum(table, axis=1), k)
-    row = tf.gather(table, high)
-    low, larger = _kth_bin(row, k - above)
-    return high * _HALF_DIGIT + low, above + larger, tf.gather(row, low)
+    """The digits of the k-th largest, how many keys have a larger one, and how many have the same; for each row."""
+    digit, above = tf.zeros_like(k), tf.zeros_like(k)
+    while counts.shape[1] > 1:
+        bins = counts.shape[1]
+        steps = min(1 << _STEP_BITS, bins)
+        table = tf.reshape(counts, [-1, steps, bins // steps])
+        step, larger = _kth_bin(tf.reduce_sum(table, axis=2), k - above)
+        digit, above = digit * steps + step, above + larger
+        counts = tf.gather(table, step, axis=1, batch_dims=1)
+    return digit, above, counts[:, 0]
 
 
 def _kth_bin(counts: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The bin that holds the k-th largest, and how many lie in the bins above it."""
+    """The bin of each row that holds the k-th largest, and how many lie in the bins above it."""
     # Not tf.cumsum: XLA takes many seconds to compile it before a lookup.
-    bins = tf.range(_HALF_DIGIT)
-    above = tf.reduce_sum(tf.where(bins[:, None] < bins, counts, 0), axis=1)
-    chosen = tf.reduce_sum(tf.cast(above >= k, tf.int32))
-    return chosen, tf.gather(above, chosen)
+    bins = tf.range(counts.shape[1])
+    above = tf.reduce_sum(tf.where(bins[:, None] < bins, counts[:, None], 0), axis=2)
+    chosen = tf.reduce_sum(tf.cast(above >= k[:, None], tf.int32), axis=1)
+    return chosen, tf.gather(above, chosen, axis=1, batch_dims=1)

@@ -278,14 +278,14 @@ def register_schedule(name: str, schedule: type[Schedule]) -> None:
     SCHEDULES.register(name, ScheduleEntry(lambda: schedule), schedule)
 
 
-def kept_count(size: int, sparsity: float | tf.Tensor) -> tf.Tensor:
+def kept_count(size: int | tf.Tensor, sparsity: float | tf.Tensor) -> tf.Tensor:
     """How many of `size` weights stay at `sparsity`: round(size * (1 - sparsity)), halves to even.
 
     Args:
-        size: Number of weights.
-        sparsity: float64 scalar, a fraction.
+        size: Number of weights; of several tensors an int64 tensor.
+        sparsity: A fraction, float64; of several tensors one for all or one for each.
 
     Returns:
-        int64 scalar. In float64, so that it is what Python's `round` gives for the same expression.
+        int64 of their shape. In float64, so that it is what Python's `round` gives for the same expression.
     """
-    return tf.cast(tf.round(size * (1.0 - tf.convert_to_tensor(sparsity, tf.float64))), tf.int64)
+    return tf.cast(tf.round(tf.cast(size, tf.float64) * (1.0 - tf.convert_to_tensor(sparsity, tf.float64))), tf.int64)

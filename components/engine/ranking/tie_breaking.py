@@ -8,12 +8,12 @@ import functools
 
 import tensorflow as tf
 
-from .position_hash import hashed
+from .position_hash import SeedWords, hashed
 from .radix_select import PART, Formula, Keys, Parts, Scalars, score_keys
 
 RANDOM_BITS = 32
-# The key of a score that is not tied. It is beyond all others, so that no digit of it is counted.
-_NOT_TIED = 1 << RANDOM_BITS
+# The key of a score that is not tied. It is beyond all others, whatever the digits, so that no digit of it is counted.
+_NOT_TIED = 1 << 62
 _FOLDS = 16
 
 
@@ -24,10 +24,26 @@ def random_keys_of_tied(formula: Formula) -> Keys:
     def random_keys(start: tf.Tensor, scalars: Scalars, inputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
         kth, *words = scalars
         keys = score_keys(formula(*inputs))
-        positions = tf.cast(start + tf.range(tf.size(keys)), tf.uint32)
-        return tf.where(keys == kth, tf.cast(hashed(positions, words), tf.int64), _NOT_TIED)
+        return tie_keys(keys, kth, start + tf.range(tf.size(keys)), words)
 
     return random_keys
+
+
+def tie_keys(keys: tf.Tensor, kth: tf.Tensor, positions: tf.Tensor, words: SeedWords) -> tf.Tensor:
+    """Random keys, int64, of the scores whose key is that of the k-th score, and for all others what is no such key.
+
+    Args:
+        keys: Keys of scores.
+        kth: Key of the k-th score, or one for each of `keys`.
+        positions: Their positions, int32.
+        words: The words of a seed, or of one for each of `keys`.
+    """
+    return tf.where(keys == kth, tf.cast(hashed(tf.cast(positions, tf.uint32), words), tf.int64), _NOT_TIED)
+
+
+def above_or_drawn(keys: tf.Tensor, kth: tf.Tensor, random_keys: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Which scores are above the k-th, or equal to it with `tie_keys` of `last` or more; bool."""
+    return (keys > kth) | ((random_keys >= last) & (random_keys < _NOT_TIED))
 
 
 def tied_mask(
@@ -49,7 +65,7 @@ def tied_mask(
         dtype: Dtype of the mask.
     """
     keys, random_keys = score_keys(formula(*inputs)), random_keys_of_tied(formula)(start, scalars, inputs)
-    return tf.cast((keys > scalars[0]) | ((random_keys >= last) & (random_keys < _NOT_TIED)), dtype)
+    return tf.cast(above_or_drawn(keys, scalars[0], random_keys, last), dtype)
 
 
 _compiled_tied_mask = tf.function(tied_mask, jit_compile=True, autograph=False)

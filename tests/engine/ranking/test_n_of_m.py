@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from helpers import numpy_ranking
 from tfx_pruning import Pruning, PruningHParams
 from tfx_pruning.engine.ranking.n_of_m import NOfM
 
@@ -101,6 +102,37 @@ def test_ties_are_broken_by_the_seed_alike_in_every_mode():
     assert np.any(runs(1)(tied).numpy() != eager)
     # Each place of a run is kept about half the time.
     np.testing.assert_allclose(eager.reshape(16, 4, 16).mean(axis=(0, 2)), 0.5, atol=0.12)
+
+
+_LARGE = (1031, 256)
+_ODD = [np.nan, -np.inf, -1.0, -0.0, 0.0, 1e-45, 3e-39, 0.5, 1.0, np.inf]
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["down", "across"])
+@pytest.mark.parametrize(
+    ("shape", "length", "kept"),
+    [
+        ((8, 3), 4, 2),
+        ((7, 6), 4, 3),
+        ((5, 9), 2, 1),
+        ((2, 3, 9, 5), 8, 3),
+        ((33, 34), 16, 5),
+        ((3, 2), 4, 3),
+        (_LARGE, 4, 2),
+    ],
+)
+@pytest.mark.parametrize("values", ["ties", "no ties"])
+def test_masks_are_those_of_numpy(shape, length, kept, down, values):
+    rng = np.random.default_rng(5)
+    scores = rng.choice(_ODD, shape) if values == "ties" else np.abs(rng.normal(size=shape))
+    scores = scores.astype(np.float32)
+    fields = {"n_of_m": f"{kept}:{length}"} if down else {"intra_block_sparsity": True, "block_width": length}
+    hparams = PruningHParams(target_sparsity=1 - kept / length, seed=3, **fields)
+    runs = NOfM(hparams, ["kernel"], [shape], lambda step: tf.constant(1 - kept / length, tf.float64))
+    [(mask, threshold)] = runs.masks([tf.constant(scores)], tf.constant(9, tf.int64), tf.bool)
+    expected, lowest = numpy_ranking.best_of_runs(scores, len(shape) - (2 if down else 1), length, kept, (3, 9))
+    np.testing.assert_array_equal(mask, expected)
+    assert threshold == lowest
 
 
 def test_nan_ranks_as_zero():

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from helpers import numpy_ranking
 from tfx_pruning.engine.ranking import radix_select, selection
+from tfx_pruning.engine.ranking.radix_select import PART, SMALL
 from tfx_pruning.engine.ranking.selection import Scores, top_k_mask, top_k_masks
 
 SEED = tf.constant([7, 11], tf.int64)
@@ -215,7 +217,7 @@ def test_small_scores_that_are_large_together_are_ranked_as_if_they_had_been_com
     weights = [rng.normal(size=shape).astype(dtypes[number % 2]) for number, shape in enumerate(shapes)]
     gradients = [rng.random(size=shape).astype("float32") for shape in shapes]
     inputs = [tuple(map(tf.constant, pair)) for pair in zip(weights, gradients, strict=True)]
-    masks, threshold = top_k_masks([Scores(product, pair) for pair in inputs], 1000, SEED)
+    [(masks, threshold)] = top_k_masks([[Scores(product, pair) for pair in inputs]], [1000], SEED[None])
     expected = np.concatenate([product(*pair).numpy().ravel() for pair in inputs])
     kept = np.sort(expected)[-1000]
     assert float(threshold) == kept
@@ -232,10 +234,101 @@ def test_tensors_ranked_together_get_the_masks_of_one_tensor(draw):
     parts = [part.reshape(shape) for part, shape in zip(np.split(joined, np.cumsum(sizes)[:-1]), shapes, strict=True)]
     mask, threshold = _select(joined, 100_001)
     for together in (top_k_masks, tf.function(top_k_masks)):
-        masks, their_threshold = together([tf.constant(part) for part in parts], 100_001, SEED)
+        [(masks, their_threshold)] = together([[tf.constant(part) for part in parts]], [100_001], SEED[None])
         assert [each.shape for each in masks] == shapes
         np.testing.assert_array_equal(np.concatenate([each.numpy().ravel() for each in masks]), mask)
         assert their_threshold == threshold
+
+
+def _odd_scores(size, kind, dtype="float32"):
+    rng = np.random.default_rng(size)
+    return {
+        "ties": lambda: rng.integers(0, 9, size),
+        "all zero": lambda: np.zeros(size),
+        "normal": lambda: np.abs(rng.normal(size=size)),
+        "subnormal": lambda: rng.integers(0, 500, size) * np.float64(ml_dtypes.finfo(dtype).smallest_subnormal),
+        "not ranked": lambda: rng.choice([NAN, -NAN, -3.0, -0.0, 0.0, 1.0, INF, -INF], size),
+    }[kind]().astype(dtype)
+
+
+_KINDS = ("ties", "all zero", "normal", "subnormal", "not ranked")
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param([SMALL - 1, SMALL, SMALL + 1, PART - 1, PART, PART + 1], id="few"),
+        pytest.param([1, 2, 100, 0, SMALL - 1, 3, SMALL + 1, PART - 1, 5, 64, PART], id="many"),
+    ],
+)
+def test_rankings_of_all_sizes_are_those_of_numpy(sizes, mode):
+    scores = [_odd_scores(size, _KINDS[index % len(_KINDS)]) for index, size in enumerate(sizes)]
+    counts = [size // 3 for size in sizes]
+    seeds = tf.constant([[-5, index] for index in range(len(sizes))], tf.int64)
+
+    def select():
+        return top_k_masks([[tf.constant(each)] for each in scores], counts, seeds)
+
+    found = (select if mode == "eager" else tf.function(select))()
+    for each, count, seed, ([mask], threshold) in zip(scores, counts, seeds.numpy(), found, strict=True):
+        expected, kth = numpy_ranking.top_k(each, count, tuple(seed))
+        np.testing.assert_array_equal(mask, expected)
+        assert threshold == kth
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(data=st.data())
+def test_many_small_rankings_at_once_are_those_of_numpy(data):
+    # Some are of several tensors, and of other dtypes.
+    sizes = data.draw(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=3), min_size=1, max_size=12))
+    kinds = data.draw(st.lists(st.sampled_from(_KINDS), min_size=len(sizes), max_size=len(sizes)))
+    dtypes = data.draw(st.lists(st.sampled_from(["float32", "float64", "float16", ml_dtypes.bfloat16]), min_size=1))
+    rankings = [
+        [_odd_scores(size, kind, dtypes[index % len(dtypes)]) for size in own]
+        for index, (own, kind) in enumerate(zip(sizes, kinds, strict=True))
+    ]
+    counts = [data.draw(st.integers(0, sum(own))) for own in sizes]
+    seeds = [data.draw(st.tuples(*[st.integers(-(2**40), 2**40)] * 2)) for _ in sizes]
+    found = top_k_masks([[tf.constant(each) for each in own] for own in rankings], counts, tf.constant(seeds, tf.int64))
+    for own, count, seed, (masks, threshold) in zip(rankings, counts, seeds, found, strict=True):
+        expected, kth = numpy_ranking.top_k(np.concatenate(own), count, seed)
+        np.testing.assert_array_equal(np.concatenate(masks), expected)
+        assert threshold == kth
+
+
+@pytest.mark.slow
+def test_code_that_xla_compiles_ranks_many_at_once_alike():
+    scores = [_odd_scores(size, kind) for size, kind in zip((300, 7, 1000, 50, 2000), _KINDS, strict=True)]
+    counts, seeds = [30, 3, 500, 25, 900], tf.constant([[3, index] for index in range(5)], tf.int64)
+    found = tf.function(top_k_masks, jit_compile=True)([[tf.constant(each)] for each in scores], counts, seeds)
+    for each, count, seed, ([mask], threshold) in zip(scores, counts, seeds.numpy(), found, strict=True):
+        expected, kth = numpy_ranking.top_k(each, count, tuple(seed))
+        np.testing.assert_array_equal(mask, expected)
+        assert threshold == kth
+
+
+def test_rankings_in_several_batches_are_those_of_numpy(monkeypatch):
+    monkeypatch.setattr(selection, "_BATCH_SCORES", 1000)
+    monkeypatch.setattr(selection, "_BATCH", 3)
+    sizes = [900, 200, 5, 5, 5, 5, 1500, 100, 30]
+    scores = [_odd_scores(size, "ties") for size in sizes]
+    counts, seeds = [size // 2 for size in sizes], tf.constant([[index, 1] for index in range(len(sizes))], tf.int64)
+    found = top_k_masks([[tf.constant(each)] for each in scores], counts, seeds)
+    for each, count, seed, ([mask], threshold) in zip(scores, counts, seeds.numpy(), found, strict=True):
+        expected, kth = numpy_ranking.top_k(each, count, tuple(seed))
+        np.testing.assert_array_equal(mask, expected)
+        assert threshold == kth
+
+
+def test_many_weights_need_few_operations():
+    def operations(weights):
+        seeds = tf.zeros([weights, 2], tf.int64)
+        selected = tf.function(lambda *scores: top_k_masks([[each] for each in scores], [5] * weights, seeds))
+        graph = selected.get_concrete_function(*[tf.TensorSpec([9], tf.float32)] * weights).graph
+        return len(graph.get_operations())
+
+    assert operations(60) - operations(20) < 40 * 12
 
 
 def test_a_large_weight_without_ties():
