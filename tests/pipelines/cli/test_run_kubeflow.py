@@ -19,6 +19,7 @@ from tfx_pruning import PruningHParams, properties
 
 ROWS = 1500
 TARGET_SPARSITY = 0.75
+DISTILL_WEIGHT = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     command = [pathlib.Path(sys.executable).with_name("tfx-pruning"), "run", "--json", "--runner", "kubeflow-local"]
     command += ["--root", folder / "root", "--config", folder / "settings.json", "--min-metric", "0.5"]
     command += ["--max-metric-drop", "0.5", "--train-steps", "40", "--pruning-steps", "60"]
-    command += ["--hparams", f"prune_option=second_order_gradient,target_sparsity={TARGET_SPARSITY}"]
+    hparams = f"prune_option=second_order_gradient,target_sparsity={TARGET_SPARSITY},distill_weight={DISTILL_WEIGHT}"
+    command += ["--hparams", hparams]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     printed = json.loads(result.stdout)
@@ -66,7 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def hparams() -> PruningHParams:
-    return PruningHParams.for_steps(60, prune_option="second_order_gradient", target_sparsity=TARGET_SPARSITY)
+    fields = {"target_sparsity": TARGET_SPARSITY, "distill_weight": DISTILL_WEIGHT}
+    return PruningHParams.for_steps(60, prune_option="second_order_gradient", **fields)
 
 
 @pytest.mark.e2e
@@ -102,11 +105,12 @@ def test_tasks_get_parameters_of_the_run_and_artifacts_without_types(run: Run, h
     given = run.given("PruningTrainer")["inputs"]
     assert json.loads(given["parameterValues"]["train_args"]) == {"num_steps": 60}
     assert given["parameterValues"]["hparams"] == hparams.to_string()
-    assert set(given["artifacts"]) == {"base_model", "examples", "schema", "transform_graph"}
-    (base_model,) = given["artifacts"]["base_model"]["artifacts"]
-    assert base_model["uri"] == run.output("Trainer", "model")["uri"]
+    assert set(given["artifacts"]) == {"base_model", "examples", "schema", "teacher", "transform_graph"}
+    for key in ("base_model", "teacher"):
+        (dense,) = given["artifacts"][key]["artifacts"]
+        assert dense["uri"] == run.output("Trainer", "model")["uri"]
     types = [artifact["type"] for of_key in given["artifacts"].values() for artifact in of_key["artifacts"]]
-    assert types == [{"instanceSchema": ""}] * 4
+    assert types == [{"instanceSchema": ""}] * 5
 
 
 @pytest.mark.e2e
