@@ -14,7 +14,6 @@ from .version import Model
 # Functions that Keras saves of a model: tf_keras the first, `export` the second, and Keras 3 the third wherever
 # `tf.saved_model.save` writes a model, whatever its signatures are.
 _METHODS = ("__call__", "serve", "_default_save_signature")
-_NUMBERS = ("is_floating", "is_integer", "is_bool")
 
 
 class _UnfitError(Exception):
@@ -168,7 +167,7 @@ def _conformed(x: Any, specs: Any, names: list[str]) -> Any:
             raise _UnfitError(f"takes {missing}, which are not in the batch")
         return {key: _conformed(x[key], spec, names) for key, spec in specs.items()}
     if isinstance(specs, (list, tuple)):
-        values = _in_order(x, names)
+        values = _in_order(x, names, [getattr(spec, "name", None) for spec in tf.nest.flatten(specs)])
         if len(values) != len(specs):
             raise _UnfitError(f"takes {len(specs)} inputs")
         return type(specs)(_conformed(value, spec, names) for value, spec in zip(values, specs, strict=True))
@@ -178,10 +177,16 @@ def _conformed(x: Any, specs: Any, names: list[str]) -> Any:
     return _as_spec(values[0], specs)
 
 
-def _in_order(x: Any, names: list[str]) -> list[Any]:
-    if isinstance(x, Mapping) and set(names) <= set(x):
-        return [x[name] for name in names]
-    return list(x) if isinstance(x, (list, tuple)) else keras.tree.flatten(x)
+def _in_order(x: Any, names: list[str], wanted: list[str | None]) -> list[Any]:
+    """The inputs in a function's order: by the names that it has for them, else as the model has them."""
+    if isinstance(x, (list, tuple)) and len(x) == len(names) and set(names) == set(wanted):
+        x = dict(zip(names, x, strict=True))
+    if isinstance(x, Mapping):
+        for order in (wanted, names):
+            if order and set(order) <= set(x):
+                return [x[name] for name in order]
+        return keras.tree.flatten(x)
+    return list(x) if isinstance(x, (list, tuple)) else [x]
 
 
 def _as_spec(value: Any, spec: tf.TypeSpec) -> Any:
@@ -190,7 +195,7 @@ def _as_spec(value: Any, spec: tf.TypeSpec) -> Any:
             return value
         raise _UnfitError(f"takes {spec}, got {value}")
     if value.dtype != spec.dtype:
-        if not all(any(getattr(dtype, kind) for kind in _NUMBERS) for dtype in (value.dtype, spec.dtype)):
+        if not _can_be_cast(value.dtype, spec.dtype):
             raise _UnfitError(f"takes {spec.dtype.name}, got {value.dtype.name}")
         value = tf.cast(value, spec.dtype)
     shape = spec.shape
@@ -202,6 +207,12 @@ def _as_spec(value: Any, spec: tf.TypeSpec) -> Any:
     if not shape.is_compatible_with(value.shape):
         raise _UnfitError(f"takes {shape}, got {value.shape}")
     return value
+
+
+def _can_be_cast(source: tf.DType, destination: tf.DType) -> bool:
+    """Whether it can without loss of fractions."""
+    whole = source.is_integer or source.is_bool
+    return (destination.is_floating and (whole or source.is_floating)) or (destination.is_integer and whole)
 
 
 def _input_names(model: Model) -> list[str]:

@@ -64,9 +64,10 @@ def test_a_saved_model_answers_features_as_the_model_does_without_dropout(saved,
     model = functional(version)
     save(model, str(tmp_path / "model"))
     teacher, wanted = SavedTeacher.read(str(tmp_path / "model")), model(FEATURES, training=False)
+    student = functional(keras)
     with_more = {**FEATURES, "unused": tf.constant(["a"] * 6)}
     for batch in (FEATURES, with_more):
-        answers = tf.function(lambda batch=batch: teacher.answers(functional(keras), batch))()
+        answers = tf.function(lambda batch=batch: teacher.answers(student, batch), autograph=False)()
         np.testing.assert_allclose(tf.nest.flatten(answers)[0], wanted, rtol=1e-6)
 
 
@@ -86,6 +87,7 @@ def test_a_batch_is_read_as_keras_reads_it(tmp_path):
         ({"size": FEATURES["size"]}, ["serve(", "takes ['rooms'], which are not in the batch", "size: float32 (6, 2)"]),
         ({**FEATURES, "size": FEATURES["size"][:, :1]}, ["takes (None, 2), got (6, 1)"]),
         ({**FEATURES, "rooms": tf.constant([["a"]] * 6)}, ["takes int64, got string"]),
+        ({**FEATURES, "rooms": tf.constant([[0.5]] * 6)}, ["takes int64, got float32"]),
         (FEATURES["size"], ["takes ['rooms', 'size'] by name"]),
     ],
 )

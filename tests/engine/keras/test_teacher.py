@@ -63,8 +63,9 @@ def expected_step(model, loss):
     """The same by hand, for a function without arguments that computes the loss."""
     with tf.GradientTape() as tape:
         value = loss()
-    gradients = tape.gradient(value, model.trainable_variables, unconnected_gradients="zero")
-    return [-tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+    variables = model.trainable_variables
+    gradients = zip(tape.gradient(value, variables), variables, strict=True)
+    return [-tf.convert_to_tensor(variable * 0.0 if each is None else each).numpy() for each, variable in gradients]
 
 
 def mixed(loss, kind, model, teacher, y, weights=None):
@@ -92,10 +93,13 @@ def test_the_loss_is_chosen_from_the_compiled_one_and_counts_sample_weights(case
     make, activation, kind = LOSSES[case]
     model, teacher = network(version, activation), network(version, activation, seed=2, hidden=5)
     compiled = version.losses.get(make(version)) if not isinstance(make(version), str) else None
-    loss = compiled or {
-        "mse": version.losses.MeanSquaredError(),
-        "sparse_categorical_crossentropy": version.losses.SparseCategoricalCrossentropy(),
-    }[make(version)]
+    loss = (
+        compiled
+        or {
+            "mse": version.losses.MeanSquaredError(),
+            "sparse_categorical_crossentropy": version.losses.SparseCategoricalCrossentropy(),
+        }[make(version)]
+    )
     y = labels(kind)
     wanted = expected_step(model, mixed(loss, kind, model, teacher, y, WEIGHTS))
     taught = teacher.get_weights()
@@ -311,7 +315,7 @@ def test_teachers_that_do_not_fit_are_refused_before_the_first_step():
     refused(keras.Sequential([keras.layers.Dense(3)], name="raw"), "'raw' has no weights yet, so it was never trained")
     refused(student, "have 4 weights in common, which are pruned", model=student)
     wide = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    refused(wide, r"output for \w+ has shape \(None, 2\), that of .* \(None, 3\)")
+    refused(wide, r"output for \w+ has shape \(\w+, 2\), that of .* \(\w+, 3\)")
     refused(two_outputs(keras, 1, list), r"has the outputs 2 without names, '\w+' has \['\w+'\]")
     refused(two_outputs(keras, 1, dict), r"has the outputs \['a', 'b'\]")
     other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)], name="five")
@@ -319,7 +323,7 @@ def test_teachers_that_do_not_fit_are_refused_before_the_first_step():
 
 
 def test_a_train_step_without_compute_loss_is_refused():
-    with pytest.raises(ValueError, match="The teacher has no part in the loss .* Let it call self.compute_loss"):
+    with pytest.raises(ValueError, match=r"The teacher has no part in the loss .* Let it call self.compute_loss"):
         one_step(own(NoComputeLoss), "mse", np.zeros((8, 3), "f"), network(keras, seed=2))
 
 
