@@ -383,3 +383,58 @@ def dimensions(file: pathlib.Path) -> set[int]:
         found = list(tf.train.load_checkpoint(str(file.with_suffix(""))).get_variable_to_shape_map().values())
         assert [4, 6] in found
     return {size for shape in found for size in shape}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_sparsity_is_exact_with_a_teacher_and_fits_go_on(version):
+    version = VERSIONS[version]
+    model, teacher = network(version, hidden=20), network(version, seed=2)
+    model.compile("adam", "mse", jit_compile=False)
+    y = labels("squared_error")
+    with pruning_scope(hparams(distill_weight=0.9), teacher=teacher) as scope:
+        model.fit(X, y, batch_size=2, epochs=2, verbose=0)
+        for _ in range(2):
+            model.train_on_batch(X, y)
+        model.fit(X, y, batch_size=4, verbose=0)
+    assert [int(np.count_nonzero(state.weight)) for state in scope.prunings[0].states] == [24, 18]
+    before = model.get_weights()
+    model.fit(X, y, batch_size=8, verbose=0)  # outside the scope, without teacher and masks
+    assert np.count_nonzero(model.get_weights()[0]) > np.count_nonzero(before[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_replicas_have_the_step_of_one_device(version):
+    version = VERSIONS[version]
+    y, teacher = labels("categorical"), network(version, "softmax", seed=2)
+    loss, devices = "sparse_categorical_crossentropy", tf.config.list_logical_devices("CPU")
+    wanted = one_step(network(version, "softmax", kernel_regularizer="l2"), loss, y, teacher)
+    with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
+        model = network(version, "softmax", kernel_regularizer="l2")
+        model.compile(version.optimizers.SGD(1.0), loss)
+    before = model.get_weights()
+    with pruning_scope(of_teacher(), teacher=teacher):
+        model.fit(X, y, batch_size=len(X), shuffle=False, verbose=0)
+    assert_same_step([new - old for new, old in zip(model.get_weights(), before, strict=True)], wanted)
+
+
+@pytest.mark.slow
+def test_a_saved_teacher_works_under_xla_in_half_precision_and_with_the_hessian(tmp_path):
+    network(keras, seed=2).export(str(tmp_path / "teacher"), verbose=False)
+    loss, y = keras.losses.SparseCategoricalCrossentropy(from_logits=True), labels("categorical")
+    wanted = one_step(network(keras), loss, y, str(tmp_path / "teacher"))
+    found = one_step(network(keras), loss, y, str(tmp_path / "teacher"), compile_args={"jit_compile": True})
+    assert_same_step(found, wanted)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = one_step(network(keras), loss, y, str(tmp_path / "teacher"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for one, other in zip(half, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=5e-3)
+    model = network(keras)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    second = hparams(distill_weight=0.5, prune_option="second_order_gradient", gradient_estimator="hutchinson")
+    with pruning_scope(second, teacher=str(tmp_path / "teacher")) as scope:
+        model.fit(X, y, batch_size=2, epochs=3, verbose=0)
+    assert all(np.any(state.gradient.numpy()) for state in scope.prunings[0].states)
