@@ -36,8 +36,10 @@ from _turns import step_seconds
 
 from tfx_pruning import PruningHParams, pruning_scope
 
-_FILTERS, _KERNEL, _DROPOUT = 100, 5, 0.5
-_BATCH, _EPOCHS, _RATE = 100, 60, 2e-3
+_FILTERS, _KERNEL, _DROPOUT = 64, 5, 0.5
+_BATCH, _EPOCHS, _RATE = 100, 100, 2e-3
+# Steps that Keras runs in one call where nothing is timed. Changes the time only.
+_STEPS_PER_EXECUTION = 40
 _SPARSITY = 0.98
 _ALONE = "no teacher"
 _JUDGED = "teacher, w = 0.5, T = 3"
@@ -46,7 +48,6 @@ _ROWS: Mapping[str, Mapping[str, float]] = {
     _ALONE: {},
     _JUDGED: {"distill_weight": 0.5},
     "teacher, w = 0.5, T = 5": {"distill_weight": 0.5, "temperature": 5.0},
-    "teacher, w = 0.9, T = 3": {"distill_weight": 0.9},
 }
 _LEAST_GAIN, _MOST_TIME = 0.01, 1.5
 _DENSE = "dense"
@@ -149,12 +150,12 @@ def _of_seed(data: Mapping[str, np.ndarray], seed: int) -> dict[str, Result]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
-    dense = _network()
+    dense = _network(_STEPS_PER_EXECUTION)
     _fit(dense, data)
     found = {_DENSE: _accuracies(dense, data)}
     for row in _ROWS:
         keras.utils.set_random_seed(seed)
-        network = _network()
+        network = _network(_STEPS_PER_EXECUTION)
         network.set_weights(dense.get_weights())
         with pruning_scope(_hparams(row), teacher=dense if _ROWS[row] else None):
             _fit(network, data)
@@ -162,7 +163,7 @@ def _of_seed(data: Mapping[str, np.ndarray], seed: int) -> dict[str, Result]:
     return found
 
 
-def _network() -> keras.Model:
+def _network(steps_per_execution: int = 1) -> keras.Model:
     layers = keras.layers
     convolution = functools.partial(layers.Conv1D, _FILTERS, _KERNEL, padding="same", activation="relu")
     network = keras.Sequential(
@@ -178,7 +179,8 @@ def _network() -> keras.Model:
             layers.Dense(10),
         ]
     )
-    network.compile(keras.optimizers.Adam(_RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(_RATE), loss, steps_per_execution=steps_per_execution)
     return network
 
 

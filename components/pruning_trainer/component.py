@@ -98,8 +98,8 @@ class PruningTrainer(base_component.BaseComponent):
         Raises:
             TypeError: `hparams` or `backup_steps` is of another type.
             ValueError: `hparams` is wrong or `backup_steps` negative; `teacher` is given without `distill_weight`, or
-                the other way round; both or neither of `module_file` and `run_fn`, or
-                of `examples` and `transformed_examples`, are given; or `transformed_examples` is given without
+                the other way round, and no Tuner may change that; both or neither of `module_file` and `run_fn`, or of
+                `examples` and `transformed_examples`, are given; or `transformed_examples` is given without
                 `transform_graph`.
         """
         if [bool(module_file), bool(run_fn)].count(True) != 1:
@@ -113,7 +113,8 @@ class PruningTrainer(base_component.BaseComponent):
             raise ValueError("'transformed_examples' is given without 'transform_graph'. Give both, or use 'examples'.")
         if not isinstance(hparams, data_types.RuntimeParameter):
             hparams = _checked_hparams(hparams)
-            check_teacher(hparams, teacher is not None)
+            if hyperparameters is None:  # a Tuner may choose distill_weight
+                check_teacher(hparams, teacher is not None)
             _warn_of_too_few_steps(hparams, train_args)
             hparams = hparams.to_string()
         if backup_steps is not None and not isinstance(backup_steps, data_types.RuntimeParameter):

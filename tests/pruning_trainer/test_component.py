@@ -42,6 +42,8 @@ def test_a_teacher_is_an_optional_model():
     assert taught.inputs["teacher"] is MODEL
     parameter = data_types.RuntimeParameter(name="hparams", ptype=str, default="distill_weight=0.5")
     assert component(teacher=MODEL, hparams=parameter).inputs["teacher"] is MODEL
+    tuned = types.Channel(type=standard_artifacts.HyperParameters)
+    assert component(teacher=MODEL, hyperparameters=tuned).inputs["teacher"] is MODEL
 
 
 def test_executor_is_found_under_the_packages_name():
