@@ -14,6 +14,8 @@ from .version import Model
 # Functions that Keras saves of a model: tf_keras the first, `export` the second, and Keras 3 the third wherever
 # `tf.saved_model.save` writes a model, whatever its signatures are.
 _METHODS = ("__call__", "serve", "_default_save_signature")
+# These take what the model takes, be it text. Others of one list of strings take serialized examples.
+_OF_THE_MODEL = ("__call__", "_default_save_signature")
 
 
 class _UnfitError(Exception):
@@ -37,7 +39,8 @@ class _Function:
     @property
     def takes_features(self) -> bool:
         """Whether it takes something else than serialized examples."""
-        return any(spec.dtype != tf.string for spec in tf.nest.flatten(self.inputs))
+        specs = tf.nest.flatten(self.inputs)
+        return self.name in _OF_THE_MODEL or any(spec.dtype != tf.string or spec.shape.rank != 1 for spec in specs)
 
     def __str__(self) -> str:
         specs = (f"{spec.dtype.name} {spec.shape}" for spec in tf.nest.flatten(self.inputs))

@@ -112,3 +112,13 @@ def test_a_saved_model_of_serialized_examples_alone_is_refused_when_it_is_read(t
         SavedTeacher.read(str(tmp_path / "model"))
     assert "signature 'serving_default'(examples: string (None,))" in str(caught.value)
     assert str(tmp_path / "model") in str(caught.value)
+
+
+def test_a_model_of_texts_teaches_one_of_texts(tmp_path):
+    vocabulary = keras.layers.StringLookup(vocabulary=["small", "large"], output_mode="one_hot")
+    model = keras.Sequential([keras.Input((1,), dtype="string"), vocabulary, keras.layers.Dense(1)])
+    by_texts = tf.constant([["large"], ["other"]])
+    serve = tf.function(lambda examples: {"price": model(examples[:, tf.newaxis])}, input_signature=EXAMPLES)
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": serve})
+    answers = SavedTeacher.read(str(tmp_path / "model")).answers(model, by_texts)
+    np.testing.assert_allclose(answers, model(by_texts))
