@@ -65,7 +65,8 @@ class PipelineConfig:
         pruning_steps: Optimizer steps of the training that prunes.
         eval_steps: Batches of the validation at the end of each training.
         pruning: Fields of PruningHParams and their values. The other fields come from `PruningHParams.for_steps`,
-            except `target_sparsity`, whose default here is 0.9.
+            except `target_sparsity`, whose default here is 0.9. With `distill_weight` above 0 the dense model is the
+            teacher of the pruned one.
         shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
         try_module: Whether `tfx-pruning run` and `sweep` first try the module on a few examples, in a process of its
             own: preprocessing, a training of one step, and the signatures of the model that it saves.

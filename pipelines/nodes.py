@@ -9,7 +9,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.proto import example_gen_pb2
 
-from tfx_pruning import PruningTrainer, Stripper
+from tfx_pruning import PruningHParams, PruningTrainer, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.dense_model_strategy import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY, LatestBlessedDenseModel
 from tfx_pruning.pipelines.evaluation import eval_config
@@ -124,7 +124,7 @@ class CandidateNodes:
         parameter: Parameter = constant,
         judge: bool = True,
     ) -> "CandidateNodes":
-        """The nodes of a candidate.
+        """The nodes of a candidate. With a `distill_weight` in its hyperparameters, the dense model is its teacher.
 
         Args:
             config: What to run and where.
@@ -137,6 +137,8 @@ class CandidateNodes:
             judge: Whether the Evaluator decides to bless the model; otherwise it only measures.
         """
         examples = dense.example_gen.outputs["examples"]
+        hparams = hparams or config.hparams.to_string()
+        distills = PruningHParams.fields_of(hparams).get("distill_weight")
         pruning_trainer = PruningTrainer(
             examples=dense.transform.outputs["transformed_examples"],
             transform_graph=dense.transform.outputs["transform_graph"],
@@ -144,7 +146,8 @@ class CandidateNodes:
             base_model=dense.trainer.outputs["model"],
             train_args=parameter("pruning_args", tfx.proto.TrainArgs(num_steps=config.pruning_steps)),
             eval_args=_eval_args(config, parameter),
-            hparams=parameter(f"hparams_{suffix}" if suffix else "hparams", hparams or config.hparams.to_string()),
+            hparams=parameter(f"hparams_{suffix}" if suffix else "hparams", hparams),
+            teacher=dense.trainer.outputs["model"] if distills else None,
             **_user_code(config, "run_fn"),
         )
         stripper = Stripper(model=pruning_trainer.outputs["model"], examples=examples, shrink=config.shrink)

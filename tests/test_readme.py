@@ -70,7 +70,7 @@ def test_example_without_tfx(
 def test_examples_of_the_page_on_keras(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scope, loop = _code(PAGES["keras.md"])
+    scope, taught, loop = _code(PAGES["keras.md"])
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "readme"}
     exec(compile(scope, "keras.md", "exec"), names)
@@ -79,6 +79,8 @@ def test_examples_of_the_page_on_keras(
     assert report.gzipped_bytes < report.stripped_bytes < report.source_bytes
     assert capsys.readouterr().out.startswith("0.8 {")
     assert (tmp_path / "stripped" / "saved_model.pb").is_file()
+    exec(compile(taught, "keras.md", "exec"), names)
+    assert _kept(names["model"]) == 210
     exec(compile(loop, "keras.md", "exec"), names)
     (mask,) = names["pruning"].masks
     assert sorted(mask.numpy().ravel()) == [0.0] * 10 + [1.0] * 10

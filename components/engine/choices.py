@@ -17,6 +17,10 @@ WEIGHT_DELTA = "weight_delta"
 HUTCHINSON = "hutchinson"
 GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON)
 
+# How a model's answers are compared with its teacher's.
+CATEGORICAL, BINARY, SQUARED_ERROR, FROM_LOGITS = "categorical", "binary", "squared_error", "_from_logits"
+DISTILL_LOSSES = (CATEGORICAL, CATEGORICAL + FROM_LOGITS, BINARY, BINARY + FROM_LOGITS, SQUARED_ERROR)
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleEntry:

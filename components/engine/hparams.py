@@ -125,6 +125,14 @@ class PruningHParams(HParamsFields):
             `end_pruning_step` is -1, it falls to 0 where the schedule reaches its target: the weights that came back
             last must have time to learn. What `min_layer_density` keeps is never replaced. Under N:M sparsity k counts
             the weights of a run.
+        distill_weight: The teacher's share w of the loss, in [0, 1]: (1 - w) * loss + w * D, where D compares the
+            model's answers with those of the teacher of PruningTrainer or `pruning_scope` (Hinton et al., 2015). 0 for
+            no teacher. What layers add to the loss, such as regularisation, is not scaled.
+        temperature: T > 0, by which logits are divided before they become probabilities; D is the Kullback-Leibler
+            divergence of these, times T^2. Has no effect on squared errors.
+        distill_loss: What D is. '' chooses it from the compiled loss of each output: 'categorical' for a softmax and
+            'binary' for a sigmoid, both followed by '_from_logits' if the model returns logits, and 'squared_error' for
+            regression. Any of these holds for all outputs that have a loss.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.

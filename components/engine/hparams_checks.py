@@ -5,7 +5,7 @@ import re
 
 from ..typed_value import shown
 from . import hparams_string, path_map
-from .choices import BACKPROP, CHANNEL, CRITERIA, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
+from .choices import BACKPROP, CHANNEL, CRITERIA, DISTILL_LOSSES, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
 from .hparams_fields import RUN_TOLERANCE, HParamsFields
 
 ALLOCATIONS = ("uniform", "global", "erk")
@@ -29,7 +29,22 @@ def check(hparams: HParamsFields) -> None:
             path_map.checked_regex(name, pattern)
     _check_allocation(hparams)
     _check_regrowth(hparams)
+    _check_distillation(hparams)
     _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims
+
+
+def check_teacher(hparams: HParamsFields, is_given: bool) -> None:
+    """Raises a ValueError if there is a teacher that has no weight in the loss, or the other way round."""
+    if is_given and not hparams.distill_weight:
+        raise ValueError(
+            "teacher is given, but distill_weight is 0, so it would teach nothing. Set distill_weight, such as 0.5, or "
+            "leave out teacher."
+        )
+    if hparams.distill_weight and not is_given:
+        raise ValueError(
+            f"distill_weight={hparams.distill_weight} needs a teacher. Give the dense model as teacher, to "
+            "PruningTrainer its output 'model', or leave distill_weight at 0."
+        )
 
 
 def _check_granularity(hparams: HParamsFields) -> None:
@@ -227,6 +242,24 @@ def _check_regrowth(hparams: HParamsFields) -> None:
             if kept > 1
             else f"A run of {hparams.run_length} keeps one weight, which cannot make room for another. Leave out "
             f"regrow={hparams.regrow!r}, or keep more."
+        )
+
+
+def _check_distillation(hparams: HParamsFields) -> None:
+    if not 0.0 <= hparams.distill_weight <= 1.0:
+        raise ValueError(
+            f"distill_weight must be in [0, 1], the teacher's share of the loss, got {hparams.distill_weight}. Write "
+            "0.5 for one half, or 0 for no teacher."
+        )
+    if hparams.temperature <= 0.0:
+        raise ValueError(
+            f"temperature must be above 0, got {hparams.temperature}. 1 leaves probabilities as they are, larger "
+            "values make them more alike."
+        )
+    if hparams.distill_loss and hparams.distill_loss not in DISTILL_LOSSES:
+        raise ValueError(
+            f"distill_loss must be {', '.join(map(repr, DISTILL_LOSSES[:-1]))} or {DISTILL_LOSSES[-1]!r}, or '' to "
+            f"choose it from the compiled loss, got {shown(hparams.distill_loss)}."
         )
 
 

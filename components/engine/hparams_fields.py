@@ -54,6 +54,9 @@ class HParamsFields:
     n_of_m: str = ""
     regrow: str = ""
     regrow_fraction: float = 0.3
+    distill_weight: float = 0.0
+    temperature: float = 3.0
+    distill_loss: str = ""
 
     @property
     def weight_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:

@@ -203,8 +203,13 @@ class Pruning(Trackable):
 
         Raises:
             ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
-                derivative.
+                derivative; or `hparams.distill_weight` is set.
         """
+        if self.hparams.distill_weight:
+            raise ValueError(
+                f"distill_weight={self.hparams.distill_weight} is for fit in a pruning_scope with a teacher. A loop of "
+                "your own computes its own loss: add the teacher's part there, and leave distill_weight at 0."
+            )
         samples_hessian = isinstance(self.criterion, HessianCriterion)
         if samples_hessian and loss is None:
             raise ValueError(

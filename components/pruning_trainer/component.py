@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
 from ..engine.hparams import PruningHParams
+from ..engine.hparams_checks import check_teacher
 from ..pruning_report import PruningReport
 from ..typed_value import checked_value
 from .executor import Executor
@@ -66,6 +67,7 @@ class PruningTrainer(base_component.BaseComponent):
         custom_config: dict[str, Any] | data_types.RuntimeParameter | None = None,
         custom_executor_spec: executor_spec.ExecutorSpec | None = None,
         backup_steps: int | data_types.RuntimeParameter | None = None,
+        teacher: types.BaseChannel | None = None,
     ) -> None:
         """Constructs the component.
 
@@ -90,11 +92,14 @@ class PruningTrainer(base_component.BaseComponent):
             backup_steps: Batches between two backups of the training, from which the next execution with the same
                 inputs goes on if this one is killed. 0 for no backups; None for one at the end of every epoch, and
                 within an epoch one a minute.
+            teacher: A dense model, such as `trainer.outputs['model']`, whose answers join the loss as `distill_weight`,
+                `temperature` and `distill_loss` of `hparams` say. run_fn need not know of it.
 
         Raises:
             TypeError: `hparams` or `backup_steps` is of another type.
-            ValueError: `hparams` is wrong or `backup_steps` negative; both or neither of `module_file` and `run_fn`, or
-                of `examples` and `transformed_examples`, are given; or `transformed_examples` is given without
+            ValueError: `hparams` is wrong or `backup_steps` negative; `teacher` is given without `distill_weight`, or
+                the other way round, and no Tuner may change that; both or neither of `module_file` and `run_fn`, or of
+                `examples` and `transformed_examples`, are given; or `transformed_examples` is given without
                 `transform_graph`.
         """
         if [bool(module_file), bool(run_fn)].count(True) != 1:
@@ -108,6 +113,8 @@ class PruningTrainer(base_component.BaseComponent):
             raise ValueError("'transformed_examples' is given without 'transform_graph'. Give both, or use 'examples'.")
         if not isinstance(hparams, data_types.RuntimeParameter):
             hparams = _checked_hparams(hparams)
+            if hyperparameters is None:  # a Tuner may choose distill_weight
+                check_teacher(hparams, teacher is not None)
             _warn_of_too_few_steps(hparams, train_args)
             hparams = hparams.to_string()
         if backup_steps is not None and not isinstance(backup_steps, data_types.RuntimeParameter):
@@ -120,6 +127,7 @@ class PruningTrainer(base_component.BaseComponent):
             transform_graph=transform_graph,
             schema=schema,
             base_model=base_model,
+            teacher=teacher,
             hyperparameters=hyperparameters,
             train_args=train_args or trainer_pb2.TrainArgs(),
             eval_args=eval_args or trainer_pb2.EvalArgs(),

@@ -18,6 +18,7 @@ from tfx.utils import io_utils
 
 from .. import properties
 from ..engine.hparams import PruningHParams
+from ..engine.hparams_checks import check_teacher
 from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
 from ..executor_artifacts import artifacts_and_versions
@@ -25,7 +26,7 @@ from ..places import checked_model_path
 from ..pruning_report import publish
 from ..report.document import ReportDocument
 from ..saved_model.sizes import directory_bytes
-from .spec import BACKUP_STEPS_KEY, HPARAMS_KEY, REPORT_KEY
+from .spec import BACKUP_STEPS_KEY, HPARAMS_KEY, REPORT_KEY, TEACHER_KEY
 from .training_backup import TrainingBackups
 
 
@@ -47,8 +48,9 @@ class Executor(trainer_executor.GenericExecutor):
             exec_properties: As for tfx Trainer's executor, and `hparams`, the hyperparameters' string.
 
         Raises:
-            ValueError: The hyperparameters are wrong or fit no weight, the base model is missing, or TensorFlow cannot
-                read a SavedModel at the path of the output `model`.
+            ValueError: The hyperparameters are wrong or fit no weight, the base model or the teacher that
+                `distill_weight` needs is missing, the teacher cannot read the batches or has other outputs, or
+                TensorFlow cannot read a SavedModel at the path of the output `model`.
             RuntimeError: run_fn fitted no Keras model or saved none.
             SparsityError: The saved model does not have the sparsity asked for.
         """
@@ -56,7 +58,9 @@ class Executor(trainer_executor.GenericExecutor):
         # Before the hyperparameters are read: the module may register the criterion or the schedule that they name.
         run_fn = udf_utils.get_fn(exec_properties, "run_fn")
         hparams = PruningHParams.parse(exec_properties[HPARAMS_KEY]).tuned(_tuned_values(input_dict))
-        _check_base_model(input_dict)
+        _saved_model_of(input_dict, standard_component_specs.BASE_MODEL_KEY)
+        teacher = _saved_model_of(input_dict, TEACHER_KEY)
+        check_teacher(hparams, teacher is not None)
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
@@ -64,7 +68,7 @@ class Executor(trainer_executor.GenericExecutor):
 
         logging.info("Training and pruning with %s", hparams)
         with _backups(input_dict, output_dict, exec_properties) as backups:
-            self._train(run_fn, fn_args, hparams, input_dict, output_dict, backups)
+            self._train(run_fn, fn_args, hparams, teacher, input_dict, output_dict, backups)
             if backups is not None:
                 backups.remove()
 
@@ -73,13 +77,14 @@ class Executor(trainer_executor.GenericExecutor):
         run_fn: Callable[[fn_args_utils.FnArgs], None],
         fn_args: fn_args_utils.FnArgs,
         hparams: PruningHParams,
+        teacher: str | None,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
         backups: TrainingBackups | None,
     ) -> None:
         """Runs `run_fn`, checks its model, and describes it."""
         try:
-            with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True) as scope:
+            with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True, teacher=teacher) as scope:
                 if backups is not None:
                     scope.around_fit = backups.of_fit
                 run_fn(fn_args)
@@ -154,18 +159,21 @@ def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]
     return values if isinstance(values, dict) else hyperparameters
 
 
-def _check_base_model(input_dict: dict[str, list[types.Artifact]]) -> None:
-    """Raises, before hours of training, if the base model holds no SavedModel."""
-    for artifact in input_dict.get(standard_component_specs.BASE_MODEL_KEY) or []:
+def _saved_model_of(input_dict: dict[str, list[types.Artifact]], key: str) -> str | None:
+    """The SavedModel of an input, None without; raises, before hours of training, if it holds none."""
+    for artifact in input_dict.get(key) or []:
         serving = trainer_executor.path_utils.serving_model_dir(artifact.uri)
         if not tf.io.gfile.exists(artifact.uri):
-            raise ValueError(f"base_model: {artifact.uri} does not exist. Run the component that trains it first.")
+            raise ValueError(f"{key}: {artifact.uri} does not exist. Run the component that trains it first.")
         candidates = [serving, *(folder for folder, _, files in tf.io.gfile.walk(serving) if "saved_model.pb" in files)]
-        if not any(tf.saved_model.contains_saved_model(folder) for folder in candidates):
-            raise ValueError(
-                f"base_model: {serving} holds no SavedModel. Give PruningTrainer the 'model' output of a component "
-                "that saved one."
-            )
+        for folder in candidates:
+            if tf.saved_model.contains_saved_model(folder):
+                return folder
+        raise ValueError(
+            f"{key}: {serving} holds no SavedModel. Give PruningTrainer the 'model' output of a component that saved "
+            "one."
+        )
+    return None
 
 
 def _check_writable(directory: str) -> None:

@@ -36,7 +36,8 @@ class ModuleCheck:
         """Starts the process; use `begun`, which ends it too."""
         self._config, self._folder, self._seconds = config, folder, seconds
         # The criterion or schedule may be the module's own, which need not be imported for this.
-        request = dataclasses.asdict(dataclasses.replace(config, pruning={}))
+        of_teacher = {name: value for name, value in config.pruning.items() if name == "distill_weight"}
+        request = dataclasses.asdict(dataclasses.replace(config, pruning=of_teacher))
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         self._started = time.monotonic()
         with self._log.open("wb") as output:

@@ -26,6 +26,7 @@ import tensorflow_data_validation as tfdv  # after tfx, or it lacks names
 from tensorflow_data_validation.statistics import stats_impl
 from tfx_bsl.coders import example_coder
 
+from tfx_pruning.engine.keras.teacher import teacher_of
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.label_values import feature_values
 from tfx_pruning.pipelines.metric_fit import fitting_instead
@@ -142,6 +143,9 @@ class ModuleTrial:
         with self._part("the model that run_fn saved"):
             served = ServedModel.read(path)
             loaded = served.load()
+        if config.hparams.distill_weight:
+            with self._part("the model that run_fn saved, as the teacher of the pruned one,"):
+                teacher_of(path)
         for field in ("serving_signature", "preprocessing_signature"):
             name = getattr(config, field)
             if name and name not in served.signatures:

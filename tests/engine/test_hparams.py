@@ -50,6 +50,9 @@ NEW_DEFAULTS = {
     "n_of_m": "",
     "regrow": "",
     "regrow_fraction": 0.3,
+    "distill_weight": 0.0,
+    "temperature": 3.0,
+    "distill_loss": "",
 }
 
 
@@ -203,6 +206,12 @@ REFUSED = [
         ValueError,
         ["regrow='gradient'", "begin_pruning_step=5", "step 0", "Set end_pruning_step"],
     ),
+    ({"distill_weight": 1.5}, ValueError, ["distill_weight must be in [0, 1]", "got 1.5"]),
+    ({"distill_weight": -0.1}, ValueError, ["distill_weight must be in [0, 1]", "got -0.1"]),
+    ({"distill_weight": float("nan")}, ValueError, ["distill_weight must be a finite number"]),
+    ({"temperature": 0.0}, ValueError, ["temperature must be above 0", "got 0.0"]),
+    ({"temperature": -1}, ValueError, ["temperature must be above 0", "got -1.0"]),
+    ({"distill_loss": "softmax"}, ValueError, ["distill_loss must be 'categorical'", "got 'softmax'"]),
     ({"regrow": "gradient", "n_of_m": "2:4"}, ValueError, ["regrow_fraction=0.3", "2 weights", "run of 4", "0.5"]),
     (
         {"regrow": "gradient", "n_of_m": "1:4", "target_sparsity": 0.75},

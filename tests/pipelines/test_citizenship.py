@@ -34,7 +34,8 @@ DATA = ("ImportExampleGen", "Window")
 TRAINED = ("Trainer", "Tuner", "PruningTrainer.tuned")
 CONDITIONAL = ("PruningTrainer.conditional", "Stripper.conditional")
 CUSTOM_CONFIG = {"units": 16, "nested": {"list": [1, "two", None]}}
-SPARSER = PruningHParams.for_steps(24, prune_option="weight", target_sparsity=0.9)
+TAUGHT = dataclasses.replace(regression_module.HPARAMS, distill_weight=0.25)
+SPARSER = PruningHParams.for_steps(24, prune_option="weight", target_sparsity=0.9, distill_weight=0.5)
 # A RuntimeParameter each, and what the third run gives them.
 BINDINGS = {
     "hparams": SPARSER.to_string(),
@@ -98,7 +99,8 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
         examples=window.outputs["examples"],
         train_args=parameter("pruning_args", str, '{"num_steps": 20}'),
         eval_args=eval_args,
-        hparams=parameter("hparams", str, regression_module.HPARAMS.to_string()),
+        hparams=parameter("hparams", str, TAUGHT.to_string()),
+        teacher=trainer.outputs["model"],
         custom_config=CUSTOM_CONFIG,
     ).with_id("PruningTrainer.plain")
     plain = plain.with_platform_config(PLATFORM_CONFIG)
@@ -123,7 +125,8 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
             examples=examples,
             train_args=tfx.proto.TrainArgs(num_steps=20),
             eval_args=eval_args,
-            hparams=regression_module.HPARAMS,
+            hparams=TAUGHT,
+            teacher=trainer.outputs["model"],
         ).with_id("PruningTrainer.conditional")
         strip_again = Stripper(model=again.outputs["model"]).with_id("Stripper.conditional")
     return tfx.dsl.Pipeline(
@@ -182,7 +185,7 @@ def test_other_hparams_run_what_takes_them_and_what_comes_after(runs: list[Run])
 
 def test_runtime_parameters_have_their_defaults_or_the_values_of_a_run(runs: list[Run]) -> None:
     node = "PruningTrainer.plain"
-    assert PruningHParams.parse(runs[0].properties(node)["hparams"]) == regression_module.HPARAMS
+    assert PruningHParams.parse(runs[0].properties(node)["hparams"]) == TAUGHT
     assert PruningHParams.parse(runs[2].properties(node)["hparams"]) == SPARSER
     assert [run.seen(node)["train_steps"] for run in runs] == [20, 20, 24, 20]
     assert [run.properties("Stripper.plain")["tolerance"] for run in runs] == ["0.25", "0.25", "0.125", "0.25"]
@@ -193,6 +196,15 @@ def test_runtime_parameters_have_their_defaults_or_the_values_of_a_run(runs: lis
 def test_condition_on_the_sparsity_runs_and_skips(runs: list[Run]) -> None:
     assert [set(CONDITIONAL) & set(run.states) for run in runs] == [set(), set(), set(CONDITIONAL), set()]
     assert runs[2].properties("Stripper.conditional")["sparsity"] == 0.5
+
+
+def test_teacher_is_the_dense_model_of_the_run_by_the_reports_lineage(runs: list[Run]) -> None:
+    taught = [(run, "PruningTrainer.plain") for run in runs] + [(runs[2], CONDITIONAL[0])]
+    for run, node in taught:
+        dense = run.artifacts["Trainer", "Model"]
+        report = read_report(run.artifacts[node, "PruningReport"].uri)
+        assert report.lineage["input teacher"] == f"Model {dense.id}: {dense.uri}"
+    assert runs[0].artifacts["Trainer", "Model"].id != runs[3].artifacts["Trainer", "Model"].id
 
 
 def test_custom_config_reaches_run_fn_as_it_was_given(runs: list[Run]) -> None:

@@ -80,6 +80,14 @@ def test_steps_and_hparams_come_from_the_config(nodes: dict[str, BaseNode]) -> N
     assert hparams == CONFIG.hparams
 
 
+def test_distill_weight_makes_the_dense_model_the_teacher(nodes: dict[str, BaseNode]) -> None:
+    assert "teacher" not in nodes["PruningTrainer"].inputs
+    config = dataclasses.replace(CONFIG, pruning={"distill_weight": 0.5})
+    taught = {node.id: node for node in create_pipeline(config).components}["PruningTrainer"]
+    assert _producer(taught, "teacher") == ("Trainer", "model")
+    assert PruningHParams.parse(taught.exec_properties["hparams"]).distill_weight == 0.5
+
+
 def test_executors_are_importable_by_their_paths(nodes: dict[str, BaseNode]) -> None:
     for node, package in (("PruningTrainer", "tfx_pruning.pruning_trainer"), ("Stripper", "tfx_pruning.stripper")):
         assert nodes[node].executor_spec.class_path == f"{package}.executor.Executor"

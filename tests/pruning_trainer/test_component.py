@@ -10,6 +10,7 @@ from tfx.types import standard_artifacts
 from tfx_pruning import PruningHParams, PruningReport, PruningTrainer
 
 EXAMPLES = types.Channel(type=standard_artifacts.Examples)
+MODEL = types.Channel(type=standard_artifacts.Model)
 HPARAMS = PruningHParams(prune_option="first_order_gradient", target_sparsity=0.9)
 
 
@@ -19,7 +20,7 @@ def component(**arguments):
 
 def test_takes_every_parameter_of_the_tfx_trainer():
     ours, theirs = (inspect.signature(cls.__init__).parameters for cls in (PruningTrainer, Trainer))
-    assert set(ours) - set(theirs) == {"hparams", "backup_steps"}
+    assert set(ours) - set(theirs) == {"hparams", "backup_steps", "teacher"}
     assert set(theirs) <= set(ours)
 
 
@@ -33,6 +34,16 @@ def test_outputs_and_execution_properties():
     assert pruned.exec_properties["custom_config"] == '{"a": 1}'
     assert "num_steps" in pruned.exec_properties["train_args"]
     assert pruned.id == "PruningTrainer"
+
+
+def test_a_teacher_is_an_optional_model():
+    assert "teacher" not in component().inputs
+    taught = component(teacher=MODEL, hparams="distill_weight=0.5").with_id("PruningTrainer.taught")
+    assert taught.inputs["teacher"] is MODEL
+    parameter = data_types.RuntimeParameter(name="hparams", ptype=str, default="distill_weight=0.5")
+    assert component(teacher=MODEL, hparams=parameter).inputs["teacher"] is MODEL
+    tuned = types.Channel(type=standard_artifacts.HyperParameters)
+    assert component(teacher=MODEL, hyperparameters=tuned).inputs["teacher"] is MODEL
 
 
 def test_executor_is_found_under_the_packages_name():
@@ -60,6 +71,8 @@ def test_hparams_may_be_a_runtime_parameter():
         ({"hparams": None}, TypeError, "got NoneType"),
         ({"backup_steps": -1}, ValueError, "backup_steps must be at least 0, got -1. Write 0 for no backups."),
         ({"backup_steps": 1.5}, TypeError, "backup_steps must be"),
+        ({"teacher": MODEL}, ValueError, "teacher is given, but distill_weight is 0"),
+        ({"hparams": "distill_weight=0.5"}, ValueError, "distill_weight=0.5 needs a teacher. Give the dense model"),
         ({"hparams": " "}, ValueError, "hparams is empty"),
         ({"module_file": "module.py"}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),
         ({"run_fn": None}, ValueError, "Exactly one of 'module_file' and 'run_fn'"),

@@ -45,7 +45,15 @@ class Run:
     """One call of the executor."""
 
     def __init__(
-        self, root, module=MODULE, hparams=HPARAMS, steps=10, base_model=None, hyperparameters=None, backup_steps=None
+        self,
+        root,
+        module=MODULE,
+        hparams=HPARAMS,
+        steps=10,
+        base_model=None,
+        hyperparameters=None,
+        backup_steps=None,
+        teacher=None,
     ):
         self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
         self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
@@ -57,10 +65,11 @@ class Run:
         module_file = root / "module.py"
         module_file.write_text(textwrap.dedent(module))
         self._inputs = {"examples": [examples]}
-        if base_model is not None:
-            artifact = standard_artifacts.Model()
-            artifact.uri = str(base_model)
-            self._inputs["base_model"] = [artifact]
+        for key, uri in (("base_model", base_model), ("teacher", teacher)):
+            if uri is not None:
+                artifact = standard_artifacts.Model()
+                artifact.uri = str(uri)
+                self._inputs[key] = [artifact]
         if hyperparameters is not None:
             artifact = standard_artifacts.HyperParameters()
             artifact.uri = str(root / "hyperparameters")
@@ -141,6 +150,40 @@ def test_multiply_adds_that_were_asked_for_and_delivered_are_told_everywhere(tmp
         "multiply_adds_sparsity 55.00%",
     ):
         assert line in " ".join(shown.split()), shown
+
+
+def test_a_teacher_is_asked_and_is_not_in_the_model(tmp_path):
+    dense = keras.Sequential([keras.Input((10,)), keras.layers.Dense(17), keras.layers.Dense(1)])
+    dense.layers[1].bias.assign([10.0])
+    tf.saved_model.save(dense, str(tmp_path / "dense" / "Format-Serving"))
+    # Only a teacher whose answers are far from the labels can bring the bias there.
+    module = MODULE.replace('"adam"', "keras.optimizers.SGD(0.02)").replace(
+        "tf.saved_model.save(model,", "assert model.layers[1].bias.numpy() > 1\n    tf.saved_model.save(model,"
+    )
+    taught = dataclasses.replace(HPARAMS, distill_weight=1.0, prune_option="weight")
+    run = Run(tmp_path, module=module, hparams=taught, teacher=tmp_path / "dense").do()
+    assert run.model.get_custom_property("total_parameters") == 241
+    assert all(17 not in variable.shape for variable in SavedVariables(run.saved))
+    assert read_report(run.report.uri).lineage["input teacher"] == f"Model: {tmp_path / 'dense'}"
+
+
+@pytest.mark.parametrize(
+    ("saved", "fields", "words"),
+    [
+        (True, {}, ["teacher is given, but distill_weight is 0"]),
+        (False, {"distill_weight": 0.5}, ["teacher: ", "holds no SavedModel"]),
+        (None, {"distill_weight": 0.5}, ["distill_weight=0.5 needs a teacher"]),
+    ],
+)
+def test_a_teacher_that_cannot_be_used_fails_before_training(saved, fields, words, tmp_path):
+    module = "def run_fn(fn_args):\n    raise AssertionError('run_fn must not run')\n"
+    folder = tmp_path / "dense" / "Format-Serving"
+    folder.mkdir(parents=True)
+    if saved:
+        (folder / "saved_model.pb").touch()
+    teacher = None if saved is None else tmp_path / "dense"
+    hparams = dataclasses.replace(HPARAMS, **fields)
+    fails(Run(tmp_path, module=module, hparams=hparams, teacher=teacher), ValueError, *words)
 
 
 @pytest.mark.slow

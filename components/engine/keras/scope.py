@@ -14,10 +14,12 @@ import keras
 
 from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
+from ..hparams_checks import check_teacher
 from ..pruning import Pruning
 from ..ranking.schedule import ExternalSparsity, SparsitySource
 from .callback import pruned_by
 from .single_batches import SingleBatches
+from .teacher import Teacher, TeacherSource, teacher_of
 from .training import PrunedTraining
 from .training_progress import TrainingProgress
 from .version import VERSIONS, Model
@@ -43,12 +45,14 @@ class PruningScope:
         log_dir: str | os.PathLike[str] | None,
         sparsity: SparsitySource | None,
         record: bool,
+        teacher: Teacher | None = None,
     ) -> None:
         self.hparams = hparams
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.around_fit: Callable[[Model, Any], contextlib.AbstractContextManager[Any]] = _as_it_is
         self._record = record
+        self._teacher = teacher
         self._trainings: dict[int, PrunedTraining] = {}
         self._batches: dict[int, SingleBatches] = {}
         self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
@@ -90,7 +94,9 @@ class PruningScope:
     def _training(self, model: Model) -> PrunedTraining:
         if id(model) not in self._trainings:
             saved = self._saved_training(model)
-            self._trainings[id(model)] = PrunedTraining(model, self.hparams, self.sparsity, saved, self._record)
+            self._trainings[id(model)] = PrunedTraining(
+                model, self.hparams, self.sparsity, saved, self._record, self._teacher
+            )
         return self._trainings[id(model)]
 
     def _single_batches(self, model: Model) -> SingleBatches:
@@ -121,6 +127,7 @@ def pruning_scope(
     log_dir: str | os.PathLike[str] | None = None,
     sparsity: SparsitySource | None = None,
     record: bool = False,
+    teacher: TeacherSource | None = None,
 ) -> Iterator[PruningScope]:
     """Prunes the Keras models, of Keras 3 or tf_keras, whose `fit` is called in this scope. Nothing else need change.
 
@@ -163,15 +170,23 @@ def pruning_scope(
             step; in [0, 1). See `Pruning`.
         record: Whether the history of each training is recorded, for `PruningScope.histories`: loss, metrics and
             sparsity over the steps, mask updates, histograms. Its size is bounded.
+        teacher: A trained model, of Keras 3 or tf_keras, the path of a SavedModel, or what `tf.saved_model.load`
+            returned. Its answers join the loss of every model that is fitted, as `hparams.distill_weight` says, where
+            `train_step` calls `compute_loss`. It must take the same inputs and have the same outputs. It is not
+            trained, pruned or saved.
 
     Yields:
         The scope, whose `prunings` hold the masks of each fitted model.
 
     Raises:
-        TypeError: `hparams` is not PruningHParams, or `sparsity` is neither a variable nor callable.
-        ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
-            would lose all its weights; after its first step: a weight that no optimizer of the model trains, or
-            `hparams.regrow` with several that train pruned weights.
+        TypeError: `hparams` is not PruningHParams, `sparsity` is neither a variable nor callable, or `teacher` is no
+            model.
+        ValueError: `teacher` without `hparams.distill_weight` or the other way round, or it was never trained, or no
+            function of its SavedModel takes features. By `fit`, before its first step: no weight to prune, a regex
+            that matches nothing, a layer that would lose all its weights, a teacher that cannot read the batch or has
+            other outputs; after its first step: a weight that no optimizer of the model trains, a `train_step` that
+            does not call `compute_loss` for the teacher, or `hparams.regrow` with several optimizers that train pruned
+            weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, or nothing was fitted in this one.
@@ -184,7 +199,7 @@ def pruning_scope(
         ExternalSparsity(sparsity)  # raises here, before anything is trained
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already, and scopes cannot be nested. Close it first.")
-    scope = PruningScope(hparams, log_dir, sparsity, record)
+    scope = PruningScope(hparams, log_dir, sparsity, record, _checked_teacher(hparams, teacher))
     token = _active.set(scope)
     try:
         with _patched_models():
@@ -199,6 +214,11 @@ def pruning_scope(
             "pruning_scope. Call one of them in it; a training loop of your own is pruned by tfx_pruning.Pruning, "
             "without a scope."
         )
+
+
+def _checked_teacher(hparams: PruningHParams, source: TeacherSource | None) -> Teacher | None:
+    check_teacher(hparams, source is not None)
+    return None if source is None else teacher_of(source)
 
 
 def _as_it_is(model: Model, callbacks: Any) -> contextlib.AbstractContextManager[Any]:

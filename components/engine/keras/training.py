@@ -1,7 +1,7 @@
 """PrunedTraining: the pruning of one Keras model during its `fit`s."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -20,10 +20,12 @@ from ..weight_choice import prunable_weights
 from ..weight_state import Combination, Weight, WeightState
 from .altered_kernels import check_not_altered, warn_of_altered_kernels
 from .batch_loss import BatchLoss, losses_put_back
+from .distillation import Distillation
 from .fitting_weights import warn_of_changed_weights, warn_of_other_weights
 from .last_weights import LastWeights, MaskedEpochs
 from .model_optimizers import model_optimizers
 from .optimizer import PrunedOptimizer
+from .teacher import Teacher
 from .training_progress import TrainingProgress
 from .version import Model
 from .watched_batch import WatchedBatch
@@ -47,6 +49,7 @@ class PrunedTraining:
         sparsity: SparsitySource | None,
         saved: TrainingProgress,
         record: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         """Begins with no weights chosen.
 
@@ -56,6 +59,7 @@ class PrunedTraining:
             sparsity: Replaces the schedule; see `Pruning`.
             saved: The training's progress, which is saved with the model.
             record: Whether the history is recorded.
+            teacher: Whose answers join the loss; None for no teacher.
         """
         self.model = model
         self.optimizer: PrunedOptimizer | None = None
@@ -74,6 +78,7 @@ class PrunedTraining:
         self._weights: list[Weight] = []
         self._batch = WatchedBatch(model)
         self._batch_loss = BatchLoss(self._batch)
+        self._distillation = None if teacher is None else Distillation(teacher, hparams, self._batch)
         self._last_weights: LastWeights | None = None
         self._masked_epochs = MaskedEpochs()
         # Whether weights that were loaded since the last `fit` are still to be compared with the masks.
@@ -87,13 +92,21 @@ class PrunedTraining:
                 0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
             )
 
-    def batches(self) -> contextlib.AbstractContextManager[None]:
-        """A context for `fit`, in which the batch is known if the criterion needs its loss, or channels its inputs."""
+    @contextlib.contextmanager
+    def batches(self) -> Iterator[None]:
+        """A context for `fit`, with the teacher, if any.
+
+        The batch is known in it if the criterion needs its loss, channels its inputs, or the teacher both.
+        """
         if self._samples_hessian:
             self._batch_loss.check()
-        if self._samples_hessian or (self._hparams.granularity == CHANNEL and not knows_inputs(self.model)):
-            return self._batch.watch()
-        return contextlib.nullcontext()
+        of_channels = self._hparams.granularity == CHANNEL and not knows_inputs(self.model)
+        with contextlib.ExitStack() as stack:
+            if self._samples_hessian or of_channels or self._distillation is not None:
+                stack.enter_context(self._batch.watch())
+            if self._distillation is not None:
+                stack.enter_context(self._distillation.joined())
+            yield
 
     def begin(self) -> None:
         """Hooks into the optimizer, before `fit` traces its first step.
@@ -203,7 +216,7 @@ class PrunedTraining:
         return True
 
     def check_trained(self) -> None:
-        """Raises if the first step did not train every weight that is pruned."""
+        """Raises if the first step did not train every weight that is pruned, or left out the teacher."""
         if self.pruning is None:
             raise ValueError(
                 f"No optimizer that {self.model.name!r} holds took a step in fit: its train_step updates the weights "
@@ -216,6 +229,8 @@ class PrunedTraining:
                 "gradient with respect to them, or an optimizer does that is no attribute of the model. Take them out "
                 "with exclude, or make their optimizer an attribute."
             )
+        if self._distillation is not None:
+            self._distillation.check_joined()
         if len(self._turns) > 1 and self._hparams.regrow:
             raise ValueError(
                 f"regrow={self._hparams.regrow!r} chooses pruned weights by how the optimizer has moved them, and "

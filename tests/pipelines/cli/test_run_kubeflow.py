@@ -19,11 +19,13 @@ from tfx_pruning import PruningHParams, properties
 
 ROWS = 1500
 TARGET_SPARSITY = 0.75
+DISTILL_WEIGHT = 0.25
 PRUNING = {
     "prune_option": "second_order_gradient",
     "target_sparsity": TARGET_SPARSITY,
     "granularity": "channel",
     "cost": "flops",
+    "distill_weight": DISTILL_WEIGHT,
 }
 
 
@@ -115,11 +117,12 @@ def test_tasks_get_parameters_of_the_run_and_artifacts_without_types(run: Run, h
     given = run.given("PruningTrainer")["inputs"]
     assert json.loads(given["parameterValues"]["train_args"]) == {"num_steps": 60}
     assert given["parameterValues"]["hparams"] == hparams.to_string()
-    assert set(given["artifacts"]) == {"base_model", "examples", "schema", "transform_graph"}
-    (base_model,) = given["artifacts"]["base_model"]["artifacts"]
-    assert base_model["uri"] == run.output("Trainer", "model")["uri"]
+    assert set(given["artifacts"]) == {"base_model", "examples", "schema", "teacher", "transform_graph"}
+    for key in ("base_model", "teacher"):
+        (dense,) = given["artifacts"][key]["artifacts"]
+        assert dense["uri"] == run.output("Trainer", "model")["uri"]
     types = [artifact["type"] for of_key in given["artifacts"].values() for artifact in of_key["artifacts"]]
-    assert types == [{"instanceSchema": ""}] * 4
+    assert types == [{"instanceSchema": ""}] * 5
 
 
 @pytest.mark.e2e

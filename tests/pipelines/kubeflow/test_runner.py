@@ -64,8 +64,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 @pytest.fixture(scope="module")
 def vertex(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The taxi pipeline for Vertex AI."""
-    return _main(tmp_path_factory.mktemp("vertex"), "--backend", "vertex")
+    """The taxi pipeline for Vertex AI, with a teacher."""
+    return _main(tmp_path_factory.mktemp("vertex"), "--backend", "vertex", "--hparams", "distill_weight=0.5")
 
 
 def test_every_component_is_a_task_of_the_image_and_of_our_entrypoint(compiled: Compiled) -> None:
@@ -240,6 +240,14 @@ def test_vertex_gets_the_driver_and_a_dense_training_that_starts_from_no_model(v
     assert vertex.tasks["CsvExampleGen"]["cachingOptions"] == {"enableCache": True}
     assert vertex.others == []
     kfp.components.load_component_from_file(str(vertex.path))
+
+
+def test_teacher_is_the_dense_model_if_the_hyperparameters_have_a_share_for_it(
+    vertex: Compiled, compiled: Compiled
+) -> None:
+    teacher = vertex.tasks["PruningTrainer"]["inputs"]["artifacts"]["teacher"]
+    assert teacher == {"taskOutputArtifact": {"producerTask": "Trainer", "outputArtifactKey": "model"}}
+    assert "teacher" not in compiled.tasks["PruningTrainer"]["inputs"]["artifacts"]
 
 
 def test_artifact_types_are_tfx_own_or_reports(compiled: Compiled) -> None:

@@ -69,6 +69,13 @@ def test_a_candidate_comes_from_the_dense_model_and_goes_to_the_selector(nodes, 
     assert _producer(selector, f"evaluation_{candidate.name}") == (evaluator.id, "evaluation")
 
 
+def test_only_candidates_with_a_distill_weight_have_the_dense_model_as_teacher():
+    taught = Candidate("taught_s5000", PruningHParams(target_sparsity=0.5, distill_weight=0.5))
+    nodes = _nodes([CANDIDATES[0], taught])
+    assert _producer(nodes["PruningTrainer.taught_s5000"], "teacher") == ("Trainer", "model")
+    assert "teacher" not in nodes[f"PruningTrainer.{CANDIDATES[0].name}"].inputs
+
+
 def test_what_the_selector_chose_is_pushed(nodes):
     assert _producer(nodes["Pusher"], "model") == ("SparsitySelector", "model")
     assert _producer(nodes["Pusher"], "model_blessing") == ("SparsitySelector", "blessing")

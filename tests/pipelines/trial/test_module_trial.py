@@ -42,7 +42,7 @@ def tried(tmp_path: pathlib.Path) -> Try:
 def test_module_that_works_trains_one_step_on_the_examples(tried: Try) -> None:
     seen = "    assert (fn_args.train_steps, fn_args.eval_steps, fn_args.base_model) == (1, 1, None)\n"
     seen += "    assert len(fn_args.train_files) == 1 and fn_args.schema_path and fn_args.model_run_dir\n"
-    tried("    keras.utils.set_random_seed(3)\n", seen)
+    tried("    keras.utils.set_random_seed(3)\n", seen, pruning={"distill_weight": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,13 @@ def test_part_that_fails_is_named_with_the_line(
             {"further_metrics": ["MeanAbsoluteError", "BinaryAccuracy"]},
             r"further_metrics: BinaryAccuracy does not fit a label that is a number and a model that answers with 1 "
             r"number: use MeanSquaredError or MeanAbsoluteError$",
+        ),
+        (
+            "    tf.saved_model.save(model,",
+            "    served = tf.Module()\n    served.model = model\n    tf.saved_model.save(served,",
+            {"pruning": {"distill_weight": 0.5}},
+            r"as the teacher of the pruned one, fails with ValueError: The teacher, .*, has no function that takes the "
+            r"features of a training batch; it has signature 'serving_default'\(examples: string \(None,\)\)",
         ),
     ],
 )

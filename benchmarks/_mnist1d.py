@@ -1,0 +1,36 @@
+"""MNIST-1D (Greydanus and Kobak, 2020): signals of 40 points, each a digit, made by the package mnist1d."""
+
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+
+_MAKE = """
+import sys
+import numpy
+from mnist1d.data import make_dataset
+numpy.savez(sys.argv[1], **{name: values for name, values in make_dataset().items() if name not in ("t", "templates")})
+"""
+
+
+def mnist1d(python: str) -> dict[str, np.ndarray]:
+    """4,000 signals to train on and 1,000 to test: `x` and `x_test`, float32 [n, 40, 1], `y` and `y_test`, int [n].
+
+    Args:
+        python: A Python of an environment of its own that has mnist1d, which needs matplotlib: no project needs both.
+
+    Raises:
+        RuntimeError: It cannot make the data; the message ends with what it printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "mnist1d.npz")
+        run = subprocess.run([python, "-c", _MAKE, str(file)], capture_output=True, text=True, timeout=600)
+        if run.returncode:
+            raise RuntimeError(f"mnist1d cannot make its data, exit status {run.returncode}:\n{run.stderr[-4000:]}")
+        with np.load(file) as arrays:
+            found = dict(arrays)
+    return {
+        name: values.astype(np.float32)[..., np.newaxis] if name.startswith("x") else values
+        for name, values in found.items()
+    }
