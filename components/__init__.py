@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         register_criterion,
     )
     from .engine.ranking.schedule import Schedule, register_schedule
+    from .post_training_pruner.prune import prune_saved_model
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
@@ -43,6 +44,7 @@ _HOME = {
     "Stripper": ".stripper.component",
     "WeightChangeCriterion": ".engine.ranking.criteria",
     "apply_mask": ".engine.pruning",
+    "prune_saved_model": ".post_training_pruner.prune",
     "pruning_scope": ".engine.keras.scope",
     "register_criterion": ".engine.ranking.criteria",
     "register_schedule": ".engine.ranking.schedule",
@@ -66,6 +68,7 @@ __all__ = [
     "WeightChangeCriterion",
     "__version__",
     "apply_mask",
+    "prune_saved_model",
     "pruning_scope",
     "register_criterion",
     "register_exporter",

@@ -61,6 +61,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model", "staging"),
         "structure",
     ),
+    "post_training_pruner": ("engine", "places", "saved_model", "staging", "structure", "typed_value"),
     "pruning_trainer": (
         *("engine", "executor_artifacts", "leftovers", "places", "properties", "pruning_report", "report"),
         *("saved_model", "typed_value"),

@@ -58,6 +58,9 @@ CRITERIA: Registry[Mapping[str, Callable[[], Any]]] = Registry(
             WEIGHT_DELTA: _lazy("SecondWeightChange"),
             HUTCHINSON: _lazy("HessianDiagonal"),
         },
+        # Of layers' inputs, which only `prune_saved_model` sees.
+        "wanda": {BACKPROP: _lazy("Wanda")},
+        "obc": {BACKPROP: _lazy("OptimalBrainCompression")},
     },
     function="tfx_pruning.register_criterion",
     group="tfx_pruning.criteria",

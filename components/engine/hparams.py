@@ -66,7 +66,8 @@ class PruningHParams(HParamsFields):
         gradient_decay_rate: Decay d of the moving average G <- d * G + (1 - d) * sample, in [0, 1).
         prune_option: Criterion, which scores the weights: 'weight' by |w|, 'first_order_gradient' by |w| * G,
             'second_order_gradient' by w^2 * G; or one that `tfx_pruning.register_criterion` added; 'MODULE:NAME'
-            imports the module that adds it.
+            imports the module that adds it. For `prune_saved_model` and PostTrainingPruner alone: 'wanda' by |w| times
+            the L2 norm of its inputs; 'obc' by the error of the layer's output, with an update of the weights kept.
         intra_block_sparsity: N:M sparsity along the last axis: in every run of `block_width` weights
             floor(block_width * sparsity) are zero. `target_sparsity` must be a whole number of `block_width`-ths.
         add_summary: Whether TensorBoard summaries are written where a log directory is known.

@@ -21,7 +21,7 @@ class LayerForm:
     """Y[g] = X[g] W[g] for every group g, where W[g] has elements of a weight.
 
     Attributes:
-        inputs: X, what is multiplied, [groups, samples, inputs] or [1, samples, inputs] if all groups have the same.
+        inputs: X, what is multiplied, [groups, samples, inputs].
             For a convolution a sample is one place of one image, and the inputs are what is below the kernel.
         elements: Which element of the weight stands in W, int64 [groups, inputs, outputs].
     """
@@ -97,7 +97,7 @@ def _sum_of_products(
     activation: tf.Tensor,
     elements: np.ndarray,
 ) -> LayerForm:
-    weight, elements = _without_broadcast(weight, active, elements)
+    weight, elements = _without_broadcast(weight, elements)
     shared = [label for label in weight if label in active]
     inputs = [label for label in shared if label not in output]
     groups = [label for label in shared if label in output]
@@ -119,12 +119,11 @@ def _sum_of_products(
     )
 
 
-def _without_broadcast(weight: Labels, active: Labels, elements: np.ndarray) -> tuple[Labels, np.ndarray]:
+def _without_broadcast(weight: Labels, elements: np.ndarray) -> tuple[Labels, np.ndarray]:
     """Drops the axes of size 1 along which a weight is repeated."""
     gone = [
         axis for axis, label in enumerate(weight) if label[0] in "b." and len(label) > 1 and elements.shape[axis] == 1
     ]
-    del active
     return [label for axis, label in enumerate(weight) if axis not in gone], np.squeeze(elements, tuple(gone))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +15,15 @@ from .flat_function import FlatFunction, TensorName
 PRODUCTS = frozenset(
     ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv2D", "Conv3D", "DepthwiseConv2dNative")
 )
-_SAME = frozenset(
-    ("Identity", "StopGradient", "PreventGradient", "Snapshot", "Cast", "CheckNumerics", "EnsureShape", "Bitcast")
-) - {"Bitcast"}
+_SAME = frozenset(("Identity", "StopGradient", "PreventGradient", "Snapshot", "Cast", "CheckNumerics", "EnsureShape"))
 # Operations that move elements, and which of their inputs has these; all others must be constant.
 _MOVES = {"Reshape": 0, "Transpose": 0, "ExpandDims": 0, "Squeeze": 0, "Slice": 0, "StridedSlice": 0}
 _MOVES |= {"Split": 1, "SplitV": 0, "Unpack": 0}
 _CALLERS = frozenset(("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"))
+
+
+# A node that moves elements, which of its outputs it is, and its other inputs.
+_Step: TypeAlias = tuple[node_def_pb2.NodeDef, int, tuple[np.ndarray, ...]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,14 +35,13 @@ class WeightUse:
         node: Computes the product.
         operand: Which of its two factors is the weight.
         activation: The other factor.
-        elements: Which element of the weight each element of its factor is, by number; int64, of the factor's shape.
     """
 
     weight: Hashable
     node: node_def_pb2.NodeDef
     operand: int
     activation: TensorName
-    _steps: tuple[tuple[node_def_pb2.NodeDef, int, tuple[np.ndarray, ...]], ...]
+    _steps: tuple[_Step, ...]
     _shape: tuple[int, ...]
 
     def elements(self) -> np.ndarray:
@@ -56,7 +58,7 @@ class _View:
     """A weight, some of whose elements were moved."""
 
     weight: Hashable
-    steps: tuple[tuple[node_def_pb2.NodeDef, int, tuple[np.ndarray, ...]], ...] = ()
+    steps: tuple[_Step, ...] = ()
 
     def then(self, node: node_def_pb2.NodeDef, output: int, constants: Sequence[np.ndarray]) -> "_View":
         moving = node_def_pb2.NodeDef()

@@ -15,6 +15,7 @@ import keras
 from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
 from ..pruning import Pruning
+from ..ranking.criteria import criterion_of
 from ..ranking.schedule import ExternalSparsity, SparsitySource
 from .callback import pruned_by
 from .single_batches import SingleBatches
@@ -169,9 +170,9 @@ def pruning_scope(
 
     Raises:
         TypeError: `hparams` is not PruningHParams, or `sparsity` is neither a variable nor callable.
-        ValueError: By `fit`, before its first step: no weight to prune, a regex that matches nothing, a layer that
-            would lose all its weights; after its first step: a weight that no optimizer of the model trains, or
-            `hparams.regrow` with several that train pruned weights.
+        ValueError: `prune_option` needs the inputs of the layers. By `fit`, before its first step: no weight to prune,
+            a regex that matches nothing, a layer that would lose all its weights; after its first step: a weight that
+            no optimizer of the model trains, or `hparams.regrow` with several that train pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, or nothing was fitted in this one.
@@ -180,8 +181,9 @@ def pruning_scope(
         raise TypeError(
             f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
         )
+    criterion_of(hparams)  # raises here, before anything is trained
     if sparsity is not None:
-        ExternalSparsity(sparsity)  # raises here, before anything is trained
+        ExternalSparsity(sparsity)  # so does this
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already, and scopes cannot be nested. Close it first.")
     scope = PruningScope(hparams, log_dir, sparsity, record)

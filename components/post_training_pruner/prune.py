@@ -1,0 +1,248 @@
+"""prune_saved_model: prunes a SavedModel with examples, without its training code."""
+
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from tensorflow.python.saved_model import fingerprinting_utils
+
+from .. import staging
+from ..engine.hparams import PruningHParams
+from ..engine.keras.delivered_sparsity import SparsityError, WeightSparsity
+from ..engine.ranking.criteria import InputCriterion
+from ..places import checked_model_path
+from ..saved_model import checkpoint, loading, sizes
+from ..saved_model.checkpoint import VALUE_SUFFIX
+from ..saved_model.checkpoint_copy import CheckpointCopy
+from ..saved_model.meta_graph import has_objects, read_saved_model
+from ..saved_model.saved_objects import SavedObjects
+from ..saved_model.tensor_bundle import TensorBundle
+from ..typed_value import checked_value
+from .calibration import Calibration, Examples
+from .pruned_values import (
+    UNSEEN,
+    UNSEEN_ERROR,
+    PrunedValues,
+    criterion_after_training,
+    pruned_by_inputs,
+    pruned_by_magnitude,
+)
+from .saved_weights import SavedWeight, chosen_weights, saved_weights
+from .traced_signature import TracedSignature, uses_in_signature
+
+DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_DAMPING = 0.01
+_VARIABLES = "variables"
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneReport:
+    """What `prune_saved_model` did.
+
+    Attributes:
+        weights: The pruned weights, whose zeros were counted in the files that were written.
+        total_parameters: Parameters of all floating variables that are trained and that signatures reach.
+        signature: Name of the signature that answered the examples; None if none was asked.
+        num_examples: How many examples it answered.
+        by_magnitude: Names of the weights that were pruned by magnitude because their inputs are not seen.
+        source_bytes: All files of the source, in bytes.
+        pruned_bytes: All files of the pruned model, in bytes; zeros take as much room as other numbers.
+        destination: Folder of the pruned model.
+    """
+
+    weights: tuple[WeightSparsity, ...]
+    total_parameters: int
+    signature: str | None
+    num_examples: int
+    by_magnitude: tuple[str, ...]
+    source_bytes: int
+    pruned_bytes: int
+    destination: str
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros in the pruned weights together."""
+        return 1.0 - sum(each.nonzero for each in self.weights) / sum(each.size for each in self.weights)
+
+
+def prune_saved_model(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    examples: Examples | None,
+    hparams: PruningHParams,
+    *,
+    signature: str | None = None,
+    unseen: str = UNSEEN_ERROR,
+    damping: float = DEFAULT_DAMPING,
+    overwrite: bool = False,
+) -> PruneReport:
+    """Writes a copy of a SavedModel whose weights are pruned to the target sparsity at once, without a training.
+
+    The copy differs in the values of the pruned weights, and of biases that make up for them; its graph, signatures,
+    assets and all else stay. What the layers are given is taken from the functions of the SavedModel itself, so any
+    model of TensorFlow 2 will do: of Keras 3, of tf_keras, or a tf.Module.
+
+    `hparams.prune_option` says how weights are chosen:
+
+    - 'weight': by |w|. Needs no examples.
+    - 'wanda': by |w| * ||x||, with the L2 norm of the input x that w is multiplied by, over all examples.
+    - 'obc': layer by layer, such that each layer's output, for the inputs that it gets from the pruned layers before
+      it, stays as near as possible to what it was. The weights and biases that are kept are updated. Layers need a
+      sparsity of their own: `allocation` 'uniform' or 'erk'.
+
+    Of the other hyperparameters, those of the schedule and of gradients have no effect; sparsities, maps, groups,
+    `allocation`, blocks, `n_of_m`, `include` and `exclude` mean what they mean in a training.
+
+    Args:
+        source: Folder of a SavedModel of TensorFlow 2, without variables of pruning. It is only read.
+        destination: Where the pruned SavedModel goes: nothing or an empty folder must be there, unless `overwrite`.
+        examples: Serialized tf.Examples, or other records that the signature parses; or arrays by the names of its
+            inputs. None for `prune_option='weight'`. All are held in memory.
+        hparams: The hyperparameters.
+        signature: The signature that answers the examples; by default 'serving_default', or the only one.
+        unseen: What becomes of weights whose inputs are not seen, for they are used within a loop or a branch, or by
+            another operation than a matrix product or a convolution: 'error', or 'magnitude' to prune them by |w|.
+        damping: For 'obc', what is added to the diagonal of each layer's X^T X, as a fraction of its mean.
+        overwrite: Whether a folder at `destination` is replaced, once the pruned model is written.
+
+    Returns:
+        What was pruned.
+
+    Raises:
+        FileNotFoundError: There is no SavedModel at `source`.
+        FileExistsError: There is something at `destination`, and `overwrite` is False or it is a file.
+        OSError: `destination` cannot be written.
+        TypeError: `hparams` is not PruningHParams, or an argument is of another type.
+        ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or holds variables of pruning; the
+            hyperparameters are for trainings alone, or leave no weight; the examples do not fit the signature; or the
+            inputs of a weight are not seen.
+        SparsityError: A weight would have more zeros than asked for, since some that are kept are zero.
+    """
+    if not isinstance(hparams, PruningHParams):
+        raise TypeError(
+            f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
+        )
+    criterion = criterion_after_training(hparams)
+    if unseen not in UNSEEN:
+        raise ValueError(f"unseen must be one of {', '.join(UNSEEN)}, got {unseen!r}.")
+    damping = checked_value("damping", float, damping)
+    if not 0.0 < damping < np.inf:
+        raise ValueError(f"damping must be a positive number, such as {DEFAULT_DAMPING}, got {damping}.")
+    needs_examples = isinstance(criterion, InputCriterion)
+    if needs_examples and examples is None:
+        raise ValueError(f"prune_option={hparams.prune_option!r} looks at the inputs of the layers: give it examples.")
+    source = checked_model_path(source)
+    staging.check_apart(source, destination)
+    checked_model_path(staging.checked_destination(destination, overwrite))
+    model = _opened(source)
+    weights = saved_weights(model)
+    chosen = chosen_weights(weights, _multiplied(model, weights), hparams)
+    count = 0
+    if needs_examples:
+        traced = TracedSignature.of(model, _signature(model, signature), weights)
+        calibration = Calibration.of(examples, traced.specs, traced.name)
+        count = calibration.count
+        pruned = pruned_by_inputs(
+            traced, calibration, chosen, hparams, criterion, unseen=unseen, damping=damping, biases=weights
+        )
+        name = traced.name
+        del traced
+    else:
+        name = None
+        pruned = pruned_by_magnitude(model, chosen, hparams, criterion)
+    with staging.staged(destination, overwrite) as folder:
+        with staging.write_failure_explained(folder):
+            _write(model, folder, {each.node: each for each in weights}, pruned)
+        report = PruneReport(
+            weights=_delivered(folder, pruned),
+            total_parameters=sum(int(np.prod(each.shape)) for each in weights),
+            signature=name,
+            num_examples=count,
+            by_magnitude=pruned.by_magnitude,
+            source_bytes=sizes.directory_bytes(source),
+            pruned_bytes=sizes.directory_bytes(folder),
+            destination=os.fspath(destination),
+        )
+    logging.info("Pruned %s to %s: sparsity %.4f of %d weights.", source, destination, report.sparsity, len(chosen))
+    return report
+
+
+def _opened(source: str) -> SavedObjects:
+    if not has_objects(read_saved_model(source)):
+        raise ValueError(
+            f"The SavedModel at {source!r} is one of TensorFlow 1, which cannot be pruned. Save the model with "
+            "tf.saved_model.save."
+        )
+    model = SavedObjects.read(source)
+    if not model.graph.signatures:
+        raise ValueError(
+            f"The SavedModel at {source!r} has no signatures, so nothing says which variables are used. Save it with "
+            "tf.saved_model.save(model, path, signatures=...) or model.export."
+        )
+    return model
+
+
+def _signature(model: SavedObjects, name: str | None) -> str:
+    names = sorted(model.graph.signatures)
+    if name is None and DEFAULT_SIGNATURE in names:
+        return DEFAULT_SIGNATURE
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        what = "none was named" if name is None else f"it has no {name!r}"
+        raise ValueError(
+            f"The SavedModel at {model.folder!r} has the signatures {names}, and {what}. Name the one that answers the "
+            "examples."
+        )
+    return name
+
+
+def _multiplied(model: SavedObjects, weights: list[SavedWeight]) -> set[int]:
+    """The objects of the weights by which some signature multiplies activations."""
+    found: set[int] = set()
+    for name in model.graph.signatures:
+        _, uses = uses_in_signature(model, name, weights)
+        found |= {use.weight for use in uses.products} | uses.inside
+    return found
+
+
+def _write(model: SavedObjects, folder: str, weights: dict[int, SavedWeight], pruned: PrunedValues) -> None:
+    """Writes the files of the pruned model, all but the checkpoint as they are."""
+    for name in tf.io.gfile.listdir(model.folder):
+        name = name.rstrip("/")
+        origin, target = os.path.join(model.folder, name), os.path.join(folder, name)
+        if name == _VARIABLES:
+            continue
+        if tf.io.gfile.isdir(origin):
+            staging.copy_folder(origin, target)
+        else:
+            tf.io.gfile.copy(origin, target, overwrite=True)
+    with loading.failure_explained(model.folder):
+        copy = CheckpointCopy(TensorBundle.read(checkpoint.prefix(model.folder)))
+    for node, value in pruned.values.items():
+        for key in weights[node].keys:
+            copy.replace(key + VALUE_SUFFIX, value.shape, lambda value=value: [value])
+    copy.write(folder)
+    fingerprinting_utils.write_fingerprint(folder)
+
+
+def _delivered(folder: str, pruned: PrunedValues) -> tuple[WeightSparsity, ...]:
+    """Counts the zeros in the files that were written."""
+    written = SavedObjects.read(folder).checkpoint
+    found = []
+    for weight, mask in zip(pruned.weights, pruned.masks, strict=True):
+        value = written.variable(weight.keys[0])
+        if not np.isfinite(value.astype(np.float64)).all():
+            raise ValueError(
+                f"{weight.name} has values that are not finite. Mend the model, or give examples with finite numbers."
+            )
+        nonzero, kept = int(np.count_nonzero(value)), int(np.count_nonzero(mask))
+        if nonzero != kept:
+            raise SparsityError(
+                f"{weight.name} has {value.size - nonzero} zeros, {value.size - kept} were asked for: some of the "
+                "weights that are kept are zero. Ask for a higher sparsity, or take it out with exclude."
+            )
+        found.append(WeightSparsity(weight.name, weight.shape, nonzero))
+    return tuple(found)
