@@ -71,7 +71,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "typed_value",
     ),
     "cli": (
-        *("stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
+        *("post_training_pruner", "stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
         *(
             "engine",
             "metadata",
