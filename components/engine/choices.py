@@ -15,7 +15,8 @@ from ..registry import Registry
 BACKPROP = "backprop"
 WEIGHT_DELTA = "weight_delta"
 HUTCHINSON = "hutchinson"
-GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON)
+BLOCK_FISHER = "block_fisher"
+GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON, BLOCK_FISHER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,7 @@ CRITERIA: Registry[Mapping[str, Callable[[], Any]]] = Registry(
             BACKPROP: _lazy("SecondOrder"),
             WEIGHT_DELTA: _lazy("SecondWeightChange"),
             HUTCHINSON: _lazy("HessianDiagonal"),
+            BLOCK_FISHER: _lazy("BlockFisher"),
         },
         # Of layers' inputs, which only `prune_saved_model` sees.
         "wanda": {BACKPROP: _lazy("Wanda")},

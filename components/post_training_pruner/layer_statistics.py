@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ..structure.weight_uses import WeightUse
 from .calibration import Calibration
-from .traced_signature import Lookup, TracedSignature, form_of
+from .traced_signature import TracedSignature, form_of
 
 # Convolutions have one sample for each place of each image.
 _BATCH_SIZE = 32
@@ -52,10 +52,12 @@ class LayerStatistics:
         """
         elements: list[np.ndarray] = []
 
-        def build(before: Lookup, after: Lookup, labels: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
-            del labels
-            form = form_of(use, after(use.activation))
-            form_before = form_of(use, before(use.activation)) if changed else form
+        @tf.function(autograph=False, reduce_retracing=True)
+        def sums_of(given: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            form = form_of(use, signature.lookup(given, [use.activation], changed)(use.activation))
+            form_before = form
+            if changed:
+                form_before = form_of(use, signature.lookup(given, [use.activation])(use.activation))
             if form is None or form_before is None:
                 return ()
             elements[:] = [form.elements]
@@ -68,10 +70,9 @@ class LayerStatistics:
                 tf.shape(inputs)[1],
             )
 
-        function = signature.function(build, changed, [use.activation])
         sums: list[np.ndarray] = []
         for inputs, _ in calibration.batches(_BATCH_SIZE):
-            found = function(inputs, None)
+            found = sums_of(inputs)
             if not found:
                 return None
             if not sums:
@@ -99,16 +100,16 @@ def input_norms(
     """
     elements: dict[int, np.ndarray] = {}
 
-    def build(before: Lookup, after: Lookup, labels: tf.Tensor | None) -> list[tf.Tensor]:
-        del after, labels
-        forms = [form_of(use, before(use.activation)) for use in uses]
+    @tf.function(autograph=False, reduce_retracing=True)
+    def squares(given: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        lookup = signature.lookup(given, list(dict.fromkeys(use.activation for use in uses)))
+        forms = [form_of(use, lookup(use.activation)) for use in uses]
         elements.update({at: form.elements for at, form in enumerate(forms) if form is not None})
         return [tf.reduce_sum(tf.square(tf.cast(each.inputs, tf.float32)), 1) for each in forms if each is not None]
 
-    function = signature.function(build, {}, [use.activation for use in uses])
     totals: list[np.ndarray] = []
     for inputs, _ in calibration.batches(_BATCH_SIZE):
-        found = [each.numpy().astype(np.float64) for each in function(inputs, None)]
+        found = [each.numpy().astype(np.float64) for each in squares(inputs)]
         totals = found if not totals else [total + each for total, each in zip(totals, found, strict=True)]
     norms = iter(totals)
     return [(next(norms), elements[at]) if at in elements else None for at in range(len(uses))]

@@ -54,11 +54,12 @@ class Masking:
                 "be ranked together. Use allocation='uniform' or 'erk', and no groups of several weights."
             )
 
-    def masks(self, scores: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def masks(self, scores: Sequence[np.ndarray], progress: float = 1.0) -> list[np.ndarray]:
         """The masks of all weights, from their scores.
 
         Args:
             scores: For each weight what `Criterion.scores` gives.
+            progress: How far on the way to the target the masks are, in (0, 1]; the densities fall geometrically.
 
         Returns:
             Bool arrays of the weights' shapes.
@@ -67,8 +68,18 @@ class Masking:
             granularity.pool(tf.where(score > 0, score, 0.0))
             for granularity, score in zip(self._granularities, map(tf.constant, scores), strict=True)
         ]
-        found = self._allocation.masks(pooled, self._step, tf.bool)
+        counts = self._counts(progress)
+        found = self._allocation.best(pooled, counts, self._step, tf.bool, floors=True)
         return [self._expanded(index, mask) for index, (mask, _) in enumerate(found)]
+
+    def _counts(self, progress: float) -> list[tf.Tensor]:
+        """How many units, or weights of each run, the parts keep on the way to the target."""
+        found = []
+        for part, asked in zip(self._allocation.parts, self._allocation.counts(self._step), strict=True):
+            whole = self._hparams.run_length or sum(self._granularities[index].units for index in part)
+            count = max(int(asked), round(whole * (int(asked) / whole) ** progress)) if progress < 1.0 else int(asked)
+            found.append(tf.constant(count, asked.dtype))
+        return found
 
     def levels(self, index: int, share: float) -> list[int]:
         """The levels through which a weight is pruned in rounds.

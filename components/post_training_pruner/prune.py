@@ -11,7 +11,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from .. import staging
 from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered_sparsity import SparsityError, WeightSparsity
-from ..engine.ranking.criteria import InputCriterion
+from ..engine.ranking.criteria import BlockFisher, GradientCriterion, InputCriterion
 from ..places import checked_model_path
 from ..saved_model import checkpoint, loading, sizes
 from ..saved_model.checkpoint import VALUE_SUFFIX
@@ -21,6 +21,8 @@ from ..saved_model.saved_objects import SavedObjects
 from ..saved_model.tensor_bundle import TensorBundle
 from ..typed_value import checked_value
 from .calibration import Calibration, Examples
+from .gradient_pruning import pruned_by_gradients
+from .loss import AUTO, Loss, checked_loss
 from .pruned_values import (
     UNSEEN,
     UNSEEN_ERROR,
@@ -74,8 +76,12 @@ def prune_saved_model(
     hparams: PruningHParams,
     *,
     signature: str | None = None,
+    label: str | None = None,
+    loss: str = AUTO,
+    output: str | None = None,
     unseen: str = UNSEEN_ERROR,
     damping: float = DEFAULT_DAMPING,
+    update: bool = True,
     overwrite: bool = False,
 ) -> PruneReport:
     """Writes a copy of a SavedModel whose weights are pruned to the target sparsity at once, without a training.
@@ -91,6 +97,14 @@ def prune_saved_model(
     - 'obc': layer by layer, such that each layer's output, for the inputs that it gets from the pruned layers before
       it, stays as near as possible to what it was. The weights and biases that are kept are updated. Layers need a
       sparsity of their own: `allocation` 'uniform' or 'erk'.
+    - 'second_order_gradient' with `gradient_estimator='block_fisher'`: by w^2 / [F^-1]_ii, with the empirical Fisher
+      matrix F of the loss in blocks of 16 consecutive weights. The weights that are kept in a block make up for those
+      that go. F takes 64 bytes a weight, in memory only, while it is gathered.
+    - 'first_order_gradient' and 'second_order_gradient': by |w| and w^2 times the mean of |dL/dw| and (dL/dw)^2; and
+      any `GradientCriterion` of your own.
+
+    The last two need a loss: `label`, or an `output` of the signature that is the loss. They prune in up to 16 rounds,
+    and take the gradients of single examples before each.
 
     Of the other hyperparameters, those of the schedule and of gradients have no effect; sparsities, maps, groups,
     `allocation`, blocks, `n_of_m`, `include` and `exclude` mean what they mean in a training.
@@ -102,9 +116,16 @@ def prune_saved_model(
             inputs. None for `prune_option='weight'`. All are held in memory.
         hparams: The hyperparameters.
         signature: The signature that answers the examples; by default 'serving_default', or the only one.
+        label: For criteria of gradients, the feature or array that the answers are compared with; None if the output is
+            the loss itself, of one example or for each.
+        loss: How they are compared: 'softmax_cross_entropy', 'sigmoid_cross_entropy' or 'squared_error'; or 'auto', by
+            the operation that makes the answers, and by the labels' dtype. Answers may be logits or probabilities.
+        output: The output of the signature that is compared with the labels, or is the loss; by default the only one.
         unseen: What becomes of weights whose inputs are not seen, for they are used within a loop or a branch, or by
             another operation than a matrix product or a convolution: 'error', or 'magnitude' to prune them by |w|.
-        damping: For 'obc', what is added to the diagonal of each layer's X^T X, as a fraction of its mean.
+        damping: For 'obc' and 'block_fisher', what is added to the diagonal of each layer's X^T X, or of each weight's
+            F, as a fraction of its mean.
+        update: Whether 'obc' and 'block_fisher' update the weights that are kept.
         overwrite: Whether a folder at `destination` is replaced, once the pruned model is written.
 
     Returns:
@@ -116,8 +137,8 @@ def prune_saved_model(
         OSError: `destination` cannot be written.
         TypeError: `hparams` is not PruningHParams, or an argument is of another type.
         ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or holds variables of pruning; the
-            hyperparameters are for trainings alone, or leave no weight; the examples do not fit the signature; or the
-            inputs of a weight are not seen.
+            hyperparameters are for trainings alone, or leave no weight; the examples do not fit the signature; the
+            inputs of a weight are not seen; or there is no loss, or no gradient of it.
         SparsityError: A weight would have more zeros than asked for, since some that are kept are zero.
     """
     if not isinstance(hparams, PruningHParams):
@@ -130,9 +151,17 @@ def prune_saved_model(
     damping = checked_value("damping", float, damping)
     if not 0.0 < damping < np.inf:
         raise ValueError(f"damping must be a positive number, such as {DEFAULT_DAMPING}, got {damping}.")
-    needs_examples = isinstance(criterion, InputCriterion)
-    if needs_examples and examples is None:
-        raise ValueError(f"prune_option={hparams.prune_option!r} looks at the inputs of the layers: give it examples.")
+    checked_loss(loss)
+    by_inputs = isinstance(criterion, InputCriterion)
+    by_gradients = isinstance(criterion, (BlockFisher, GradientCriterion))
+    if (by_inputs or by_gradients) and examples is None:
+        what = "the inputs of the layers" if by_inputs else "the gradients of a loss"
+        raise ValueError(f"prune_option={hparams.prune_option!r} looks at {what}: give it examples.")
+    if by_gradients and label is None and output is None:
+        raise ValueError(
+            f"prune_option={hparams.prune_option!r} looks at the gradients of a loss: give label, the name of the "
+            "feature that holds the labels, or output, the name of the signature's output that is the loss."
+        )
     source = checked_model_path(source)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
@@ -140,13 +169,24 @@ def prune_saved_model(
     weights = saved_weights(model)
     chosen = chosen_weights(weights, _multiplied(model, weights), hparams)
     count = 0
-    if needs_examples:
+    if by_inputs or by_gradients:
         traced = TracedSignature.of(model, _signature(model, signature), weights)
-        calibration = Calibration.of(examples, traced.specs, traced.name)
+        calibration = Calibration.of(examples, traced.specs, traced.name, label if by_gradients else None)
         count = calibration.count
-        pruned = pruned_by_inputs(
-            traced, calibration, chosen, hparams, criterion, unseen=unseen, damping=damping, biases=weights
-        )
+        if by_gradients:
+            _, labels = next(calibration.batches(1))
+            chosen_loss = Loss.of(traced, labels, loss, output)
+            pruned = pruned_by_gradients(
+                traced, calibration, chosen_loss, chosen, hparams, criterion, damping=damping, update=update
+            )
+        else:
+            pruned = pruned_by_inputs(
+                *(traced, calibration, chosen, hparams, criterion),
+                unseen=unseen,
+                damping=damping,
+                biases=weights if update else (),
+                update=update,
+            )
         name = traced.name
         del traced
     else:

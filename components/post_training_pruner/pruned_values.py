@@ -9,7 +9,15 @@ from absl import logging
 
 from ..engine.choices import CRITERIA
 from ..engine.hparams import PruningHParams
-from ..engine.ranking.criteria import Criterion, InputCriterion, Magnitude, OptimalBrainCompression, Wanda
+from ..engine.ranking.criteria import (
+    Criterion,
+    HessianCriterion,
+    InputCriterion,
+    Magnitude,
+    OptimalBrainCompression,
+    Wanda,
+    WeightChangeCriterion,
+)
 from ..saved_model.saved_objects import SavedObjects
 from ..structure.weight_uses import WeightUse
 from .calibration import Calibration
@@ -53,10 +61,10 @@ def criterion_after_training(hparams: PruningHParams) -> Criterion:
         ValueError: There is none for models that are not trained, or a field has no meaning for them.
     """
     criterion = CRITERIA.get(hparams.prune_option)[hparams.gradient_estimator]()
-    if criterion.has_average:
+    if isinstance(criterion, (HessianCriterion, WeightChangeCriterion)):
         raise ValueError(
-            f"prune_option={hparams.prune_option!r} with gradient_estimator={hparams.gradient_estimator!r} averages "
-            "over the steps of a training. A trained model is pruned by prune_option='weight', 'wanda' or 'obc'."
+            f"gradient_estimator={hparams.gradient_estimator!r} needs a training. For a trained model use 'backprop', "
+            "or 'block_fisher' with prune_option='second_order_gradient'."
         )
     if hparams.regrow:
         raise ValueError(f"regrow={hparams.regrow!r} needs a training; leave it out to prune a trained model.")
@@ -98,6 +106,7 @@ def pruned_by_inputs(
     unseen: str,
     damping: float,
     biases: Sequence[SavedWeight],
+    update: bool,
 ) -> PrunedValues:
     """Prunes by what examples show of the inputs of the layers.
 
@@ -110,6 +119,7 @@ def pruned_by_inputs(
         unseen: 'magnitude' if weights whose inputs are not seen are pruned by magnitude, or 'error'.
         damping: See `Reconstruction`.
         biases: The weights that may be updated as biases.
+        update: Whether the weights that are kept are updated.
 
     Raises:
         ValueError: The sparsity cannot be reached; or the inputs of a weight are not seen.
@@ -117,7 +127,7 @@ def pruned_by_inputs(
     masking = Masking(hparams, weights)
     uses = {each.node: [use for use in signature.uses.products if use.weight == each.node] for each in weights}
     if isinstance(criterion, OptimalBrainCompression):
-        return _Layerwise(signature, calibration, weights, masking, uses, unseen, damping, biases).pruned()
+        return _Layerwise(signature, calibration, weights, masking, uses, unseen, damping, biases, update).pruned()
     if not isinstance(criterion, Wanda):
         raise ValueError(f"There is no statistic of inputs for the criterion {type(criterion).__name__}.")
     values = [signature.value(each) for each in weights]
@@ -145,8 +155,10 @@ class _Layerwise:
         unseen: str,
         damping: float,
         biases: Sequence[SavedWeight],
+        update: bool,
     ) -> None:
         masking.check_alone()
+        self._update = update
         self._signature = signature
         self._calibration = calibration
         self._weights = weights
@@ -192,7 +204,7 @@ class _Layerwise:
         pruned, mask = problems.pruned(
             lambda scores, level: self._masking.at_level(index, scores, level), self._levels(index, parts)
         )
-        self._change(weight, pruned)
+        self._change(weight, pruned if self._update else np.where(mask, value, 0.0))
         if bias is not None:
             self._change(bias, self._signature.value(bias).astype(np.float64) + problems.bias_change(pruned))
         return mask

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import node_def_pb2
 
 from ..saved_model import loading
 from ..saved_model.saved_objects import SavedObjects
@@ -17,7 +18,7 @@ from .saved_weights import SavedWeight
 _FORWARDED = ("Identity", "Reshape", "Squeeze")
 _SUMS = ("BiasAdd", "Add", "AddV2")
 
-# Gives a tensor of the signature's graph: in the model as it was, or in the one that is being pruned.
+# Gives a tensor of the signature by its name.
 Lookup = Callable[[TensorName], tf.Tensor]
 
 
@@ -75,39 +76,34 @@ class TracedSignature:
         handle = self._captures[self._objects.index(weight.node)]
         return tf.raw_ops.ReadVariableOp(resource=handle, dtype=weight.dtype).numpy()
 
-    def function(
+    def lookup(
         self,
-        build: Callable[[Lookup, Lookup, tf.Tensor | None], Any],
-        changed: Mapping[int, tf.Variable],
+        inputs: Sequence[tf.Tensor],
         wanted: Sequence[TensorName],
-    ) -> Callable[[Sequence[tf.Tensor], tf.Tensor | None], Any]:
-        """A function of a batch that computes something of the signature's tensors.
+        changed: Mapping[int, tf.Variable] | None = None,
+    ) -> Lookup:
+        """Adds the signature to the graph that is being built.
 
         Args:
-            build: Is given the tensors of the model as it was, those with some weights changed, and the labels.
+            inputs: What it is given, in the order of `specs`.
+            wanted: Tensors of the signature.
             changed: Variables that stand in for weights, by object.
-            wanted: The tensors that `build` may ask for.
 
         Returns:
-            A function of the inputs and the labels, or None; traced when it is first called.
+            A function from these tensors' names to the tensors.
         """
+        graph = tf.compat.v1.get_default_graph()
+        standing_in = changed or {}
+        captured = [
+            graph.capture(standing_in[node].handle if node in standing_in else each)
+            for node, each in zip(self._objects, self._captures, strict=True)
+        ]
+        tensors = self._flat.import_into_graph([*inputs, *captured], list(wanted))
+        return dict(zip(wanted, tensors, strict=True)).__getitem__
 
-        def run(inputs: Sequence[tf.Tensor], labels: tf.Tensor | None) -> Any:
-            graph = tf.compat.v1.get_default_graph()
-
-            def imported(handles: Sequence[tf.Tensor]) -> Lookup:
-                captured = [graph.capture(each) for each in handles]
-                tensors = self._flat.import_into_graph([*inputs, *captured], wanted)
-                return dict(zip(wanted, tensors, strict=True)).__getitem__
-
-            before = imported(self._captures)
-            after = before
-            if changed:
-                pairs = zip(self._objects, self._captures, strict=True)
-                after = imported([changed[node].handle if node in changed else each for node, each in pairs])
-            return build(before, after, labels)
-
-        return tf.function(run, autograph=False, reduce_retracing=True)
+    def node(self, tensor: TensorName) -> node_def_pb2.NodeDef:
+        """The node that makes a tensor of the signature."""
+        return self._flat.node(tensor)
 
     def bias_of(self, use: WeightUse) -> int | None:
         """The variable that is added to a product, by channel of its output; None if there is none.

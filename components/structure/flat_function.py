@@ -1,7 +1,7 @@
 """FlatFunction: a function with all that it calls written out in the places of the calls."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -62,15 +62,12 @@ class FlatFunction:
         """The node whose output a tensor is."""
         return self.nodes[tensor.partition(":")[0]]
 
-    def import_into_graph(
-        self, arguments: Sequence[tf.Tensor | None], tensors: Sequence[TensorName], without: Collection[str] = ()
-    ) -> list[tf.Tensor]:
+    def import_into_graph(self, arguments: Sequence[tf.Tensor], tensors: Sequence[TensorName]) -> list[tf.Tensor]:
         """Adds the nodes to the graph that is being built.
 
         Args:
-            arguments: Tensors of that graph; None for one that nothing reads.
-            tensors: Those that are wanted.
-            without: Names of nodes that are left out, with those that only they need.
+            arguments: Tensors of that graph.
+            tensors: Those that are wanted; nodes that they do not need are left out.
 
         Returns:
             The tensors that are wanted.
@@ -79,12 +76,12 @@ class FlatFunction:
         # A node of today's default behaviour.
         graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
         needed = self._needed(tensors)
-        graph_def.node.extend(node for name, node in self.nodes.items() if name in needed and name not in without)
+        graph_def.node.extend(node for name, node in self.nodes.items() if name in needed)
         graph_def.library.function.extend(self._called(graph_def.node))
         given = {
             name: tensor
             for name, tensor in zip(self.arguments, arguments, strict=True)
-            if tensor is not None and name.partition(":")[0] in needed
+            if name.partition(":")[0] in needed
         }
         return tf.graph_util.import_graph_def(graph_def, input_map=given, return_elements=list(tensors), name="flat")
 

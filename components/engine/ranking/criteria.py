@@ -28,7 +28,7 @@ from typing import ClassVar, TypeAlias
 import tensorflow as tf
 
 from .. import naming
-from ..choices import BACKPROP, CRITERIA, HUTCHINSON, WEIGHT_DELTA
+from ..choices import BACKPROP, BLOCK_FISHER, CRITERIA, HUTCHINSON, WEIGHT_DELTA
 from ..hparams import PruningHParams
 
 Pool: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
@@ -299,6 +299,22 @@ class OptimalBrainCompression(InputCriterion):
 
 
 @dataclasses.dataclass(frozen=True)
+class BlockFisher(Criterion):
+    """w^2 / [F^-1]_ii: Optimal Brain Surgeon's saliency, with the Fisher matrix in blocks (`block_fisher`).
+
+    `average` is 1 / [F^-1]_ii. Singh and Alistarh, 2020, "WoodFisher", https://arxiv.org/abs/2004.14340. The factor 1/2
+    changes no ranking and is left out.
+    """
+
+    estimator = BLOCK_FISHER
+    elementwise = True
+
+    def scores(self, weight: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
+        """See `Criterion.scores`."""
+        return tf.square(weight) * average
+
+
+@dataclasses.dataclass(frozen=True)
 class WithGradientSize(GradientCriterion):
     """A criterion without an average, beside one of |dL/dw| that regrowth ranks by.
 
@@ -332,9 +348,15 @@ def criterion_of(hparams: PruningHParams) -> Criterion:
     """The criterion that `prune_option`, `gradient_estimator` and `regrow` ask for, for a training.
 
     Raises:
-        ValueError: It needs the inputs of the layers.
+        ValueError: It needs what a training does not gather.
     """
     criterion = CRITERIA.get(hparams.prune_option)[hparams.gradient_estimator]()
+    if isinstance(criterion, BlockFisher):
+        raise ValueError(
+            f"gradient_estimator={hparams.gradient_estimator!r} gathers gradients of a model that is trained already. "
+            "Give the hyperparameters to PostTrainingPruner or tfx_pruning.prune_saved_model, or train with "
+            "gradient_estimator='backprop'."
+        )
     if isinstance(criterion, InputCriterion):
         raise ValueError(
             f"prune_option={hparams.prune_option!r} scores weights by the inputs of their layers, for a model that is "

@@ -26,6 +26,7 @@ GRADIENT = [[1.0, 5.0], [4.0, 0.0]]
         ("second_order_gradient", "backprop", [[4.0, 0.0], [1.0, 0.0]]),
         ("second_order_gradient", "weight_delta", [[2.0, 0.0], [2.0, 0.0]]),
         ("second_order_gradient", "hutchinson", [[4.0, 0.0], [1.0, 0.0]]),
+        ("second_order_gradient", "block_fisher", [[4.0, 0.0], [1.0, 0.0]]),
         ("wanda", "backprop", [[2.0, 0.0], [2.0, 0.0]]),
         ("obc", "backprop", [[4.0, 0.0], [1.0, 0.0]]),
     ],
