@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         register_criterion,
     )
     from .engine.ranking.schedule import Schedule, register_schedule
+    from .post_training_pruner.component import PostTrainingPruner
     from .post_training_pruner.prune import prune_saved_model
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
@@ -35,6 +36,7 @@ _HOME = {
     "Criterion": ".engine.ranking.criteria",
     "GradientCriterion": ".engine.ranking.criteria",
     "HessianCriterion": ".engine.ranking.criteria",
+    "PostTrainingPruner": ".post_training_pruner.component",
     "Pruning": ".engine.pruning",
     "PruningHParams": ".engine.hparams",
     "PruningReport": ".pruning_report",
@@ -58,6 +60,7 @@ __all__ = [
     "Criterion",
     "GradientCriterion",
     "HessianCriterion",
+    "PostTrainingPruner",
     "Pruning",
     "PruningHParams",
     "PruningReport",

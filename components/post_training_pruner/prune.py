@@ -11,7 +11,6 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from .. import staging
 from ..engine.hparams import PruningHParams
 from ..engine.keras.delivered_sparsity import SparsityError, WeightSparsity
-from ..engine.ranking.criteria import BlockFisher, GradientCriterion, InputCriterion
 from ..places import checked_model_path
 from ..saved_model import checkpoint, loading, sizes
 from ..saved_model.checkpoint import VALUE_SUFFIX
@@ -19,23 +18,15 @@ from ..saved_model.checkpoint_copy import CheckpointCopy
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.saved_objects import SavedObjects
 from ..saved_model.tensor_bundle import TensorBundle
-from ..typed_value import checked_value
 from .calibration import Calibration, Examples
+from .checks import DEFAULT_DAMPING, UNSEEN_ERROR, checked_criterion, needs_examples, needs_loss
 from .gradient_pruning import pruned_by_gradients
-from .loss import AUTO, Loss, checked_loss
-from .pruned_values import (
-    UNSEEN,
-    UNSEEN_ERROR,
-    PrunedValues,
-    criterion_after_training,
-    pruned_by_inputs,
-    pruned_by_magnitude,
-)
+from .loss import AUTO, Loss
+from .pruned_values import PrunedValues, pruned_by_inputs, pruned_by_magnitude
 from .saved_weights import SavedWeight, chosen_weights, saved_weights
 from .traced_signature import TracedSignature, uses_in_signature
 
 DEFAULT_SIGNATURE = "serving_default"
-DEFAULT_DAMPING = 0.01
 _VARIABLES = "variables"
 
 
@@ -66,7 +57,17 @@ class PruneReport:
     @property
     def sparsity(self) -> float:
         """Fraction of zeros in the pruned weights together."""
-        return 1.0 - sum(each.nonzero for each in self.weights) / sum(each.size for each in self.weights)
+        return 1.0 - self.nonzero_parameters / self.prunable_parameters
+
+    @property
+    def prunable_parameters(self) -> int:
+        """Parameters of the pruned weights."""
+        return sum(each.size for each in self.weights)
+
+    @property
+    def nonzero_parameters(self) -> int:
+        """How many of them are not zero."""
+        return sum(each.nonzero for each in self.weights)
 
 
 def prune_saved_model(
@@ -141,27 +142,15 @@ def prune_saved_model(
             inputs of a weight are not seen; or there is no loss, or no gradient of it.
         SparsityError: A weight would have more zeros than asked for, since some that are kept are zero.
     """
-    if not isinstance(hparams, PruningHParams):
-        raise TypeError(
-            f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
-        )
-    criterion = criterion_after_training(hparams)
-    if unseen not in UNSEEN:
-        raise ValueError(f"unseen must be one of {', '.join(UNSEEN)}, got {unseen!r}.")
-    damping = checked_value("damping", float, damping)
-    if not 0.0 < damping < np.inf:
-        raise ValueError(f"damping must be a positive number, such as {DEFAULT_DAMPING}, got {damping}.")
-    checked_loss(loss)
-    by_inputs = isinstance(criterion, InputCriterion)
-    by_gradients = isinstance(criterion, (BlockFisher, GradientCriterion))
-    if (by_inputs or by_gradients) and examples is None:
-        what = "the inputs of the layers" if by_inputs else "the gradients of a loss"
-        raise ValueError(f"prune_option={hparams.prune_option!r} looks at {what}: give it examples.")
-    if by_gradients and label is None and output is None:
-        raise ValueError(
-            f"prune_option={hparams.prune_option!r} looks at the gradients of a loss: give label, the name of the "
-            "feature that holds the labels, or output, the name of the signature's output that is the loss."
-        )
+    criterion = checked_criterion(
+        hparams,
+        has_examples=examples is not None,
+        has_loss=label is not None or output is not None,
+        loss=loss,
+        unseen=unseen,
+        damping=damping,
+    )
+    by_gradients = needs_loss(criterion)
     source = checked_model_path(source)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
@@ -169,7 +158,7 @@ def prune_saved_model(
     weights = saved_weights(model)
     chosen = chosen_weights(weights, _multiplied(model, weights), hparams)
     count = 0
-    if by_inputs or by_gradients:
+    if needs_examples(criterion):
         traced = TracedSignature.of(model, _signature(model, signature), weights)
         calibration = Calibration.of(examples, traced.specs, traced.name, label if by_gradients else None)
         count = calibration.count

@@ -7,29 +7,23 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from ..engine.choices import CRITERIA
 from ..engine.hparams import PruningHParams
 from ..engine.ranking.criteria import (
     Criterion,
-    HessianCriterion,
     InputCriterion,
     Magnitude,
     OptimalBrainCompression,
     Wanda,
-    WeightChangeCriterion,
 )
 from ..saved_model.saved_objects import SavedObjects
 from ..structure.weight_uses import WeightUse
 from .calibration import Calibration
+from .checks import UNSEEN_MAGNITUDE
 from .layer_statistics import LayerStatistics, input_norms
 from .masking import Masking
 from .reconstruction import Reconstruction, multiply_adds_of_round
 from .saved_weights import SavedWeight
 from .traced_signature import TracedSignature
-
-UNSEEN_ERROR = "error"
-UNSEEN_MAGNITUDE = "magnitude"
-UNSEEN = (UNSEEN_ERROR, UNSEEN_MAGNITUDE)
 
 # A round keeps so much of what is left; the finer, the better and the slower.
 _SHARES = (0.75, 0.5)
@@ -52,28 +46,6 @@ class PrunedValues:
     masks: tuple[np.ndarray, ...]
     values: Mapping[int, np.ndarray]
     by_magnitude: tuple[str, ...] = ()
-
-
-def criterion_after_training(hparams: PruningHParams) -> Criterion:
-    """The criterion that hyperparameters name, for a model that is pruned after its training.
-
-    Raises:
-        ValueError: There is none for models that are not trained, or a field has no meaning for them.
-    """
-    criterion = CRITERIA.get(hparams.prune_option)[hparams.gradient_estimator]()
-    if isinstance(criterion, (HessianCriterion, WeightChangeCriterion)):
-        raise ValueError(
-            f"gradient_estimator={hparams.gradient_estimator!r} needs a training. For a trained model use 'backprop', "
-            "or 'block_fisher' with prune_option='second_order_gradient'."
-        )
-    if hparams.regrow:
-        raise ValueError(f"regrow={hparams.regrow!r} needs a training; leave it out to prune a trained model.")
-    if hparams.granularity != "element":
-        raise ValueError(
-            f"granularity={hparams.granularity!r} is not supported for a model that is pruned after its training. Use "
-            "'element', with n_of_m or blocks if you like."
-        )
-    return criterion
 
 
 def pruned_by_magnitude(
