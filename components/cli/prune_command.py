@@ -26,6 +26,19 @@ from .console import Output, reporting, table
     help="Hyperparameters as PruningHParams reads them, such as 'prune_option=obc,target_sparsity=0.9'.",
 )
 @click.option("--signature", help="Signature that answers the examples.  [default: serving_default, or the only one]")
+@click.option("--label", help="For criteria of gradients: the feature that holds the labels.")
+@click.option(
+    "--loss",
+    type=click.Choice(["auto", "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"]),
+    default="auto",
+    show_default=True,
+    help="How answers are compared with labels.",
+)
+@click.option(
+    "--output",
+    "output_name",
+    help="Output of the signature that is compared with the labels, or is the loss.  [default: the only one]",
+)
 @click.option(
     "--unseen",
     type=click.Choice(["error", "magnitude"]),
@@ -36,9 +49,15 @@ from .console import Output, reporting, table
 @click.option(
     "--damping",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.01,
+    default=0.1,
     show_default=True,
-    help="For 'obc': added to the diagonal of X^T X, as a fraction of its mean.",
+    help="For 'obc' and 'block_fisher': added to the diagonal of their matrices, as a fraction of its mean.",
+)
+@click.option(
+    "--update/--no-update",
+    default=True,
+    show_default=True,
+    help="Whether 'obc' and 'block_fisher' update the weights that are kept.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace what is at DEST.")
 @reporting
@@ -50,14 +69,18 @@ def command(
     num_examples: int,
     hparams: str,
     signature: str | None,
+    label: str | None,
+    loss: str,
+    output_name: str | None,
     unseen: str,
     damping: float,
+    update: bool,
     overwrite: bool,
 ) -> None:
     """Writes a copy of the SavedModel in SOURCE to DEST whose weights are pruned, without its training code.
 
     prune_option=weight prunes by |w| and needs no examples; wanda by |w| times the norm of its inputs; obc layer by
-    layer, and updates the weights that are kept.
+    layer, and updates the weights that are kept; second_order_gradient by the gradients of a loss.
 
     \b
     Examples:
@@ -66,6 +89,8 @@ def command(
         --hparams prune_option=obc,target_sparsity=0.9,allocation=erk
       tfx-pruning prune trained/model pruned/model --examples train.tfrecord \\
         --hparams prune_option=obc,n_of_m=2:4,target_sparsity=0.5 --json
+      tfx-pruning prune trained/model pruned/model --examples train.tfrecord --label species \\
+        --hparams prune_option=second_order_gradient,gradient_estimator=block_fisher,target_sparsity=0.9
     """
     with output.working(f"Pruning {source}"):
         chosen = PruningHParams.parse(hparams)
@@ -78,8 +103,12 @@ def command(
             read_records(data, num_examples) if data else None,
             chosen,
             signature=signature,
+            label=label,
+            loss=loss,
+            output=output_name,
             unseen=unseen,
             damping=damping,
+            update=update,
             overwrite=overwrite,
         )
     weights = [{**dataclasses.asdict(each), "sparsity": each.sparsity} for each in report.weights]

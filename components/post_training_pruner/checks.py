@@ -19,7 +19,7 @@ from .loss import checked_loss
 UNSEEN_ERROR = "error"
 UNSEEN_MAGNITUDE = "magnitude"
 UNSEEN = (UNSEEN_ERROR, UNSEEN_MAGNITUDE)
-DEFAULT_DAMPING = 0.01
+DEFAULT_DAMPING = 0.1
 
 
 def checked_criterion(

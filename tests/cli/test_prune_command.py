@@ -27,6 +27,7 @@ def source(tmp_path_factory):
         for index in range(20):
             example = tf.train.Example()
             example.features.feature["x"].float_list.value.extend([100.0 + index % 7, 1.0 + index % 5, -1.0, 0.5])
+            example.features.feature["y"].float_list.value.extend([0.0, 1.0])
             writer.write(example.SerializeToString())
     return folder
 
@@ -68,6 +69,19 @@ def test_as_many_examples_are_read_as_asked_for(source, run):
     result = run("--examples", source / "examples", "--num-examples", 3, "--hparams", "prune_option=obc", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["num_examples"] == 3
+
+
+def test_gradients_need_a_label(source, run):
+    hparams = "prune_option=second_order_gradient,gradient_estimator=block_fisher,target_sparsity=0.75"
+    assert "give label" in run("--examples", source / "examples", "--hparams", hparams).stderr
+    result = run(
+        *("--examples", source / "examples", "--hparams", hparams, "--label", "y"),
+        *("--loss", "squared_error", "--no-update", "--damping", 0.5, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["weights"][0]["nonzero"] == 2
+    kernel = _kernel()
+    np.testing.assert_array_equal(kernel[kernel != 0], WEIGHT[kernel != 0])
 
 
 @pytest.mark.parametrize(

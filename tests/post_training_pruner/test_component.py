@@ -29,7 +29,7 @@ DEFAULTS = {
     "loss": "auto",
     "output": None,
     "unseen": "error",
-    "damping": 0.01,
+    "damping": 0.1,
     "update": 1,
 }
 
