@@ -59,6 +59,7 @@ from .console import Output, reporting, table
     show_default=True,
     help="Whether 'obc' and 'block_fisher' update the weights that are kept.",
 )
+@click.option("--recalibrate-bn", is_flag=True, help="Take the statistics of batch normalizations anew after that.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at DEST.")
 @reporting
 def command(
@@ -75,6 +76,7 @@ def command(
     unseen: str,
     damping: float,
     update: bool,
+    recalibrate_bn: bool,
     overwrite: bool,
 ) -> None:
     """Writes a copy of the SavedModel in SOURCE to DEST whose weights are pruned, without its training code.
@@ -109,6 +111,7 @@ def command(
             unseen=unseen,
             damping=damping,
             update=update,
+            recalibrate_bn=recalibrate_bn,
             overwrite=overwrite,
         )
     weights = [{**dataclasses.asdict(each), "sparsity": each.sparsity} for each in report.weights]

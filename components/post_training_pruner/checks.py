@@ -23,7 +23,14 @@ DEFAULT_DAMPING = 0.1
 
 
 def checked_criterion(
-    hparams: Any, *, has_examples: bool, has_loss: bool, loss: Any, unseen: Any, damping: Any
+    hparams: Any,
+    *,
+    has_examples: bool,
+    has_loss: bool,
+    loss: Any,
+    unseen: Any,
+    damping: Any,
+    recalibrate_bn: bool,
 ) -> Criterion:
     """The criterion that hyperparameters name, if it can be had.
 
@@ -34,6 +41,7 @@ def checked_criterion(
         loss: See `prune_saved_model`.
         unseen: See `prune_saved_model`.
         damping: See `prune_saved_model`.
+        recalibrate_bn: See `prune_saved_model`.
 
     Raises:
         TypeError: One is of another type.
@@ -50,6 +58,8 @@ def checked_criterion(
     if needs_examples(criterion) and not has_examples:
         what = "the gradients of a loss" if needs_loss(criterion) else "the inputs of the layers"
         raise ValueError(f"prune_option={hparams.prune_option!r} looks at {what}: give it examples.")
+    if recalibrate_bn and not has_examples:
+        raise ValueError("recalibrate_bn=True looks at what batch normalizations are given: give it examples.")
     if needs_loss(criterion) and not has_loss:
         raise ValueError(
             f"prune_option={hparams.prune_option!r} looks at the gradients of a loss: give label, the name of the "

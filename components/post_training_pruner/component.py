@@ -57,6 +57,7 @@ class PostTrainingPruner(base_component.BaseComponent):
         unseen: str | data_types.RuntimeParameter = UNSEEN_ERROR,
         damping: float | data_types.RuntimeParameter = DEFAULT_DAMPING,
         update: bool | data_types.RuntimeParameter = True,
+        recalibrate_bn: bool | data_types.RuntimeParameter = False,
     ) -> None:
         """Constructs the component.
 
@@ -78,6 +79,7 @@ class PostTrainingPruner(base_component.BaseComponent):
             damping: For 'obc' and 'block_fisher', as `prune_saved_model` takes it.
             update: Whether 'obc' and 'block_fisher' update the weights that are kept. A RuntimeParameter is an int, 0
                 or 1.
+            recalibrate_bn: Whether the statistics of batch normalizations are taken anew after that; likewise.
 
         Raises:
             TypeError: One of them is of another type.
@@ -98,6 +100,7 @@ class PostTrainingPruner(base_component.BaseComponent):
                 loss=known(loss, AUTO),
                 unseen=known(unseen, UNSEEN_ERROR),
                 damping=known(damping, DEFAULT_DAMPING),
+                recalibrate_bn=known(recalibrate_bn, False) is True,
             )
             hparams = hparams.to_string()
         checked_loss(known(loss, AUTO))
@@ -107,6 +110,8 @@ class PostTrainingPruner(base_component.BaseComponent):
         check_splits(splits)
         if not isinstance(update, data_types.RuntimeParameter):
             update = int(checked_value("update", bool, update))
+        if not isinstance(recalibrate_bn, data_types.RuntimeParameter):
+            recalibrate_bn = int(checked_value("recalibrate_bn", bool, recalibrate_bn))
         super().__init__(
             spec=PostTrainingPrunerSpec(
                 trained_model=model,
@@ -121,6 +126,7 @@ class PostTrainingPruner(base_component.BaseComponent):
                 unseen=unseen,
                 damping=float(damping) if isinstance(damping, int) else damping,
                 update=update,
+                recalibrate_bn=recalibrate_bn,
                 model=types.Channel(type=standard_artifacts.Model),
                 report=types.Channel(type=PruningReport),
             )

@@ -26,6 +26,7 @@ from .spec import (
     MODEL_KEY,
     NUM_EXAMPLES_KEY,
     OUTPUT_KEY,
+    RECALIBRATE_BN_KEY,
     REPORT_KEY,
     SIGNATURE_NAME_KEY,
     SPLITS_KEY,
@@ -65,6 +66,7 @@ class Executor(base_executor.BaseExecutor):
                 - signature_name, label, loss, output, unseen, damping: As `prune_saved_model` takes them; those that
                   may be None may be missing.
                 - update: 1 if kept weights are updated, else 0.
+                - recalibrate_bn: 1 if the statistics of batch normalizations are taken anew, else 0.
 
         Raises:
             ValueError: The examples are not TFRecords, or a split is missing or empty; and as `prune_saved_model`,
@@ -87,6 +89,7 @@ class Executor(base_executor.BaseExecutor):
             unseen=exec_properties[UNSEEN_KEY],
             damping=exec_properties[DAMPING_KEY],
             update=bool(exec_properties[UPDATE_KEY]),
+            recalibrate_bn=bool(exec_properties[RECALIBRATE_BN_KEY]),
         )
         made_of = artifacts_and_versions(input_dict, output_dict)
         try:

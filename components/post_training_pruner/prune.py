@@ -18,6 +18,7 @@ from ..saved_model.checkpoint_copy import CheckpointCopy
 from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.saved_objects import SavedObjects
 from ..saved_model.tensor_bundle import TensorBundle
+from .batch_norm import recalibrated, statistics_of
 from .calibration import Calibration, Examples
 from .checks import DEFAULT_DAMPING, UNSEEN_ERROR, checked_criterion, needs_examples, needs_loss
 from .gradient_pruning import pruned_by_gradients
@@ -83,6 +84,7 @@ def prune_saved_model(
     unseen: str = UNSEEN_ERROR,
     damping: float = DEFAULT_DAMPING,
     update: bool = True,
+    recalibrate_bn: bool = False,
     overwrite: bool = False,
 ) -> PruneReport:
     """Writes a copy of a SavedModel whose weights are pruned to the target sparsity at once, without a training.
@@ -127,6 +129,8 @@ def prune_saved_model(
         damping: For 'obc' and 'block_fisher', what is added to the diagonal of each layer's X^T X, or of each weight's
             F, as a fraction of its mean.
         update: Whether 'obc' and 'block_fisher' update the weights that are kept.
+        recalibrate_bn: Whether means and variances of batch normalizations, `moving_mean` and `moving_variance`, are
+            taken anew after that, over all examples.
         overwrite: Whether a folder at `destination` is replaced, once the pruned model is written.
 
     Returns:
@@ -139,7 +143,7 @@ def prune_saved_model(
         TypeError: `hparams` is not PruningHParams, or an argument is of another type.
         ValueError: `source` is not a SavedModel of TensorFlow 2 with signatures, or holds variables of pruning; the
             hyperparameters are for trainings alone, or leave no weight; the examples do not fit the signature; the
-            inputs of a weight are not seen; or there is no loss, or no gradient of it.
+            inputs of a weight are not seen; there is no loss, or no gradient of it; or no batch normalization.
         SparsityError: A weight would have more zeros than asked for, since some that are kept are zero.
     """
     criterion = checked_criterion(
@@ -149,41 +153,42 @@ def prune_saved_model(
         loss=loss,
         unseen=unseen,
         damping=damping,
+        recalibrate_bn=recalibrate_bn,
     )
     by_gradients = needs_loss(criterion)
     source = checked_model_path(source)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
     model = _opened(source)
-    weights = saved_weights(model)
+    weights, untrained = saved_weights(model)
     chosen = chosen_weights(weights, _multiplied(model, weights), hparams)
-    count = 0
-    if needs_examples(criterion):
-        traced = TracedSignature.of(model, _signature(model, signature), weights)
+    name, count = None, 0
+    if needs_examples(criterion) or recalibrate_bn:
+        traced = TracedSignature.of(model, _signature(model, signature), [*weights, *untrained])
         calibration = Calibration.of(examples, traced.specs, traced.name, label if by_gradients else None)
-        count = calibration.count
-        if by_gradients:
-            _, labels = next(calibration.batches(1))
-            chosen_loss = Loss.of(traced, labels, loss, output)
-            pruned = pruned_by_gradients(
-                traced, calibration, chosen_loss, chosen, hparams, criterion, damping=damping, update=update
-            )
-        else:
-            pruned = pruned_by_inputs(
-                *(traced, calibration, chosen, hparams, criterion),
-                unseen=unseen,
-                damping=damping,
-                biases=weights if update else (),
-                update=update,
-            )
-        name = traced.name
-        del traced
+        name, count = traced.name, calibration.count
+    if by_gradients:
+        _, labels = next(calibration.batches(1))
+        chosen_loss = Loss.of(traced, labels, loss, output)
+        pruned = pruned_by_gradients(
+            traced, calibration, chosen_loss, chosen, hparams, criterion, damping=damping, update=update
+        )
+    elif needs_examples(criterion):
+        pruned = pruned_by_inputs(
+            *(traced, calibration, chosen, hparams, criterion),
+            unseen=unseen,
+            damping=damping,
+            biases=weights if update else (),
+            update=update,
+        )
     else:
-        name = None
         pruned = pruned_by_magnitude(model, chosen, hparams, criterion)
+    if recalibrate_bn:
+        statistics = recalibrated(traced, calibration, statistics_of(untrained), pruned.values)
+        pruned = dataclasses.replace(pruned, values={**pruned.values, **statistics})
     with staging.staged(destination, overwrite) as folder:
         with staging.write_failure_explained(folder):
-            _write(model, folder, {each.node: each for each in weights}, pruned)
+            _write(model, folder, {each.node: each for each in (*weights, *untrained)}, pruned)
         report = PruneReport(
             weights=_delivered(folder, pruned),
             total_parameters=sum(int(np.prod(each.shape)) for each in weights),

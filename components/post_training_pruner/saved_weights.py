@@ -33,11 +33,14 @@ class SavedWeight:
     keys: tuple[str, ...]
 
 
-def saved_weights(source: SavedObjects) -> list[SavedWeight]:
-    """The floating variables that are trained and that signatures reach, each once, in the order of the objects.
+def saved_weights(source: SavedObjects) -> tuple[list[SavedWeight], list[SavedWeight]]:
+    """The floating variables that signatures reach, each once, in the order of the objects.
 
     Args:
         source: The SavedModel.
+
+    Returns:
+        Those that are trained, or all if none is said to be; and the others.
 
     Raises:
         ValueError: It holds masks or other state of pruning, or no such variable.
@@ -55,11 +58,12 @@ def saved_weights(source: SavedObjects) -> list[SavedWeight]:
     reached = graph.reached(graph.signatures.values())
     used = [node for node in graph.variables if node in reached and tf.as_dtype(graph.variable(node).dtype).is_floating]
     nodes = [node for node in used if graph.variable(node).trainable] or used
-    nodes = [node for node in nodes if tf.TensorShape(graph.variable(node).shape).is_fully_defined()]
-    if not nodes:
+    known = [node for node in used if tf.TensorShape(graph.variable(node).shape).is_fully_defined()]
+    trained = set(nodes)
+    if not trained.intersection(known):
         raise ValueError(f"The signatures of the SavedModel at {source.folder!r} use no floating variable to prune.")
     copies = [node for node in graph.variables if node not in reached]
-    return [
+    found = [
         SavedWeight(
             node,
             name,
@@ -67,8 +71,9 @@ def saved_weights(source: SavedObjects) -> list[SavedWeight]:
             tf.as_dtype(graph.variable(node).dtype),
             tuple(map(graph.key, [node, *_copies(source, node, copies)])),
         )
-        for node, name in zip(nodes, _unique([names[node] for node in nodes]), strict=True)
+        for node, name in zip(known, _unique([names[node] for node in known]), strict=True)
     ]
+    return [each for each in found if each.node in trained], [each for each in found if each.node not in trained]
 
 
 def chosen_weights(

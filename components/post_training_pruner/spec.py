@@ -18,6 +18,7 @@ OUTPUT_KEY = "output"
 UNSEEN_KEY = "unseen"
 DAMPING_KEY = "damping"
 UPDATE_KEY = "update"
+RECALIBRATE_BN_KEY = "recalibrate_bn"
 MODEL_KEY = "model"
 REPORT_KEY = "report"
 
@@ -40,6 +41,7 @@ class PostTrainingPrunerSpec(ComponentSpec):
         DAMPING_KEY: ExecutionParameter(type=float),
         # 0 or 1: not every orchestrator hands on a bool.
         UPDATE_KEY: ExecutionParameter(type=int),
+        RECALIBRATE_BN_KEY: ExecutionParameter(type=int),
     }
     INPUTS = {  # noqa: RUF012
         TRAINED_MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),

@@ -1,7 +1,7 @@
 """TracedSignature: a signature of a model in memory, with the places where its weights meet activations."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..saved_model import loading
 from ..saved_model.saved_objects import SavedObjects
 from ..structure.flat_function import FlatFunction, TensorName
 from ..structure.layer_form import LayerForm, NoLayerFormError
+from ..structure.normalizations import Normalization, normalizations
 from ..structure.weight_uses import WeightUse, WeightUses
 from .saved_weights import SavedWeight
 
@@ -100,6 +101,10 @@ class TracedSignature:
         ]
         tensors = self._flat.import_into_graph([*inputs, *captured], list(wanted))
         return dict(zip(wanted, tensors, strict=True)).__getitem__
+
+    def normalizations(self, variances: Collection[int]) -> list[Normalization]:
+        """Where activations are normalized by variances, which must be among the weights that are followed."""
+        return normalizations(self._flat, self.uses.reads, variances)
 
     def node(self, tensor: TensorName) -> node_def_pb2.NodeDef:
         """The node that makes a tensor of the signature."""

@@ -31,6 +31,7 @@ DEFAULTS = {
     "unseen": "error",
     "damping": 0.1,
     "update": 1,
+    "recalibrate_bn": 0,
 }
 
 
