@@ -81,6 +81,7 @@ class LayerStatistics:
                 for total, each in zip(sums, found, strict=True):
                     np.add(total, each, out=total)
         hessian, cross, total, total_before, count = sums
+        _check_finite(use, hessian)
         return cls(elements[0], int(count), hessian, cross, total / count, total_before / count)
 
 
@@ -111,5 +112,15 @@ def input_norms(
     for inputs, _ in calibration.batches(_BATCH_SIZE):
         found = [each.numpy().astype(np.float64) for each in squares(inputs)]
         totals = found if not totals else [total + each for total, each in zip(totals, found, strict=True)]
+    for use, total in zip((use for at, use in enumerate(uses) if at in elements), totals, strict=True):
+        _check_finite(use, total)
     norms = iter(totals)
     return [(next(norms), elements[at]) if at in elements else None for at in range(len(uses))]
+
+
+def _check_finite(use: WeightUse, sums: np.ndarray) -> None:
+    if not np.isfinite(sums).all():
+        raise ValueError(
+            f"The examples give the operation {use.node.name!r} inputs that are not finite, or too large. Give "
+            "examples with finite numbers, as the model was trained on."
+        )

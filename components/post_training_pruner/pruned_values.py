@@ -22,11 +22,11 @@ from .checks import UNSEEN_MAGNITUDE
 from .layer_statistics import LayerStatistics, input_norms
 from .masking import Masking
 from .reconstruction import Reconstruction, multiply_adds_of_round
-from .saved_weights import SavedWeight
+from .saved_weights import SavedWeight, saved_value
 from .traced_signature import TracedSignature
 
-# A round keeps so much of what is left; the finer, the better and the slower.
-_SHARES = (0.75, 0.5)
+# A round keeps so much of what is left: the more, the better and the slower.
+_SHARE = 0.75
 # What the rounds of one weight may cost, beside the first and what follows the last: tens of seconds.
 _MOST_MULTIPLY_ADDS = 2e11
 
@@ -63,7 +63,7 @@ def pruned_by_magnitude(
         ValueError: The sparsity cannot be reached, or a value is missing.
     """
     masking = Masking(hparams, weights)
-    values = [_saved_value(source, each) for each in weights]
+    values = [saved_value(source, each) for each in weights]
     masks = masking.masks([_scores(criterion, value, None) for value in values])
     return _masked(masking, weights, values, masks)
 
@@ -183,23 +183,17 @@ class _Layerwise:
 
     def _prune_by_magnitude(self, index: int, weight: SavedWeight) -> np.ndarray:
         value = self._signature.value(weight)
-        mask = self._masking.at_level(index, _scores(Magnitude(), value, None), self._masking.levels(index, 0.5)[-1])
+        mask = self._masking.at_level(index, _scores(Magnitude(), value, None), self._masking.levels(index, _SHARE)[-1])
         self._change(weight, np.where(mask, value, 0))
         return mask
 
     def _levels(self, index: int, statistics: LayerStatistics) -> list[int]:
-        """As many rounds as may be afforded, the last ones first."""
-
-        def cost(levels: Sequence[int]) -> float:
-            return sum(multiply_adds_of_round(statistics, self._masking.density(index, each)) for each in levels[:-1])
-
-        for share in _SHARES:
-            levels = self._masking.levels(index, share)
-            if cost(levels) <= _MOST_MULTIPLY_ADDS:
-                return levels
-        while len(levels) > 1 and cost(levels) > _MOST_MULTIPLY_ADDS:
-            del levels[0]
-        return levels
+        """The levels of as many rounds as may be afforded, the last ones first; the first round goes further then."""
+        levels = self._masking.levels(index, _SHARE)
+        costs = [multiply_adds_of_round(statistics, self._masking.density(index, each)) for each in levels[:-1]]
+        while sum(costs) > _MOST_MULTIPLY_ADDS:
+            del costs[0]
+        return levels[len(levels) - 1 - len(costs) :]
 
     def _bias(self, uses: Sequence[WeightUse], statistics: LayerStatistics) -> SavedWeight | None:
         """The bias of a layer that uses its weight once and has it to itself."""
@@ -290,13 +284,3 @@ def _masked(
         for weight, value, mask in zip(weights, values, masks, strict=True)
     }
     return PrunedValues(tuple(weights), tuple(masks), pruned)
-
-
-def _saved_value(source: SavedObjects, weight: SavedWeight) -> np.ndarray:
-    value = source.checkpoint.variable(weight.keys[0])
-    if value is None:
-        raise ValueError(
-            f"The SavedModel at {source.folder!r} has no value for its variable {weight.keys[0]!r}; save the model "
-            "again."
-        )
-    return value

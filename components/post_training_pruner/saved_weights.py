@@ -118,6 +118,21 @@ def chosen_weights(
     return found
 
 
+def saved_value(source: SavedObjects, weight: SavedWeight) -> np.ndarray:
+    """The value of a weight.
+
+    Raises:
+        ValueError: There is none.
+    """
+    value = source.checkpoint.variable(weight.keys[0])
+    if value is None:
+        raise ValueError(
+            f"The SavedModel at {source.folder!r} has no value for its variable {weight.keys[0]!r}; save the model "
+            "again."
+        )
+    return value
+
+
 def _copies(source: SavedObjects, node: int, others: Sequence[int]) -> list[int]:
     """The variables among others that are the same: Keras's `export` writes every variable twice."""
     graph = source.graph

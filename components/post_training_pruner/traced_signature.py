@@ -14,7 +14,7 @@ from ..structure.flat_function import FlatFunction, TensorName
 from ..structure.layer_form import LayerForm, NoLayerFormError
 from ..structure.normalizations import Normalization, normalizations
 from ..structure.weight_uses import WeightUse, WeightUses
-from .saved_weights import SavedWeight
+from .saved_weights import SavedWeight, saved_value
 
 _FORWARDED = ("Identity", "Reshape", "Squeeze")
 _SUMS = ("BiasAdd", "Add", "AddV2")
@@ -40,6 +40,7 @@ class TracedSignature:
     outputs: Mapping[str, TensorName]
     uses: WeightUses
     model: Any
+    _source: SavedObjects
     _flat: FlatFunction
     _captures: Sequence[tf.Tensor]
     _objects: Sequence[int]
@@ -67,6 +68,7 @@ class TracedSignature:
             dict(zip(names, flat.outputs, strict=True)),
             uses,
             model,
+            source,
             flat,
             function.captured_inputs,
             source.graph.bound_inputs(source.graph.signatures[name]),
@@ -74,8 +76,7 @@ class TracedSignature:
 
     def value(self, weight: SavedWeight) -> np.ndarray:
         """The value of a weight, as it was saved."""
-        handle = self._captures[self._objects.index(weight.node)]
-        return tf.raw_ops.ReadVariableOp(resource=handle, dtype=weight.dtype).numpy()
+        return saved_value(self._source, weight)
 
     def lookup(
         self,

@@ -218,7 +218,11 @@ def _hparams(**fields):
 @pytest.mark.parametrize(
     ("hparams", "more", "examples", "message"),
     [
-        (_hparams(prune_option="first_order_gradient"), {}, None, "averages over the steps of a training"),
+        (
+            *(_hparams(prune_option="first_order_gradient", gradient_estimator="weight_delta"), {}, None),
+            "gradient_estimator='weight_delta' needs a training",
+        ),
+        (_hparams(prune_option="first_order_gradient"), {}, None, "looks at the gradients of a loss: give it examples"),
         (_hparams(regrow="gradient"), {}, None, "regrow='gradient' needs a training"),
         (_hparams(prune_option="obc", allocation="global"), {}, ..., "cannot be ranked together"),
         (_hparams(), {}, None, "give it examples"),
@@ -239,6 +243,13 @@ def test_refused(two_layers, images, tmp_path, hparams, more, examples, message)
     with pytest.raises(ValueError, match=message):
         prune_saved_model(two_layers, tmp_path / "pruned", images if examples is ... else examples, hparams, **more)
     assert not (tmp_path / "pruned").exists()
+
+
+@pytest.mark.parametrize("option", ["wanda", "obc"])
+def test_examples_with_nan_are_refused(two_layers, images, tmp_path, option):
+    wrong = {**images, "image": np.where(images["image"] > 1, np.nan, images["image"])}
+    with pytest.raises(ValueError, match="inputs that are not finite"):
+        prune_saved_model(two_layers, tmp_path / "pruned", wrong, _hparams(prune_option=option))
 
 
 def test_refused_types(two_layers, tmp_path):
