@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         register_criterion,
     )
     from .engine.ranking.schedule import Schedule, register_schedule
+    from .post_training_pruner.component import PostTrainingPruner
+    from .post_training_pruner.prune import prune_saved_model
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
@@ -34,6 +36,7 @@ _HOME = {
     "Criterion": ".engine.ranking.criteria",
     "GradientCriterion": ".engine.ranking.criteria",
     "HessianCriterion": ".engine.ranking.criteria",
+    "PostTrainingPruner": ".post_training_pruner.component",
     "Pruning": ".engine.pruning",
     "PruningHParams": ".engine.hparams",
     "PruningReport": ".pruning_report",
@@ -43,6 +46,7 @@ _HOME = {
     "Stripper": ".stripper.component",
     "WeightChangeCriterion": ".engine.ranking.criteria",
     "apply_mask": ".engine.pruning",
+    "prune_saved_model": ".post_training_pruner.prune",
     "pruning_scope": ".engine.keras.scope",
     "register_criterion": ".engine.ranking.criteria",
     "register_schedule": ".engine.ranking.schedule",
@@ -56,6 +60,7 @@ __all__ = [
     "Criterion",
     "GradientCriterion",
     "HessianCriterion",
+    "PostTrainingPruner",
     "Pruning",
     "PruningHParams",
     "PruningReport",
@@ -66,6 +71,7 @@ __all__ = [
     "WeightChangeCriterion",
     "__version__",
     "apply_mask",
+    "prune_saved_model",
     "pruning_scope",
     "register_criterion",
     "register_exporter",

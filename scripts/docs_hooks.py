@@ -13,7 +13,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "build" / "docs" / "tfx_pruning"
-COMMANDS = ("run", "sweep", "strip", "inspect", "report", "metadata")
+COMMANDS = ("init", "run", "sweep", "prune", "strip", "inspect", "report", "metadata")
 # A link to a file: [text](path#heading).
 _LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)

@@ -48,19 +48,24 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "report": ("engine", "saved_model", "staging", "sweep", "typed_value"),
     "pruning_report": ("engine", "properties", "report"),
     "executor_artifacts": ("properties",),
+    "examples": (),
     "stripper.masks": ("engine", "saved_model"),
     "stripper.check": ("saved_model",),
     "stripper.tf2": ("stripper.check", "stripper.masks", "saved_model", "staging"),
     "stripper.tf1": ("stripper.check", "stripper.masks", "saved_model", "staging"),
-    "stripper.proof": ("stripper.check", "stripper.tf1", "leftovers", "saved_model"),
+    "stripper.proof": ("stripper.check", "stripper.tf1", "examples", "leftovers", "saved_model"),
     "stripper.shrink": ("stripper.check", "leftovers", "places", "saved_model", "staging", "structure"),
     "stripper.export": (
         *("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging", "structure"),
     ),
     "stripper": (
         *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.shrink", "stripper.proof", "stripper.export"),
-        *("engine", "executor_artifacts", "places", "properties", "pruning_report", "report", "saved_model", "staging"),
-        "structure",
+        *("engine", "examples", "executor_artifacts", "places", "properties", "pruning_report", "report"),
+        *("saved_model", "staging", "structure"),
+    ),
+    "post_training_pruner": (
+        *("engine", "examples", "executor_artifacts", "places", "properties", "pruning_report", "report"),
+        *("saved_model", "staging", "structure", "typed_value"),
     ),
     "pruning_trainer": (
         *("engine", "executor_artifacts", "leftovers", "places", "properties", "pruning_report", "report"),
@@ -71,7 +76,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "typed_value",
     ),
     "cli": (
-        *("stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
+        *("post_training_pruner", "stripper", "stripper.export", "stripper.masks", "stripper.tf1"),
         *(
             "engine",
             "metadata",
@@ -184,7 +189,7 @@ def test_import_package_loads_neither_tensorflow_nor_tfx() -> None:
 
 def test_engine_and_its_public_names_load_no_tfx() -> None:
     assert "tfx_pruning.engine.hparams" in ENGINE_MODULES
-    of_tfx = {"PruningReport", "PruningTrainer", "SparsitySelector", "Stripper", "__version__"}
+    of_tfx = {"PostTrainingPruner", "PruningReport", "PruningTrainer", "SparsitySelector", "Stripper", "__version__"}
     names = sorted(set(tfx_pruning.__all__) - of_tfx)
     loaded = _loaded_after(
         f"import tfx_pruning, {', '.join(ENGINE_MODULES)}\n"
@@ -282,5 +287,8 @@ def test_kubeflow_launcher_loads_neither_kfp_nor_tfx() -> None:
 
 
 def test_executor_class_paths_start_with_the_package() -> None:
-    for component in (tfx_pruning.PruningTrainer, tfx_pruning.SparsitySelector, tfx_pruning.Stripper):
+    for component in (
+        *(tfx_pruning.PostTrainingPruner, tfx_pruning.PruningTrainer, tfx_pruning.SparsitySelector),
+        tfx_pruning.Stripper,
+    ):
         assert component.EXECUTOR_SPEC.class_path.startswith("tfx_pruning.")

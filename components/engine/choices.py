@@ -15,7 +15,8 @@ from ..registry import Registry
 BACKPROP = "backprop"
 WEIGHT_DELTA = "weight_delta"
 HUTCHINSON = "hutchinson"
-GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON)
+BLOCK_FISHER = "block_fisher"
+GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON, BLOCK_FISHER)
 
 # How a model's answers are compared with its teacher's.
 CATEGORICAL, BINARY, SQUARED_ERROR, FROM_LOGITS = "categorical", "binary", "squared_error", "_from_logits"
@@ -61,7 +62,11 @@ CRITERIA: Registry[Mapping[str, Callable[[], Any]]] = Registry(
             BACKPROP: _lazy("SecondOrder"),
             WEIGHT_DELTA: _lazy("SecondWeightChange"),
             HUTCHINSON: _lazy("HessianDiagonal"),
+            BLOCK_FISHER: _lazy("BlockFisher"),
         },
+        # Of layers' inputs, which only `prune_saved_model` sees.
+        "wanda": {BACKPROP: _lazy("Wanda")},
+        "obc": {BACKPROP: _lazy("OptimalBrainCompression")},
     },
     function="tfx_pruning.register_criterion",
     group="tfx_pruning.criteria",

@@ -66,7 +66,8 @@ class PruningHParams(HParamsFields):
         gradient_decay_rate: Decay d of the moving average G <- d * G + (1 - d) * sample, in [0, 1).
         prune_option: Criterion, which scores the weights: 'weight' by |w|, 'first_order_gradient' by |w| * G,
             'second_order_gradient' by w^2 * G; or one that `tfx_pruning.register_criterion` added; 'MODULE:NAME'
-            imports the module that adds it.
+            imports the module that adds it. For `prune_saved_model` and PostTrainingPruner alone: 'wanda' by |w| times
+            the L2 norm of its inputs; 'obc' by the error of the layer's output, with an update of the weights kept.
         intra_block_sparsity: N:M sparsity along the last axis: in every run of `block_width` weights
             floor(block_width * sparsity) are zero. `target_sparsity` must be a whole number of `block_width`-ths.
         add_summary: Whether TensorBoard summaries are written where a log directory is known.
@@ -75,7 +76,9 @@ class PruningHParams(HParamsFields):
             (LeCun et al., 1990). 'weight_delta': the reference's normalised weight changes between mask updates, with
             its score |w| * G for both orders. 'hutchinson', for the second order: the diagonal of the Hessian, sampled
             as z * Hz with a random vector z of 1 and -1 at every mask update, with the score w^2 * |G|. G takes 4 bytes
-            a weight. 'hutchinson' also takes one forward and two backward passes at every mask update.
+            a weight. 'hutchinson' also takes one forward and two backward passes at every mask update. 'block_fisher',
+            for the second order, in `prune_saved_model` and PostTrainingPruner alone: the empirical Fisher matrix in
+            blocks of 16 consecutive weights, with the score w^2 / [F^-1]_ii and an update of the weights kept.
         allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together,
             and the sparsity holds for their sum. 'erk', Erdős-Rényi-kernel (Evci et al., 2020): the sparsity holds
             for the sum, and the density of a weight tensor is proportional to the sum of its dimensions over their

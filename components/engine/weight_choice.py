@@ -93,7 +93,7 @@ def warn_of_dense_matrices(
         for name, weight in zip(weight_names(once, model), once, strict=True)
         if id(tf_variable(weight)) not in known
         and _is_matrix(weight)
-        and not _LORA.search(path_of(weight))
+        and not is_of_lora(path_of(weight))
         and math.prod(weight.shape) >= _LARGE * total
         and not _matches(hparams.exclude, name)
     ]
@@ -112,10 +112,10 @@ def _by_default(candidates: Mapping[str, Weight], model: Any) -> dict[str, Weigh
     masked = those(lambda weight: getattr(WeightState.existing(weight), "masked_forward", False))
     if masked:
         return masked
-    kernels = those(lambda weight: bool(_KERNEL.search(path_of(weight))))
+    kernels = those(lambda weight: is_kernel(path_of(weight)))
     others = those(lambda weight: _is_matrix(weight) and not is_embedding(path_of(weight)))
     others = {
-        name: weight for name, weight in others.items() if name not in kernels and not _LORA.search(path_of(weight))
+        name: weight for name, weight in others.items() if name not in kernels and not is_of_lora(path_of(weight))
     }
     if others and isinstance(model, (keras.Model, tf_keras.Model)):
         further = {id(weight) for weight in multiplied_weights(model, others.values())}
@@ -129,6 +129,16 @@ def _by_default(candidates: Mapping[str, Weight], model: Any) -> dict[str, Weigh
 def is_embedding(name: str) -> bool:
     """Whether a weight of this name is looked up by rows."""
     return bool(_EMBEDDING.search(name))
+
+
+def is_kernel(name: str) -> bool:
+    """Whether a weight of this name is the kernel of a layer."""
+    return bool(_KERNEL.search(name))
+
+
+def is_of_lora(name: str) -> bool:
+    """Whether a weight of this name is a factor of what LoRA adds to another."""
+    return bool(_LORA.search(name))
 
 
 def _is_matrix(weight: Weight) -> bool:

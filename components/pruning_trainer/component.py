@@ -13,6 +13,7 @@ from tfx.utils import json_utils
 
 from ..engine.hparams import PruningHParams
 from ..engine.hparams_checks import check_teacher
+from ..engine.ranking.criteria import criterion_of
 from ..pruning_report import PruningReport
 from ..typed_value import checked_value
 from .executor import Executor
@@ -159,6 +160,7 @@ def _checked_hparams(hparams: Any) -> PruningHParams:
         raise TypeError(
             f"hparams must be PruningHParams, its string or a RuntimeParameter, got {type(hparams).__name__}."
         )
+    criterion_of(hparams)
     return hparams
 
 

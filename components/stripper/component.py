@@ -8,6 +8,7 @@ from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils
 
+from ..examples.split_names import check_splits
 from ..pruning_report import PruningReport
 from . import executor
 from .check.answers import checked_tolerance
@@ -21,7 +22,6 @@ from .spec import (
     StripperSpec,
     check_num_examples,
     check_signature_name,
-    check_splits,
     encode_formats,
 )
 

@@ -10,6 +10,8 @@ from tfx.types import artifact_utils
 from tfx.utils import json_utils, path_utils
 
 from .. import properties
+from ..examples.examples_input import ExamplesInput
+from ..examples.split_names import check_splits
 from ..executor_artifacts import artifacts_and_versions, copy_properties
 from ..pruning_report import publish
 from ..staging import empty_folder
@@ -18,7 +20,6 @@ from .check.relative_tolerance import checked_shrink_tolerance
 from .export.model_export import ExportedFile
 from .proof.data_proof import DataProof
 from .proof.example_feed import ExampleFeed
-from .proof.examples_input import ExamplesInput
 from .proof.result import ProofResult
 from .proof.served_model import ServedModel
 from .report import strip_document
@@ -39,7 +40,6 @@ from .spec import (
     TRAINED_MODEL_KEY,
     check_num_examples,
     check_signature_name,
-    check_splits,
     decode_formats,
 )
 from .strip import StripReport

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from tensorflow.core.framework import function_pb2, node_def_pb2
 
 
-def in_order(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
-    """The nodes of a function, each after those whose outputs it reads."""
+def in_order(function: function_pb2.FunctionDef, *, controls: bool = False) -> list[node_def_pb2.NodeDef]:
+    """The nodes of a function, each after those whose outputs it reads; with `controls`, after all it waits for."""
     nodes = {node.name: node for node in function.node_def}
     found: dict[str, node_def_pb2.NodeDef] = {}
     entered: set[str] = set()
@@ -21,7 +21,8 @@ def in_order(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
                 stack.pop()
             else:
                 entered.add(name)
-                stack.extend(each.partition(":")[0] for each in nodes[name].input if not each.startswith("^"))
+                inputs = nodes[name].input if controls else (each for each in nodes[name].input if each[0] != "^")
+                stack.extend(each.removeprefix("^").partition(":")[0] for each in inputs)
     return list(found.values())
 
 

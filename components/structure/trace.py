@@ -6,11 +6,11 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import function_pb2, node_def_pb2
-from tensorflow.python.framework import op_def_registry
 
 from . import operations  # noqa: F401  its rules register themselves
 from .groups import Groups
 from .node_order import has_loop, in_order
+from .node_outputs import output_begin, output_count
 from .operation import Operation, pin
 from .site import Gather, Mend, Site
 from .tensors import HeldValue, Holder, Shape, Tensor
@@ -212,7 +212,7 @@ class _Tracer:
             if name in names:
                 return names[name]
             output, _, index = rest.partition(":")
-            return call.tensors[name][self._output_index(nodes[name], output) + int(index or 0)]
+            return call.tensors[name][output_begin(nodes[name], output, self._functions) + int(index or 0)]
 
         nodes = {node.name: node for node in definition.node_def}
         ordered = in_order(definition)
@@ -231,7 +231,7 @@ class _Tracer:
             pin(self._units, each)
         for node in nodes:
             shapes = _output_shapes(node)
-            shapes += [None] * (self._output_count(node) - len(shapes))
+            shapes += [None] * (output_count(node, self._functions) - len(shapes))
             call.tensors[node.name] = tuple(map(Tensor.opaque, shapes))
 
     def _trace(self, call: Call, node: node_def_pb2.NodeDef, inputs: list[Tensor]) -> None:
@@ -250,7 +250,7 @@ class _Tracer:
             else:
                 for each in inputs:
                     self._note_use(each)
-            shapes += [None] * (self._output_count(node) - len(shapes))
+            shapes += [None] * (output_count(node, self._functions) - len(shapes))
             op = Operation(node, inputs, shapes, self._units, (call.function, node.name) in self._gathered)
             call.tensors[node.name] = op.traced()
             call.sites.extend(op.sites)
@@ -334,35 +334,6 @@ class _Tracer:
         """Notes that something else than a read is done to a variable, if a tensor is one."""
         if tensor.resource is not None:
             self.changed.add(tensor.resource.name)
-
-    def _output_index(self, node: node_def_pb2.NodeDef, output: str) -> int:
-        """The number of the first of a node's outputs with a name."""
-        before = 0
-        for name, count in self._output_counts(node):
-            if name == output:
-                return before
-            before += count
-        raise ValueError(f"The node {node.name!r} of the operation {node.op} has no output {output!r}.")
-
-    def _output_count(self, node: node_def_pb2.NodeDef) -> int:
-        return sum(count for _, count in self._output_counts(node))
-
-    def _output_counts(self, node: node_def_pb2.NodeDef) -> Iterator[tuple[str, int]]:
-        """The names of a node's outputs, and how many have each name."""
-        # A function may be called by a node that has its name for an operation.
-        function = self._functions.get(node.op)
-        definition = function.signature if function is not None else op_def_registry.get(node.op)
-        if definition is None:
-            raise ValueError(
-                f"The model uses the operation {node.op}, which is not loaded; import the library first that has it."
-            )
-        for argument in definition.output_arg:
-            if argument.number_attr:
-                yield argument.name, node.attr[argument.number_attr].i
-            elif argument.type_list_attr:
-                yield argument.name, len(node.attr[argument.type_list_attr].list.type)
-            else:
-                yield argument.name, 1
 
 
 def _output_shapes(node: node_def_pb2.NodeDef) -> list[Shape]:

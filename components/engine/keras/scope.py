@@ -16,6 +16,7 @@ from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
 from ..hparams_checks import check_teacher
 from ..pruning import Pruning
+from ..ranking.criteria import criterion_of
 from ..ranking.schedule import ExternalSparsity, SparsitySource
 from .callback import pruned_by
 from .single_batches import SingleBatches
@@ -182,11 +183,11 @@ def pruning_scope(
         TypeError: `hparams` is not PruningHParams, `sparsity` is neither a variable nor callable, or `teacher` is no
             model.
         ValueError: `teacher` without `hparams.distill_weight` or the other way round, or it was never trained, or no
-            function of its SavedModel takes features. By `fit`, before its first step: no weight to prune, a regex
-            that matches nothing, a layer that would lose all its weights, a teacher that cannot read the batch or has
-            other outputs; after its first step: a weight that no optimizer of the model trains, a `train_step` that
-            does not call `compute_loss` for the teacher, or `hparams.regrow` with several optimizers that train pruned
-            weights.
+            function of its SavedModel takes features; or `prune_option` needs the inputs of the layers. By `fit`,
+            before its first step: no weight to prune, a regex that matches nothing, a layer that would lose all its
+            weights, a teacher that cannot read the batch or has other outputs; after its first step: a weight that no
+            optimizer of the model trains, a `train_step` that does not call `compute_loss` for the teacher, or
+            `hparams.regrow` with several optimizers that train pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, or nothing was fitted in this one.
@@ -195,8 +196,9 @@ def pruning_scope(
         raise TypeError(
             f"hparams must be PruningHParams, got {type(hparams).__name__}. A string is read by PruningHParams.parse."
         )
+    criterion_of(hparams)  # raises here, before anything is trained
     if sparsity is not None:
-        ExternalSparsity(sparsity)  # raises here, before anything is trained
+        ExternalSparsity(sparsity)  # so does this
     if _active.get() is not None:
         raise RuntimeError("A pruning_scope is open already, and scopes cannot be nested. Close it first.")
     scope = PruningScope(hparams, log_dir, sparsity, record, _checked_teacher(hparams, teacher))

@@ -28,7 +28,7 @@ from typing import ClassVar, TypeAlias
 import tensorflow as tf
 
 from .. import naming
-from ..choices import BACKPROP, CRITERIA, HUTCHINSON, WEIGHT_DELTA
+from ..choices import BACKPROP, BLOCK_FISHER, CRITERIA, HUTCHINSON, WEIGHT_DELTA
 from ..hparams import PruningHParams
 
 Pool: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
@@ -161,6 +161,13 @@ class WeightChangeCriterion(Criterion):
         """
 
 
+class InputCriterion(Criterion):
+    """A criterion that needs the inputs of the layers, for a model that is pruned after its training.
+
+    `average` is a statistic of these inputs then, in the weight's shape; the classes say which.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Magnitude(Criterion):
     """|w| (Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878)."""
@@ -262,6 +269,52 @@ class SecondWeightChange(WeightChange):
 
 
 @dataclasses.dataclass(frozen=True)
+class Wanda(InputCriterion):
+    """|w| * ||x||: with the L2 norm, over all examples, of the input that the weight is multiplied by.
+
+    Sun et al., 2023, "A simple and effective pruning approach for large language models",
+    https://arxiv.org/abs/2306.11695. There weights are ranked within each output; here as `allocation` says.
+    """
+
+    elementwise = True
+
+    def scores(self, weight: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
+        """See `Criterion.scores`."""
+        return tf.abs(weight) * average
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimalBrainCompression(InputCriterion):
+    """w^2 / [H^-1]_ii: the squared error of a layer's output that is left when the other weights make up for w.
+
+    H = X^T X of the layer's inputs X; `average` is 1 / [H^-1]_ii. Frantar and Alistarh, 2022, "Optimal brain
+    compression", https://arxiv.org/abs/2208.11580.
+    """
+
+    elementwise = True
+
+    def scores(self, weight: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
+        """See `Criterion.scores`."""
+        return tf.square(weight) * average
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockFisher(Criterion):
+    """w^2 / [F^-1]_ii: Optimal Brain Surgeon's saliency, with the Fisher matrix in blocks (`block_fisher`).
+
+    `average` is 1 / [F^-1]_ii. Singh and Alistarh, 2020, "WoodFisher", https://arxiv.org/abs/2004.14340. The factor 1/2
+    changes no ranking and is left out.
+    """
+
+    estimator = BLOCK_FISHER
+    elementwise = True
+
+    def scores(self, weight: tf.Tensor, average: tf.Tensor) -> tf.Tensor:
+        """See `Criterion.scores`."""
+        return tf.square(weight) * average
+
+
+@dataclasses.dataclass(frozen=True)
 class WithGradientSize(GradientCriterion):
     """A criterion without an average, beside one of |dL/dw| that regrowth ranks by.
 
@@ -292,8 +345,24 @@ class WithGradientSize(GradientCriterion):
 
 
 def criterion_of(hparams: PruningHParams) -> Criterion:
-    """The criterion that `prune_option`, `gradient_estimator` and `regrow` ask for."""
+    """The criterion that `prune_option`, `gradient_estimator` and `regrow` ask for, for a training.
+
+    Raises:
+        ValueError: It needs what a training does not gather.
+    """
     criterion = CRITERIA.get(hparams.prune_option)[hparams.gradient_estimator]()
+    if isinstance(criterion, BlockFisher):
+        raise ValueError(
+            f"gradient_estimator={hparams.gradient_estimator!r} gathers gradients of a model that is trained already. "
+            "Give the hyperparameters to PostTrainingPruner or tfx_pruning.prune_saved_model, or train with "
+            "gradient_estimator='backprop'."
+        )
+    if isinstance(criterion, InputCriterion):
+        raise ValueError(
+            f"prune_option={hparams.prune_option!r} scores weights by the inputs of their layers, for a model that is "
+            "trained already. Give the hyperparameters to PostTrainingPruner or tfx_pruning.prune_saved_model, or "
+            "choose another prune_option for the training."
+        )
     if hparams.regrow and not criterion.has_average:
         return _with_gradient_size(criterion)
     return criterion

@@ -15,11 +15,11 @@ import tensorflow as tf
 from absl import logging
 from apache_beam.utils import shared
 
+from ...examples.example_files import ExampleFile, ExampleKey, RecordBatch, read_batches
 from ...leftovers import PROOF_SUFFIX
 from ..check.answers import reason
 from ..check.verify import VerificationError
 from .example_feed import ExampleFeed
-from .example_files import ExampleFile, ExampleKey, RecordBatch, read_batches
 from .model_pair import ModelPair
 from .result import Finding, ProofResult
 

@@ -5,6 +5,7 @@ import operator
 import threading
 from collections.abc import Sequence
 
+from ...examples.example_files import RecordBatch
 from ..check.answers import (
     REFUSALS,
     Answer,
@@ -16,7 +17,6 @@ from ..check.answers import (
     reason,
 )
 from .example_feed import ExampleFeed
-from .example_files import RecordBatch
 from .result import Finding, ProofResult
 from .served_model import ServedModel
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from .example_files import ExampleFile, ExampleKey
+from ...examples.example_files import ExampleFile, ExampleKey
 
 
 @dataclasses.dataclass(frozen=True)

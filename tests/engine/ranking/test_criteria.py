@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfx_pruning import PruningHParams
 from tfx_pruning.engine.choices import CRITERIA
 from tfx_pruning.engine.gradient_state import moving_average
 from tfx_pruning.engine.ranking.criteria import (
@@ -11,7 +10,6 @@ from tfx_pruning.engine.ranking.criteria import (
     SecondOrder,
     SecondWeightChange,
     WeightChange,
-    criterion_of,
 )
 
 WEIGHT = [[-2.0, 0.0], [0.5, 3.0]]
@@ -28,10 +26,13 @@ GRADIENT = [[1.0, 5.0], [4.0, 0.0]]
         ("second_order_gradient", "backprop", [[4.0, 0.0], [1.0, 0.0]]),
         ("second_order_gradient", "weight_delta", [[2.0, 0.0], [2.0, 0.0]]),
         ("second_order_gradient", "hutchinson", [[4.0, 0.0], [1.0, 0.0]]),
+        ("second_order_gradient", "block_fisher", [[4.0, 0.0], [1.0, 0.0]]),
+        ("wanda", "backprop", [[2.0, 0.0], [2.0, 0.0]]),
+        ("obc", "backprop", [[4.0, 0.0], [1.0, 0.0]]),
     ],
 )
 def test_scores(prune_option, estimator, scores):
-    criterion = criterion_of(PruningHParams(prune_option=prune_option, gradient_estimator=estimator))
+    criterion = CRITERIA.get(prune_option)[estimator]()
     computed = criterion.scores(tf.constant(WEIGHT), tf.constant(GRADIENT))
     np.testing.assert_array_equal(computed, scores)
 
@@ -40,7 +41,8 @@ def test_all_built_in_criteria_are_scored_above_and_take_the_samples_they_are_na
     rows = {(option, estimator) for option, entry in CRITERIA.built_in.items() for estimator in entry}
     assert {(option, estimator) for option, estimator, _ in test_scores.pytestmark[0].args[1]} == rows
     for option, estimator in rows:
-        assert CRITERIA.get(option)[estimator]().estimator == (None if option == "weight" else estimator)
+        without = option in ("weight", "wanda", "obc")
+        assert CRITERIA.get(option)[estimator]().estimator == (None if without else estimator)
 
 
 def test_the_size_of_a_second_derivative_counts():

@@ -12,7 +12,7 @@ from tfx import v1 as tfx
 from tfx.utils import import_utils
 
 from helpers.pipeline_nodes import NODES
-from tfx_pruning import PruningHParams, PruningReport, PruningTrainer, Stripper
+from tfx_pruning import PostTrainingPruner, PruningHParams, PruningReport, PruningTrainer, Stripper
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.kubeflow import runner
 from tfx_pruning.pipelines.kubeflow.backend import Backend
@@ -286,6 +286,8 @@ def _small_pipeline(*, condition: bool = False) -> tfx.dsl.Pipeline:
         components.append(evaluator)
     else:
         stripper = Stripper(model=trainer.outputs["model"], num_examples=count).with_id("MyStripper")
+    pruner = PostTrainingPruner(model=trainer.outputs["model"], hparams="target_sparsity=0.5", num_examples=count)
+    components.append(pruner.with_id("MyPruner"))
     return tfx.dsl.Pipeline("small", "gs://bucket/root", components=[*components, stripper])
 
 
@@ -295,12 +297,15 @@ def test_ids_platform_configs_and_runtime_parameters_of_our_components_are_compi
         _small_pipeline(), str(path), "image", resources={"MyStripper": TaskResources(memory_limit="1G")}
     )
     compiled = Compiled(path)
-    assert set(compiled.tasks) == {"CsvExampleGen", "MyTrainer", "MyStripper"}
+    assert set(compiled.tasks) == {"CsvExampleGen", "MyTrainer", "MyPruner", "MyStripper"}
+    arguments = compiled.container("MyPruner")["args"]
+    assert arguments[arguments.index("--executor_class_path") + 1].startswith("tfx_pruning.post_training_pruner.")
     assert compiled.container("MyTrainer")["resources"] == {"cpuLimit": 3.0, "memoryLimit": 5.0}
     assert compiled.container("MyStripper")["resources"] == {"memoryLimit": 1.0, "resourceMemoryLimit": "1G"}
     assert "resources" not in compiled.container("CsvExampleGen")
     assert compiled.parameter("MyTrainer", "hparams") == {"componentInputParameter": "pruning"}
-    assert compiled.parameter("MyStripper", "num_examples") == {"componentInputParameter": "count"}
+    for task in ("MyPruner", "MyStripper"):
+        assert compiled.parameter(task, "num_examples") == {"componentInputParameter": "count"}
     inputs = kfp.components.load_component_from_file(str(path)).component_spec.inputs
     assert {name: (of_input.type, of_input.default) for name, of_input in inputs.items()} == {
         "pruning": ("String", "target_sparsity=0.5"),

@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example, write_records
+from tfx_pruning.examples.example_files import ExampleFile, ExampleKey
 from tfx_pruning.stripper.check.verify import VerificationError
 from tfx_pruning.stripper.proof.data_proof import DataProof
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
-from tfx_pruning.stripper.proof.example_files import ExampleFile, ExampleKey
 from tfx_pruning.stripper.proof.result import Finding, ProofResult
 from tfx_pruning.stripper.proof.served_model import ServedModel
 

@@ -7,7 +7,7 @@ from tfx.components.util import examples_utils
 from tfx.types import artifact_utils, standard_artifacts
 
 from helpers.record_files import example, write_records
-from tfx_pruning.stripper.proof.examples_input import ExamplesInput
+from tfx_pruning.examples.examples_input import ExamplesInput
 
 
 def _examples(folder):

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from helpers.record_files import example, write_records
-from tfx_pruning.stripper.proof import example_files
-from tfx_pruning.stripper.proof.example_files import ExampleFile, ExampleKey, feature_names, read_batches
+from tfx_pruning.examples import example_files
+from tfx_pruning.examples.example_files import ExampleFile, ExampleKey, feature_names, read_batches
 
 
 @pytest.mark.parametrize("name", ["data.gz", "data.tfrecord"])

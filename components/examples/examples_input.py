@@ -12,10 +12,8 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from ..check.answers import reason
 from .example_files import ExampleFile, feature_names
 
-_PREFERRED_SPLIT = "eval"
 _TF_EXAMPLE = "FORMAT_TF_EXAMPLE"
 _PAYLOADS = (_TF_EXAMPLE, "FORMAT_TF_SEQUENCE_EXAMPLE", "FORMAT_PROTO")
 # What ExampleGen writes, and the name in the enum.
@@ -37,18 +35,21 @@ class ExamplesInput:
     features: frozenset[str] | None
 
     @classmethod
-    def read(cls, artifacts: Sequence[types.Artifact], splits: Sequence[str] | None) -> "ExamplesInput":
+    def read(
+        cls, artifacts: Sequence[types.Artifact], splits: Sequence[str] | None, preferred: str = "eval"
+    ) -> "ExamplesInput":
         """Finds the files, and looks at the first record of each split.
 
         Args:
             artifacts: Examples artifacts, at least one.
-            splits: Names of splits; None for 'eval' if there is one, otherwise for all.
+            splits: Names of splits; None for `preferred` if there is one, otherwise for all.
+            preferred: The name of a split.
 
         Raises:
             ValueError: The artifacts do not hold TFRecords, a split is missing, or a split has no records.
         """
         payloads = [_payload(artifact) for artifact in artifacts]
-        chosen = _chosen_splits(artifacts, splits)
+        chosen = _chosen_splits(artifacts, splits, preferred)
         files = [file for split in chosen for file in _files(artifacts, split)]
         first = [_first_record([file for file in files if file.split == split], split) for split in chosen]
         features = feature_names(first[0]) if set(payloads) == {_TF_EXAMPLE} else None
@@ -64,32 +65,32 @@ def _payload(artifact: types.Artifact) -> str:
     payload = example_gen_pb2.PayloadFormat.Name(examples_utils.get_payload_format(artifact))
     if payload not in _PAYLOADS:
         raise ValueError(
-            f"The examples at {artifact.uri!r} hold {payload}, expected {' or '.join(_PAYLOADS)}; leave `examples` out "
-            "of Stripper, which then checks on drawn inputs only."
+            f"The examples at {artifact.uri!r} hold {payload}, expected {' or '.join(_PAYLOADS)}; give other examples, "
+            "or leave `examples` out if the component can do without."
         )
     file_format = examples_utils.get_file_format(artifact)
     if file_format not in _FILE_FORMATS:
         raise ValueError(
-            f"The examples at {artifact.uri!r} are stored as {file_format!r}, expected {_FILE_FORMATS[0]!r}; leave "
-            "`examples` out of Stripper, which then checks on drawn inputs only."
+            f"The examples at {artifact.uri!r} are stored as {file_format!r}, expected {_FILE_FORMATS[0]!r}; give "
+            "other examples, or leave `examples` out if the component can do without."
         )
     return payload
 
 
-def _chosen_splits(artifacts: Sequence[types.Artifact], splits: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen_splits(
+    artifacts: Sequence[types.Artifact], splits: Sequence[str] | None, preferred: str
+) -> tuple[str, ...]:
     held = [_split_names(artifact) for artifact in artifacts]
     for artifact, names in zip(artifacts, held, strict=True):
         if not names:
-            raise ValueError(
-                f"The examples at {artifact.uri!r} have no splits; give other examples to Stripper, or none."
-            )
+            raise ValueError(f"The examples at {artifact.uri!r} have no splits; give other examples.")
     if splits is None:
-        splits = [_PREFERRED_SPLIT] if all(_PREFERRED_SPLIT in names for names in held) else held[0]
+        splits = [preferred] if all(preferred in names for names in held) else held[0]
     for artifact, names in zip(artifacts, held, strict=True):
         if unknown := sorted(set(splits) - set(names)):
             raise ValueError(
                 f"The examples at {artifact.uri!r} have no split {', '.join(map(repr, unknown))}, they have "
-                f"{names}. Name some of these in Stripper's splits."
+                f"{names}. Name some of these in `splits`."
             )
     return tuple(splits)
 
@@ -119,10 +120,9 @@ def _first_record(files: Sequence[ExampleFile], split: str) -> bytes:
                 return record
         except tf.errors.OpError as error:
             raise ValueError(
-                f"The file {file.path!r} of the examples cannot be read: {reason(error)}; give other examples to "
-                "Stripper, or none."
+                f"The file {file.path!r} of the examples cannot be read: {error.message}; give other examples."
             ) from error
     raise ValueError(
         f"The split {split!r} of the examples holds no records, in {[file.path for file in files]}; give other "
-        "examples to Stripper, other splits, or none."
+        "examples or splits."
     )

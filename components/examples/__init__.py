@@ -1,0 +1,1 @@
+"""Examples artifacts: their splits, files and records."""

@@ -1,0 +1,1 @@
+"""PostTrainingPruner: prunes trained models with examples, without their training code."""
