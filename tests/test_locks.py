@@ -55,7 +55,7 @@ def test_every_python_of_the_project_has_a_lock():
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_lock_has_every_dependency_at_an_allowed_version(python):
-    assert set(PROJECT.get_all("Provides-Extra")) == {"kubeflow", "test", "dev", "benchmark"}
+    assert set(PROJECT.get_all("Provides-Extra")) == {"kubeflow", "test", "dev", "benchmark", "docs"}
     for extra in ["", *PROJECT.get_all("Provides-Extra")]:
         assert _unmet(PROJECT.get_all("Requires-Dist"), python, extra) == {}
 
