@@ -4,7 +4,7 @@ import setuptools
 
 # The folders keep the names that TFX projects use; the import name must not be `components`, which nearly every TFX
 # project has a folder of and which would then hide this package.
-PACKAGE_DIR = {"tfx_pruning": "components", "tfx_pruning.pipelines": "pipelines", "tfx_pruning.examples": "examples"}
+PACKAGE_DIR = {"tfx_pruning": "components", "tfx_pruning.pipelines": "pipelines", "tfx_pruning.templates": "examples"}
 
 
 def _packages() -> list[str]:
@@ -23,6 +23,6 @@ setuptools.setup(
     package_data={
         "tfx_pruning": ["py.typed"],
         "tfx_pruning.report": ["templates/*"],
-        "tfx_pruning.examples": ["*/*.py", "*/*.yaml", "*/*.md", "*/data/*"],
+        "tfx_pruning.templates": ["*/*.py", "*/*.yaml", "*/*.md", "*/data/*"],
     },
 )

@@ -11,7 +11,7 @@ import pytest
 import tfx_pruning
 
 ROOT = pathlib.Path(__file__).parents[1]
-FOLDERS = {"components": "tfx_pruning", "pipelines": "tfx_pruning.pipelines", "examples": "tfx_pruning.examples"}
+FOLDERS = {"components": "tfx_pruning", "pipelines": "tfx_pruning.pipelines", "examples": "tfx_pruning.templates"}
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", "build", "dist")
 
 
@@ -68,7 +68,7 @@ def test_wheel_holds_every_module_and_nothing_else(site: pathlib.Path) -> None:
     data = sorted(path for path in (ROOT / "examples").glob("*/**/*") if path.suffix in (".yaml", ".csv", ".gz", ".md"))
     assert len(data) == 9
     for file in data:
-        assert (site / "tfx_pruning" / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
+        assert (site / "tfx_pruning" / "templates" / file.relative_to(ROOT / "examples")).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.e2e

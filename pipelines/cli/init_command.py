@@ -73,7 +73,7 @@ def copy_template(template: str, folder: pathlib.Path) -> list[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staged:
         # By its path from the package: the folder of a template is no package.
-        with importlib.resources.as_file(importlib.resources.files("tfx_pruning.examples")) as examples:
+        with importlib.resources.as_file(importlib.resources.files("tfx_pruning.templates")) as examples:
             made = pathlib.Path(shutil.copytree(examples / template, pathlib.Path(staged) / template, ignore=_CACHES))
         for path in (made, *made.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
