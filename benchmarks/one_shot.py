@@ -25,7 +25,7 @@ from _table import publish
 
 from tfx_pruning import PruningHParams, prune_saved_model
 
-_TRAIN, _BATCH, _EPOCHS, _RATE, _DECAY = 4000, 64, 40, 1e-3, 0.1
+_TRAIN, _BATCH, _EPOCHS, _RATE, _DECAY = 4000, 64, 12, 1e-3, 0.1
 _LEAST = {0.95: 0.80}
 _MOST_SECONDS = 60.0
 _JUDGED = ("block_fisher", "obc")

@@ -60,7 +60,7 @@ class ExampleGradients:
             g g^T in blocks, float32 [blocks, BLOCK, BLOCK], if the criterion is `BlockFisher`.
 
         Raises:
-            ValueError: A weight has no gradient.
+            ValueError: A weight has no gradient, or one that is not finite.
         """
         elements = sum(int(np.prod(each.shape)) for each in self._weights)
         size = max(1, min(_MOST_EXAMPLES, _MOST_BYTES // (4 * elements)))
@@ -74,6 +74,12 @@ class ExampleGradients:
             else:
                 for total, each in zip(totals, sums, strict=True):
                     total.assign_add(each)
+        for weight, total in zip(self._weights, totals, strict=True):
+            if not tf.reduce_all(tf.math.is_finite(total)):
+                raise ValueError(
+                    f"The examples give {weight.name} gradients that are not finite. Give examples with finite "
+                    "numbers, as the model was trained on; or check the labels and the loss."
+                )
         return [total / float(count) for total in totals]
 
     def _sums_of_batch(self, inputs: list[tf.Tensor], labels: tf.Tensor | None) -> list[tf.Tensor]:

@@ -179,6 +179,13 @@ def test_refused(folder, examples, tmp_path, more, message):
     assert not (tmp_path / "pruned").exists()
 
 
+def test_gradients_that_are_not_finite_are_refused(folder, examples, tmp_path):
+    hparams = PruningHParams(prune_option="first_order_gradient", target_sparsity=0.5)
+    wrong = {**examples, "x": np.where(examples["x"] > 1, np.nan, examples["x"])}
+    with pytest.raises(ValueError, match="first/kernel gradients that are not finite"):
+        prune_saved_model(folder, tmp_path / "pruned", wrong, hparams, label="y")
+
+
 def test_blocks_are_of_consecutive_weights():
     weight = tf.reshape(tf.range(36.0), [4, 9])
     found = block_fisher.blocks(weight)
