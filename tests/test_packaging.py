@@ -68,7 +68,9 @@ def test_wheel_holds_every_module_and_nothing_else(site: pathlib.Path) -> None:
     data = sorted(path for path in (ROOT / "examples").glob("*/**/*") if path.suffix in (".yaml", ".csv", ".gz", ".md"))
     assert len(data) == 9
     for file in data:
-        assert (site / "tfx_pruning" / "templates" / file.relative_to(ROOT / "examples")).read_bytes() == file.read_bytes()
+        assert (
+            site / "tfx_pruning" / "templates" / file.relative_to(ROOT / "examples")
+        ).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.e2e
