@@ -19,12 +19,12 @@ _LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lays out the package under the name by which it is imported, for mkdocstrings."""
+def on_startup(command: str, dirty: bool) -> None:
+    """Lays out the package under the name by which it is imported, before mkdocstrings looks for it."""
+    del command, dirty
     shutil.rmtree(PACKAGE, ignore_errors=True)
     for folder, place in (("components", PACKAGE), ("pipelines", PACKAGE / "pipelines")):
         shutil.copytree(ROOT / folder, place, ignore=shutil.ignore_patterns("__pycache__"))
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
