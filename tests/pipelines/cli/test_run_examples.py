@@ -40,9 +40,11 @@ def test_an_example_runs_to_the_push_and_its_model_is_exported(template, tmp_pat
     signature, shape = EXPORTED[template]
     phone = tmp_path / "phone"
     arguments = [found["pushed_to"], str(phone), "--export", "tflite", "--signature", signature]
+    if template == "images":
+        arguments += ["--verify", str(folder / "data" / "*.gz")]
     stripped = CliRunner().invoke(strip, arguments)
     assert stripped.exit_code == 0, stripped.output
-    (file,) = phone.rglob("*.tflite")
+    (file,) = (tmp_path / "phone_exports").glob("*.tflite")
     interpreter = tf.lite.Interpreter(str(file))
     (output,) = interpreter.get_output_details()
     assert output["shape"].tolist() == shape
