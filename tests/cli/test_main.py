@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
-_COMMANDS = ["inspect", "metadata", "prune", "report", "run", "strip", "sweep"]
+_COMMANDS = ["init", "inspect", "metadata", "prune", "report", "run", "strip", "sweep"]
 # Those of a process that a shell begins, which pytest need not have.
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
@@ -140,7 +140,7 @@ def test_version():
 
 
 def test_the_installed_script_completes_commands_and_formats():
-    done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning in", COMP_CWORD="1")
+    done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning ins", COMP_CWORD="1")
     assert done.stdout == "plain,inspect\n"
     done = _script(_TFX_PRUNING_COMPLETE="bash_complete", COMP_WORDS="tfx-pruning run --runner ku", COMP_CWORD="3")
     assert done.stdout == "plain,kubeflow-local\n"

@@ -105,15 +105,14 @@ def killed(tmp_path_factory):
     """The root of a sweep that was killed while its first candidate was trained."""
     root = tmp_path_factory.mktemp("sweep") / "root"
     write_few_trips(root.parent / "data", 3000)
-    process = subprocess.Popen(_command(root, *WITHIN), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    printed = b""
-    while f"PruningTrainer.{HALF} ".encode() not in printed:
-        more = os.read(process.stdout.fileno(), 4096)
-        assert more, f"it ended before a candidate was trained: {printed.decode()}"
-        printed += more
+    log = root / "run.log"
+    process = subprocess.Popen(_command(root, *WITHIN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not log.exists() or f"Component PruningTrainer.{HALF} is running." not in log.read_text(errors="replace"):
+        assert process.poll() is None, "it ended before a candidate was trained"
+        time.sleep(0.1)
     time.sleep(2)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     return root
 
 
