@@ -9,7 +9,10 @@ trap 'rm -rf "$folder"' EXIT
 export UV_NO_PROGRESS=1
 
 rm -rf dist
-.venv/bin/python -m build --no-isolation >/dev/null
+# Of what is committed, and elsewhere: setuptools leaves files beside what it builds.
+mkdir "$folder/source"
+git archive HEAD | tar -x -C "$folder/source"
+.venv/bin/python -m build --no-isolation --outdir dist "$folder/source" >/dev/null
 "$python" -m venv "$folder/tools"
 "$folder/tools/bin/pip" install --quiet --disable-pip-version-check twine check-wheel-contents
 "$folder/tools/bin/twine" check --strict dist/*
