@@ -93,7 +93,13 @@ class ExampleGradients:
 
             specs = [tf.TensorSpec(each.shape, tf.float32) for each in self._weights]
             given = (inputs, [] if labels is None else [labels])
-            samples = tf.map_fn(of_example, given, fn_output_signature=specs, parallel_iterations=1)
+            scope = tf.compat.v1.get_variable_scope()
+            caching_device = scope.caching_device
+            try:
+                samples = tf.map_fn(of_example, given, fn_output_signature=specs, parallel_iterations=1)
+            finally:
+                # map_fn leaves its own behind after an error, and then no distribution strategy can be entered.
+                scope.set_caching_device(caching_device)
         if isinstance(self._criterion, BlockFisher):
             return [block_fisher.outer_products(each) for each in samples]
         return [tf.reduce_sum(each, 0) for each in samples]

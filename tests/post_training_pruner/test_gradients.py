@@ -192,3 +192,9 @@ def test_blocks_are_of_consecutive_weights():
     assert found.shape == (3, 16)
     np.testing.assert_array_equal(found[2], [32, 33, 34, 35, *[0] * 12])
     np.testing.assert_array_equal(block_fisher.elements(found, weight), weight)
+
+
+def test_after_a_refusal_a_strategy_can_be_entered():
+    # The refusals above are raised while gradients are traced.
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert tf.Variable(1.0).numpy() == 1.0
