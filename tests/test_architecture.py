@@ -56,7 +56,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "stripper.proof": ("stripper.check", "stripper.tf1", "examples", "leftovers", "saved_model"),
     "stripper.shrink": ("stripper.check", "leftovers", "places", "saved_model", "staging", "structure"),
     "stripper.export": (
-        *("stripper.check", "stripper.masks", "places", "registry", "saved_model", "staging", "structure"),
+        *("stripper.check", "stripper.masks", "examples", "places", "registry", "saved_model", "staging", "structure"),
     ),
     "stripper": (
         *("stripper.check", "stripper.tf1", "stripper.tf2", "stripper.shrink", "stripper.proof", "stripper.export"),

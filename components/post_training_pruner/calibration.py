@@ -9,12 +9,15 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from ..examples.serialized_records import checked_records
+
 BATCH_SIZE = 64
 
 Batch = tuple[list[tf.Tensor], tf.Tensor | None]
 Specs = Mapping[str, tf.TensorSpec]
 # Serialized tf.Examples or other records, or arrays by the names of inputs and of the label.
 Examples = Iterable[bytes] | Mapping[str, Any]
+_ARRAYS = "a mapping from the names of the signature's inputs to arrays"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Calibration:
         """
         if isinstance(examples, Mapping):
             return cls._of_arrays(examples, specs, signature, label)
-        records = _checked_records(examples)
+        records = checked_records(examples, _ARRAYS)
         found = _feature_names(records[0])
         (only,) = specs if len(specs) == 1 else (None,)
         takes_records = only is not None and specs[only].dtype == tf.string and specs[only].shape.rank == 1
@@ -134,24 +137,6 @@ class Calibration:
             ) from error
         inputs = [batch] if self._whole else [tf.cast(parsed[name], spec.dtype) for name, spec in self.specs.items()]
         return inputs, None if self.label is None else parsed[self.label]
-
-
-def _checked_records(examples: Any) -> list[bytes]:
-    if isinstance(examples, (str, bytes)) or not isinstance(examples, Iterable):
-        raise TypeError(
-            f"examples is {type(examples).__name__}, expected serialized records (bytes), such as tf.Examples, or a "
-            "mapping from the names of the signature's inputs to arrays."
-        )
-    records = list(examples)
-    for index, record in enumerate(records):
-        if not isinstance(record, bytes):
-            raise TypeError(
-                f"examples[{index}] is {type(record).__name__}, expected a serialized record (bytes). Call "
-                "SerializeToString() on a tf.train.Example, or give a mapping from names of inputs to arrays."
-            )
-    if not records:
-        raise ValueError("examples is empty; give at least one.")
-    return records
 
 
 def _feature_names(record: bytes) -> frozenset[str] | None:

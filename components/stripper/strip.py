@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from absl import logging
 
 from .. import staging
+from ..examples.serialized_records import checked_records
 from ..places import checked_model_path
 from ..saved_model import sizes
 from ..saved_model.meta_graph import has_objects, read_saved_model
-from .check.acceptance import Acceptance
+from .check.acceptance import DRAWN_INPUTS, Acceptance
 from .check.answers import checked_tolerance
 from .check.relative_tolerance import checked_shrink_tolerance
-from .check.serialized_records import checked_records
 from .shrink.report import ShrinkReport
 from .shrink.shrink import shrink_in_place
 from .tf1.saved_model import GraphModel
@@ -121,7 +121,7 @@ def strip_saved_model(
     """
     source = checked_model_path(source)
     shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
-    acceptance = Acceptance(checked_records(examples), checked_tolerance(tolerance), check, shrunk)
+    acceptance = Acceptance(checked_records(examples, DRAWN_INPUTS), checked_tolerance(tolerance), check, shrunk)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
     model = opened(source, shrink)

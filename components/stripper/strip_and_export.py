@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import staging
+from ..examples.serialized_records import checked_records
 from ..places import checked_model_path, checked_place, holds
-from .check.acceptance import Acceptance
+from .check.acceptance import DRAWN_INPUTS, Acceptance
 from .check.answers import checked_tolerance
 from .check.relative_tolerance import checked_shrink_tolerance
-from .check.serialized_records import checked_records
 from .export.exporter import check_shrunk_formats
 from .export.formats import exporters
 from .export.model_export import ExportedFile, check_export_tolerance, export_model
@@ -52,7 +52,7 @@ def strip_and_export(
         ValueError: The places of the stripped model and of the exports lie one within the other; and as
             `strip_saved_model` and `export_model`, which say what else is raised.
     """
-    records = checked_records(examples)
+    records = checked_records(examples, DRAWN_INPUTS)
     if not exporters(formats):
         report = strip_saved_model(
             source,

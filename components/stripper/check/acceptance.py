@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 
 from .relative_tolerance import RelativeTolerance
 
+# What a caller may give in place of examples.
+DRAWN_INPUTS = "None to check on drawn inputs"
+
 
 @dataclasses.dataclass(frozen=True)
 class Acceptance:

@@ -8,9 +8,10 @@ import tensorflow as tf
 from absl import logging
 
 from ... import staging
+from ...examples.serialized_records import checked_records
 from ...places import checked_model_path
 from ...saved_model import sizes
-from ..check.serialized_records import checked_records
+from ..check.acceptance import DRAWN_INPUTS
 from .exported_signature import ExportedSignature
 from .exporter import Exporter
 from .formats import exporters
@@ -86,7 +87,7 @@ def export_model(
     chosen = exporters(formats)
     check_export_tolerance(tolerance)
     model, destination = checked_model_path(model), os.fspath(destination)
-    records = checked_records(examples)
+    records = checked_records(examples, DRAWN_INPUTS)
     if not chosen:
         raise ValueError("formats is empty, expected at least one format to export.")
     staging.checked_destination(destination, overwrite)
