@@ -36,3 +36,14 @@ def _garbage_of_a_file_is_collected() -> Iterator[None]:
     # TensorFlow's functions hold their variables in cycles.
     yield
     gc.collect()
+
+
+@pytest.fixture
+def registered_before() -> Iterator[None]:
+    """Takes away the criteria and schedules that a test registers."""
+    from tfx_pruning.engine.choices import CRITERIA, SCHEDULES
+
+    before = [(registry, dict(registry._registered)) for registry in (CRITERIA, SCHEDULES)]
+    yield
+    for registry, registered in before:
+        registry._registered = registered

@@ -109,16 +109,7 @@ class ShareOfTensor(tfx_pruning.Criterion):
         return tf.abs(weight) / tf.reduce_max(tf.abs(weight))
 
 
-@pytest.fixture
-def unregistered():
-    """Takes away what a test registers."""
-    before = [(registry, dict(registry._registered)) for registry in (CRITERIA, SCHEDULES)]
-    yield
-    for registry, registered in before:
-        registry._registered = registered
-
-
-@pytest.mark.usefixtures("unregistered")
+@pytest.mark.usefixtures("registered_before")
 def test_a_criterion_of_whole_tensors_is_not_scored_in_parts():
     tfx_pruning.register_criterion("share_of_tensor", ShareOfTensor())
     rng = np.random.default_rng(0)
@@ -149,7 +140,7 @@ class ByChange(tfx_pruning.WeightChangeCriterion):
         return average
 
 
-@pytest.mark.usefixtures("unregistered")
+@pytest.mark.usefixtures("registered_before")
 def test_gradient_estimator_chooses_among_the_criteria_of_a_name():
     tfx_pruning.register_criterion("mine", ByHessian(), ByChange())
     with pytest.raises(ValueError, match="takes gradient_estimator='hutchinson' or 'weight_delta', got 'backprop'"):
@@ -228,7 +219,7 @@ class AnotherDefinition(own_names.RootMeanSquare):
         ("mine", [ByHessian(), ByHessian()], ValueError, ["Two criteria of 'mine'", "'hutchinson'"]),
     ],
 )
-@pytest.mark.usefixtures("unregistered")
+@pytest.mark.usefixtures("registered_before")
 def test_a_wrong_criterion_is_refused(name, criteria, kind, words):
     with pytest.raises(kind) as caught:
         tfx_pruning.register_criterion(name, *criteria)
@@ -255,7 +246,7 @@ class NotComplete(tfx_pruning.Schedule):
         ("mine", NotComplete, TypeError, ["NotComplete", "left"]),
     ],
 )
-@pytest.mark.usefixtures("unregistered")
+@pytest.mark.usefixtures("registered_before")
 def test_a_wrong_schedule_is_refused(name, schedule, kind, words):
     with pytest.raises(kind) as caught:
         tfx_pruning.register_schedule(name, schedule)

@@ -104,6 +104,7 @@ def test_a_pipeline_that_did_not_import_the_module_is_refused_where_it_is_made(t
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("registered_before")
 def test_a_pipeline_runs_with_a_criterion_and_a_schedule_of_its_module(tmp_path):
     (tmp_path / "examples").mkdir()
     keras.utils.set_random_seed(0)
