@@ -35,7 +35,7 @@ class Sparsities(keras.callbacks.Callback):
         found["sparsities"].append(logs["sparsity"])
 
 
-def fit(name, string):
+def fit(name, string, batch_size=8):
     """Fits a model whose weights do not move, so that its zeros are those of the mask."""
     hparams = PruningHParams.parse(string)
     assert PruningHParams.parse(hparams.to_string()) == hparams
@@ -46,7 +46,7 @@ def fit(name, string):
     x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
     found["sparsities"] = []
     with pruning_scope(hparams):
-        model.fit(x, x[:, :8], batch_size=8, verbose=0, callbacks=[Sparsities()])
+        model.fit(x, x[:, :8], batch_size=batch_size, verbose=0, callbacks=[Sparsities()])
     kernels[name] = model.layers[0].kernel.numpy()
     return model
 
@@ -63,6 +63,7 @@ fit("column_share_by_name", f"prune_option=column_share,{steps}")
 fit("row", f"granularity=row,{steps}")
 fit("square_root", "sparsity_function=square_root,target_sparsity=0.8,pruning_frequency=1,sparsity_function_end_step=8")
 found["by_step"] = found.pop("sparsities")
+fit("root_mean_square", f"prune_option=root_mean_square,gradient_decay_rate=0,{steps}", batch_size=64)
 model = fit("column_share", f"prune_option=my_criteria:column_share,{steps}")
 tf.saved_model.save(model, "trained")
 found["strip"] = json.loads(call("strip", "trained", "stripped", "--export", "my_formats:npz", "--json"))
@@ -167,6 +168,15 @@ def test_the_criterion_prunes(ran: Ran) -> None:
     kept = largest(np.abs(before) / np.linalg.norm(before, axis=0), 40)
     for name in ("column_share", "column_share_by_name"):
         np.testing.assert_array_equal(ran.kernels[name], np.where(kept, before, 0))
+
+
+@pytest.mark.slow
+def test_the_criterion_of_gradients_prunes(ran: Ran) -> None:
+    before = ran.kernels["before"]
+    x = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
+    gradient = x.T @ (x @ before - x[:, :8])  # of the one batch, but for a factor
+    kept = largest(np.abs(before * gradient), 40)
+    np.testing.assert_array_equal(ran.kernels["root_mean_square"], np.where(kept, before, 0))
 
 
 @pytest.mark.slow

@@ -22,9 +22,9 @@ from tfx_pruning.stripper.export.exporter import Exporter
 from tfx_pruning.stripper.export.formats import FORMATS, exporters
 from tfx_pruning.stripper.export.model_export import export_model
 
-_README = (pathlib.Path(tfx_pruning.__file__).parent / "stripper" / "README.md").read_text()
-# The module that the README shows.
-_REGISTERED = re.search(r"```python\n(# my_formats.py\n.*?)```", _README, re.DOTALL)[1]
+_PAGE = (pathlib.Path(__file__).parents[3] / "docs" / "exports.md").read_text(encoding="utf-8")
+# The module that the page shows.
+_REGISTERED = re.search(r"```python\n(# my_formats.py\n.*?)```", _PAGE, re.DOTALL)[1]
 _MODULE = _REGISTERED.partition("tfx_pruning.register_exporter(")[0] + "NUMPY = NumpyExporter()\n"
 
 
