@@ -11,7 +11,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .engine.hparams import PruningHParams
-    from .engine.keras.scope import pruning_scope
+    from .engine.keras.scope import current_scope, in_scope, pruning_scope
     from .engine.keras.start_from_target import start_from_target
     from .engine.keras.warm_start import warm_start
     from .engine.pruning import Pruning, apply_mask
@@ -46,6 +46,8 @@ _HOME = {
     "Stripper": ".stripper.component",
     "WeightChangeCriterion": ".engine.ranking.criteria",
     "apply_mask": ".engine.pruning",
+    "current_scope": ".engine.keras.scope",
+    "in_scope": ".engine.keras.scope",
     "prune_saved_model": ".post_training_pruner.prune",
     "pruning_scope": ".engine.keras.scope",
     "register_criterion": ".engine.ranking.criteria",
@@ -71,6 +73,8 @@ __all__ = [
     "WeightChangeCriterion",
     "__version__",
     "apply_mask",
+    "current_scope",
+    "in_scope",
     "prune_saved_model",
     "pruning_scope",
     "register_criterion",

@@ -47,6 +47,15 @@ def check_teacher(hparams: HParamsFields, is_given: bool) -> None:
         )
 
 
+def check_without_teacher(hparams: HParamsFields) -> None:
+    """Raises a ValueError if a teacher has a weight in the loss, which a loop of the user's own computes itself."""
+    if hparams.distill_weight:
+        raise ValueError(
+            f"distill_weight={hparams.distill_weight} is for fit in a pruning_scope with a teacher. A loop of your own "
+            "computes its own loss: add the teacher's part there, and leave distill_weight at 0."
+        )
+
+
 def _check_granularity(hparams: HParamsFields) -> None:
     for name in ("block_height", "block_width"):
         if getattr(hparams, name) < 1 and getattr(hparams, name) != -1:

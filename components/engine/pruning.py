@@ -12,6 +12,7 @@ from .channel_update import ChannelUpdate
 from .choices import CHANNEL
 from .forward_pass import Forward, channels_of_weights, traced_forward
 from .hparams import PruningHParams
+from .hparams_checks import check_without_teacher
 from .mask_update import MaskUpdate
 from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
@@ -205,11 +206,7 @@ class Pruning(Trackable):
             ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
                 derivative; or `hparams.distill_weight` is set.
         """
-        if self.hparams.distill_weight:
-            raise ValueError(
-                f"distill_weight={self.hparams.distill_weight} is for fit in a pruning_scope with a teacher. A loop of "
-                "your own computes its own loss: add the teacher's part there, and leave distill_weight at 0."
-            )
+        check_without_teacher(self.hparams)
         samples_hessian = isinstance(self.criterion, HessianCriterion)
         if samples_hessian and loss is None:
             raise ValueError(

@@ -87,6 +87,7 @@ class Executor(trainer_executor.GenericExecutor):
             with pruning_scope(hparams, log_dir=fn_args.model_run_dir, record=True, teacher=teacher) as scope:
                 if backups is not None:
                     scope.around_fit = backups.of_fit
+                    scope.backup_dir = backups.folder
                 run_fn(fn_args)
             delivered = delivered_sparsity(scope, _saved_model(fn_args))
             size = directory_bytes(fn_args.serving_model_dir)

@@ -44,7 +44,11 @@ class Position:
 
 
 class TrainingBackups:
-    """The backups of the `fit`s of one training, one file each, in one folder."""
+    """The backups of the `fit`s of one training, one file each, in one folder.
+
+    Attributes:
+        folder: The folder. What a training loop of the user's own keeps in it is treated likewise.
+    """
 
     def __init__(self, folder: str, steps: int | None) -> None:
         """Takes a folder that exists and that no other training writes to.
@@ -53,7 +57,7 @@ class TrainingBackups:
             folder: The folder.
             steps: Batches between two backups; None for one at the end of each epoch, and within an epoch one a minute.
         """
-        self._folder = folder
+        self.folder = folder
         self._steps = steps
         self._fits = 0
 
@@ -87,9 +91,9 @@ class TrainingBackups:
     def remove(self) -> None:
         """Removes the folder, once the training's result is safe."""
         try:
-            tf.io.gfile.rmtree(self._folder)
+            tf.io.gfile.rmtree(self.folder)
         except tf.errors.OpError as error:
-            logging.warning("The backup %s cannot be removed: %s", self._folder, error.message)
+            logging.warning("The backup %s cannot be removed: %s", self.folder, error.message)
 
     @contextlib.contextmanager
     def of_fit(self, model: Any, callbacks: Any) -> Iterator[Any]:
@@ -105,7 +109,7 @@ class TrainingBackups:
         if not isinstance(model, keras.Model):
             yield callbacks
             return
-        path = os.path.join(self._folder, f"fit_{self._fits}.weights.h5")
+        path = os.path.join(self.folder, f"fit_{self._fits}.weights.h5")
         self._fits += 1
         listed = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
         backup = _FitBackup(path, self._steps, resumes=not _others_resume(listed))

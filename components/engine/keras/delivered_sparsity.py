@@ -16,6 +16,7 @@ from ..share import MULTIPLY_ADDS, Share
 from ..weight_state import WeightState
 from .altered_kernels import pruned_and_altered
 from .counterparts import counterparts
+from .parameter_count import parameter_count
 from .scope import PruningScope
 from .version import Model
 
@@ -117,12 +118,12 @@ def delivered_sparsity(scope: PruningScope, saved_model: str) -> DeliveredSparsi
         _check_not_added_to(model, pruning)
         weights = tuple(_weight_sparsity(path, state, found[state], saved) for path, state in named.items())
         _check(pruning, weights, steps)
-        delivered.append(DeliveredSparsity(weights, model.count_params(), history, _multiply_adds(pruning)))
+        delivered.append(DeliveredSparsity(weights, parameter_count(model), history, _multiply_adds(pruning)))
     if not delivered:
         raise SparsityError(
             f"The model saved in {saved_model} is not the one that was pruned: it lacks {'; or '.join(lacking)}. It "
             f"holds {', '.join(sorted({v.name for v in model_variables(saved)})) or 'no variables'}. Save the model "
-            "that fit trained."
+            "that was trained."
         )
     return max(delivered, key=lambda each: each.total_parameters)
 
@@ -209,5 +210,5 @@ def _too_few(pruning: Pruning, steps: int) -> str:
         )
     return (
         f"Training took {steps} steps and reached the target, so the weights were changed after fit or saved before it "
-        "ended. Save the model after fit, and change no weight in between."
+        "ended. Save the model after fit, or after finish in a loop of your own, and change no weight in between."
     )

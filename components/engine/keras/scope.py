@@ -7,18 +7,23 @@ import inspect
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from ..forward_pass import Forward
 from ..history.training_history import TrainingHistory
 from ..hparams import PruningHParams
 from ..hparams_checks import check_teacher
 from ..pruning import Pruning
 from ..ranking.criteria import criterion_of
 from ..ranking.schedule import ExternalSparsity, SparsitySource
+from ..weight_state import Weight
 from .callback import pruned_by
+from .loop_pruning import LoopPruning
+from .parameter_count import parameter_count
 from .single_batches import SingleBatches
 from .teacher import Teacher, TeacherSource, teacher_of
 from .training import PrunedTraining
@@ -35,7 +40,11 @@ class PruningScope:
         hparams: The hyperparameters.
         log_dir: Where TensorBoard summaries go; None for nowhere.
         sparsity: What replaces the schedule, if anything.
-        prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`.
+        prunings: One `Pruning` for each model that was fitted, in the order of their first `fit`; then those that
+            `pruning_of` made.
+        backup_dir: Folder for checkpoints of training loops of your own. The next execution of PruningTrainer with
+            the same inputs has the same folder, and it is removed when the model is done. None elsewhere, or if
+            PruningTrainer keeps no backups.
         around_fit: Takes a model and the callbacks of a `fit` and gives a context for it, which yields the callbacks
             to use; for whoever opened the scope.
     """
@@ -51,34 +60,69 @@ class PruningScope:
         self.hparams = hparams
         self.sparsity = sparsity
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.backup_dir: str | None = None
         self.around_fit: Callable[[Model, Any], contextlib.AbstractContextManager[Any]] = _as_it_is
         self._record = record
         self._teacher = teacher
         self._trainings: dict[int, PrunedTraining] = {}
         self._batches: dict[int, SingleBatches] = {}
+        self._loops: dict[int, LoopPruning] = {}
         self._saved: weakref.WeakKeyDictionary[Model, TrainingProgress] = weakref.WeakKeyDictionary()
 
     @property
     def prunings(self) -> list[Pruning]:
         """See the class."""
-        return [training.pruning for training in self._trainings.values() if training.pruning is not None]
+        return [pruning for _, pruning, _ in self.trainings]
 
     @property
-    def trainings(self) -> list[tuple[Model, Pruning, int]]:
-        """Each fitted model with its pruning and the optimizer steps it took."""
-        return [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
+    def trainings(self) -> list[tuple[Model | tf.Module, Pruning, int]]:
+        """Each model that was trained, with its pruning and the optimizer steps it took."""
+        fitted = [(t.model, t.pruning, t.step()) for t in self._trainings.values() if t.pruning is not None]
+        return [*fitted, *((loop.model, loop, loop.step()) for loop in self._loops.values())]
 
     @property
     def total_sparsities(self) -> list[float]:
         """For each of `trainings`: the zeros that its masks made as a fraction of all parameters of the model."""
         zeros = [pruning.sparsity() * sum(state.size for state in pruning.states) for _, pruning, _ in self.trainings]
-        return [found / model.count_params() for found, (model, _, _) in zip(zeros, self.trainings, strict=True)]
+        return [found / parameter_count(model) for found, (model, _, _) in zip(zeros, self.trainings, strict=True)]
 
     @property
     def histories(self) -> list[TrainingHistory]:
         """The history of each of `trainings`, with its weights as they are now; empty unless the scope records."""
-        trainings = [t for t in self._trainings.values() if t.pruning is not None and t.recorder is not None]
-        return [training.recorder.history(training.pruning) for training in trainings]
+        trainings = [(t.recorder, t.pruning) for t in self._trainings.values() if t.pruning is not None]
+        trainings += [(loop.recorder, loop) for loop in self._loops.values()]
+        return [recorder.history(pruning) for recorder, pruning in trainings if recorder is not None]
+
+    def pruning_of(
+        self, model: Model | tf.Module, variables: Sequence[Weight] | None = None, *, forward: Forward | None = None
+    ) -> LoopPruning:
+        """Makes the pruning of a model that a training loop of your own trains, with the scope's hyperparameters.
+
+        What it prunes counts as what `fit` prunes: PruningTrainer checks and reports it. The loop calls its
+        `conditional_mask_update` after every optimizer step, and its `finish` after the last one, before the model is
+        saved.
+
+        Args:
+            model: A built model or layer of Keras 3 or tf_keras, or a `tf.Module`. Its checkpoints hold the pruning.
+            variables: Those of its weights whose gradients the loop gives, in their order; by default its
+                `trainable_variables`. `include` and `exclude` choose among them.
+            forward: The forward pass, for `granularity='channel'`; see `Pruning`.
+
+        Raises:
+            RuntimeError: The scope is closed.
+            ValueError: The model has a pruning in this scope already, a teacher is asked for, or the hyperparameters
+                fit no weight; see `Pruning`.
+        """
+        if _active.get() is not self:
+            raise RuntimeError("The pruning_scope is closed, or another thread's. Call pruning_of inside it.")
+        _check_is_none_of(model, [*self._trainings, *self._loops])
+        is_model = isinstance(model, tuple(version.model for version in VERSIONS))
+        saved = self._saved_training(model) if is_model else TrainingProgress(tf.distribute.get_strategy())
+        log_dir = self._log_dir(model.name, is_first=not self._trainings and not self._loops)
+        self._loops[id(model)] = LoopPruning(
+            self.hparams, model, variables, self.sparsity, forward, saved, record=self._record, log_dir=log_dir
+        )
+        return self._loops[id(model)]
 
     def is_at_target(self, model: Model) -> bool:
         """Whether the masks of a model that is fitted have the target sparsity."""
@@ -87,12 +131,17 @@ class PruningScope:
         return pruning is not None and all(share.is_delivered for share in pruning.shares_at_target())
 
     def _log_dir_of(self, training: PrunedTraining) -> str | None:
+        first = next(iter(self._trainings.values()))
+        return self._log_dir(training.model.name, is_first=training is first and not self._loops)
+
+    def _log_dir(self, name: str, is_first: bool) -> str | None:
+        """Where the summaries of a model of that name go; those of the first have no folder of their own."""
         if self.log_dir is None or not self.hparams.add_summary:
             return None
-        first = next(iter(self._trainings.values()))
-        return self.log_dir if training is first else os.path.join(self.log_dir, training.model.name)
+        return self.log_dir if is_first else os.path.join(self.log_dir, name)
 
     def _training(self, model: Model) -> PrunedTraining:
+        _check_is_none_of(model, self._loops)
         if id(model) not in self._trainings:
             saved = self._saved_training(model)
             self._trainings[id(model)] = PrunedTraining(
@@ -115,6 +164,8 @@ class PruningScope:
             if key in self._batches:
                 self._batches[key].end()
             training.close()
+        for loop in self._loops.values():
+            loop.end()
 
     def _close(self) -> None:
         for training in self._trainings.values():
@@ -190,7 +241,8 @@ def pruning_scope(
             `hparams.regrow` with several optimizers that train pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
-        RuntimeError: Another scope is open, or nothing was fitted in this one.
+        RuntimeError: Another scope is open, nothing was fitted in this one, or a loop's pruning took no step or was not
+            finished.
     """
     if not isinstance(hparams, PruningHParams):
         raise TypeError(
@@ -213,14 +265,22 @@ def pruning_scope(
     if not scope.prunings:
         raise RuntimeError(
             "Nothing was pruned: no Keras model took a training step in model.fit or train_on_batch inside "
-            "pruning_scope. Call one of them in it; a training loop of your own is pruned by tfx_pruning.Pruning, "
-            "without a scope."
+            "pruning_scope, and no loop made its pruning. Call one of them in it; in a training loop of your own call "
+            "tfx_pruning.current_scope().pruning_of(model)."
         )
 
 
 def _checked_teacher(hparams: PruningHParams, source: TeacherSource | None) -> Teacher | None:
     check_teacher(hparams, source is not None)
     return None if source is None else teacher_of(source)
+
+
+def _check_is_none_of(model: Model | tf.Module, pruned: Container[int]) -> None:
+    if id(model) in pruned:
+        raise ValueError(
+            f"{model.name!r} has a pruning in this scope already, which PruningScope.prunings has. Train a model in "
+            "one way in a scope: by fit and train_on_batch, or with one call of pruning_of for a loop of your own."
+        )
 
 
 def _as_it_is(model: Model, callbacks: Any) -> contextlib.AbstractContextManager[Any]:
@@ -231,6 +291,26 @@ def _as_it_is(model: Model, callbacks: Any) -> contextlib.AbstractContextManager
 def active_scope() -> PruningScope | None:
     """The open `pruning_scope`, if any."""
     return _active.get()
+
+
+def current_scope() -> PruningScope:
+    """The open `pruning_scope`, such as PruningTrainer's around `run_fn`. For training loops of your own.
+
+    Raises:
+        RuntimeError: This thread has opened none.
+    """
+    scope = _active.get()
+    if scope is None:
+        raise RuntimeError(
+            "No pruning_scope is open in this thread. Call current_scope inside 'with pruning_scope(hparams):', or in "
+            "the run_fn of PruningTrainer. A run_fn that tfx's Trainer runs, too, asks in_scope() first."
+        )
+    return scope
+
+
+def in_scope() -> bool:
+    """Whether a `pruning_scope` is open in this thread, as it is in the `run_fn` of PruningTrainer."""
+    return _active.get() is not None
 
 
 # The name under which Keras's own files hold the `TrainingProgress`.

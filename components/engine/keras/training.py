@@ -21,6 +21,7 @@ from ..weight_state import Combination, Weight, WeightState
 from .altered_kernels import check_not_altered, warn_of_altered_kernels
 from .batch_loss import BatchLoss, losses_put_back
 from .distillation import Distillation
+from .finite_weights import check_finite
 from .fitting_weights import warn_of_changed_weights, warn_of_other_weights
 from .last_weights import LastWeights, MaskedEpochs
 from .model_optimizers import model_optimizers
@@ -272,18 +273,7 @@ class PrunedTraining:
 
     def check_finite(self) -> None:
         """Raises if a weight or gradient state is NaN or infinite, and so cannot be ranked."""
-        for path, state in zip(self.pruning.paths, self.pruning.states, strict=True):
-            values = {path: state.weight}
-            if self.pruning.criterion.has_average:
-                values[f"The gradient state of {path}"] = state.gradient
-            for name, value in values.items():
-                if not bool(tf.reduce_all(tf.math.is_finite(value))):
-                    raise FloatingPointError(
-                        f"{name} is NaN or infinite after {self.step()} optimizer steps, since the weight's gradients "
-                        "were: the training has diverged, and there is nothing to rank. Lower the learning rate, clip "
-                        "the gradients (clipnorm), or look for bad values in the data; under mixed_float16 the "
-                        "optimizer must be a LossScaleOptimizer."
-                    )
+        check_finite(self.pruning, self.step())
 
     def close(self) -> None:
         """Warns, when no further `fit` will come, if the model has not the zeros of its masks."""
