@@ -1,4 +1,4 @@
-# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | docs | release-check | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
+# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | docs | tutorial | release-check | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -10,7 +10,7 @@ PYTEST_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help venv demo test test-quick test-numerical test-container test-trixie docs release-check lint lock clean
+.PHONY: help venv demo test test-quick test-numerical test-container test-trixie docs tutorial release-check lint lock clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -46,6 +46,10 @@ test-trixie:
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo build/site/index.html
+
+# Runs docs/tutorial.ipynb, and keeps its outputs in the file.
+tutorial: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/run_tutorial.py
 
 # Not part of `test`: it makes an environment from nothing.
 release-check: venv

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages of files that lie outside docs, links to them, and the help of the commands."""
+"""Hooks of mkdocs: pages of notebooks and of files outside docs, links to them, and the help of the commands."""
 
 import pathlib
 import posixpath
@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -28,8 +30,10 @@ def on_startup(command: str, dirty: bool) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the files that pages link to, from page to page."""
-    coming = {f"docs/{file.src_uri}" for file in files.documentation_pages()}
+    """Adds the notebooks of docs, and the files that pages link to, from page to page."""
+    for notebook in sorted((ROOT / "docs").glob("*.ipynb")):
+        files.append(File.generated(config, f"{notebook.stem}.md", content=_markdown(notebook)))
+    coming = {f"docs/{file.src_uri}" for file in files.documentation_pages() if not file.generated_by}
     seen = set(coming)
     while coming:
         place = coming.pop()
@@ -49,7 +53,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turns links to files into links to their pages, and puts in the help of the commands."""
     del config, files
     uri = page.file.src_uri
-    place = uri if page.file.generated_by else f"docs/{uri}"
+    in_docs = not page.file.generated_by or (ROOT / "docs" / uri).with_suffix(".ipynb").is_file()
+    place = f"docs/{uri}" if in_docs else uri
 
     def follow(match: re.Match[str]) -> str:
         target = _target(place, match[2])
@@ -73,6 +78,8 @@ def _target(place: str, link: str) -> str:
 def _page(target: str) -> str:
     """Where the page of a file is, from the root of the site."""
     target = target.removeprefix("docs/")
+    if target.endswith(".ipynb"):
+        return f"{target.removesuffix('.ipynb')}.md"
     return target if pathlib.PurePosixPath(target).suffix in (".md", ".png") else f"{target}.md"
 
 
@@ -82,6 +89,26 @@ def _content(target: str) -> str:
         return text
     language = {".py": "python", ".sh": "bash", ".txt": "text"}.get(pathlib.PurePosixPath(target).suffix, "text")
     return f"# {target}\n\n````{language}\n{text}\n````\n"
+
+
+def _markdown(notebook: pathlib.Path) -> str:
+    """A notebook as a page: text, code, and what the code printed and drew."""
+    parts = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        parts += filter(None, map(_shown, cell.outputs))
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: Any) -> str:
+    """One output of a cell; empty if there is nothing to show."""
+    if output.output_type == "stream":
+        return f"```text\n{output.text.rstrip()}\n```"
+    image = output.get("data", {}).get("image/png")
+    return f'<img alt="" src="data:image/png;base64,{"".join(image.split())}">' if image else ""
 
 
 def _help() -> str:

@@ -23,7 +23,9 @@ X = np.random.default_rng(0).normal(size=(96, 12)).astype("float32")
 
 def build() -> keras.Model:
     keras.utils.set_random_seed(1)
-    return keras.Sequential([keras.Input((12,)), keras.layers.Dense(10, name="hidden"), keras.layers.Dense(1, name="last")])
+    return keras.Sequential(
+        [keras.Input((12,)), keras.layers.Dense(10, name="hidden"), keras.layers.Dense(1, name="last")]
+    )
 
 
 def loop(model: Any, pruning: Pruning, steps: int = STEPS, after: Callable[[int], None] = lambda step: None) -> None:
