@@ -1,7 +1,7 @@
 """Keys of the custom properties that this package's components write on artifacts in ML Metadata.
 
 PruningTrainer writes the first two groups on its Model; Stripper copies them from its input model and adds the next;
-SparsitySelector copies all of these and adds the last.
+SparsitySelector copies all of these and adds the last. `tfx-pruning run` adds its own at the end of a run.
 
 ML Metadata's SQLite keeps six decimals of a float, and refuses NaN and infinity. So what may be any of these is a str,
 the `repr` of a float; floats are fractions only.
@@ -58,6 +58,12 @@ METRIC_VALUE = "metric_value"  # str, a float: of the chosen model
 METRIC = "metric"  # str, the metric's name
 BASELINE_METRIC_VALUE = "baseline_metric_value"  # str, a float: of the dense model
 METRIC_LIMIT = "metric_limit"  # str, a float: the worst value that was allowed
+# On the stripped model of `tfx-pruning run`, where the run measured it, beside METRIC, METRIC_VALUE and
+# BASELINE_METRIC_VALUE. The dense model has METRIC and METRIC_VALUE.
+MILLISECONDS = "milliseconds"  # str, a float: the median time of a call
+DENSE_MILLISECONDS = "dense_milliseconds"  # str, a float: the dense model's
+LATENCY_BATCH = "latency_batch"  # int, the number of examples of that call
+
 # On SparsitySelector's report.
 CANDIDATES = "candidates"  # str, JSON: all of them, as `Sweep.to_dict` tells them
 
@@ -103,6 +109,7 @@ _COUNTS = (
     GZIPPED_BYTES_BEFORE_SHRINKING,
     EXAMPLES_PROVEN,
     EXAMPLES_DIFFERING,
+    LATENCY_BATCH,
 )
 
 

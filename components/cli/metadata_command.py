@@ -88,28 +88,33 @@ def command(context: click.Context, output: Output, db: str | None) -> None:
     output.result(found, show)
 
 
-@command.command("runs", short_help="List pipeline runs and the state of their nodes.")
+@command.command("runs", short_help="List pipeline runs: metric, sparsity, bytes, verdict and state.")
+@click.option("--nodes", is_flag=True, help="Show the state and time of each node instead.")
 @_database_option
 @_list_options
 @reporting
-def _runs(output: Output, db: str | None, pipeline: str | None, limit: int) -> None:
-    """Lists pipeline runs, the newest first: when each started, how long it took, and the state of its nodes.
+def _runs(output: Output, db: str | None, pipeline: str | None, limit: int, nodes: bool) -> None:
+    """Lists pipeline runs, the newest first, one line each: when it started, its state, and what the store has of its
+    stripped model: the metric that decides and the dense model's, sparsity, bytes, the median time of a call in
+    milliseconds where the run measured it, and whether the model was blessed.
 
     \b
     Examples:
       tfx-pruning metadata runs --db demo_output/metadata.sqlite
-      tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1
+      tfx-pruning metadata runs --db mysql://reader@db.example.com/mlmd --pipeline taxi --limit 1 --nodes
 
     \b
-    JSON: {"runs": [{"run", "pipeline", "started", "seconds", "executions": [
-      {"id", "node", "state", "started", "seconds"}]}]}
-    Times are in UTC; seconds are null while something runs.
+    JSON: {"runs": [{"run", "pipeline", "started", "seconds", "state", "metric", "metric_value",
+      "baseline_metric_value", "sparsity", "stripped_bytes", "milliseconds", "dense_milliseconds", "latency_batch",
+      "verdict", "executions": [{"id", "node", "state", "started", "seconds"}]}]}
+    Times are in UTC; seconds are null while something runs, and figures where the store does not have them.
     """
     with _reading(output, db) as reader:
         from ..metadata.runs import list_runs
 
         runs = list_runs(reader, pipeline, limit)
-    output.result({"runs": [run.to_json() for run in runs]}, lambda console: view.show_runs(console, runs))
+    show = view.show_nodes if nodes else view.show_runs
+    output.result({"runs": [run.to_json() for run in runs]}, lambda console: show(console, runs))
 
 
 @command.command("artifacts", short_help="List models, or other artifacts, with their properties.")

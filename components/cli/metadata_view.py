@@ -31,6 +31,54 @@ _USUAL_STATES = ("live", "unknown")
 
 
 def show_runs(console: Console, runs: Sequence["Run"]) -> None:
+    """Prints a row for each run. A column that no run has a value in is left out."""
+    if not runs:
+        _print(console, "No pipeline runs are recorded.")
+        return
+    names = (
+        "run",
+        "pipeline ",
+        "started ",
+        "state ",
+        "metric ",
+        "value",
+        "dense",
+        "sparsity",
+        "bytes",
+        "ms",
+        "dense ms",
+    )
+    rows = [(*_run_cells(run), Text(run.figures.verdict or "")) for run in runs]
+    columns = [
+        (name, cells)
+        for name, cells in zip((*names, "verdict "), zip(*rows, strict=True), strict=True)
+        if any(cell.plain for cell in cells)
+    ]
+    shown = table(*(name for name, _ in columns))
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        shown.add_row(*map(_plain, row))
+    console.print(shown)
+
+
+def _run_cells(run: "Run") -> Iterator[Text]:
+    found = run.figures
+    yield Text(run.id)
+    yield Text(run.pipeline or "no pipeline")
+    yield Text(_time(run.started))
+    yield _state(run.state)
+    yield Text(found.metric or "")
+    for value, form in (
+        (found.metric_value, ".4f"),
+        (found.baseline_metric_value, ".4f"),
+        (found.sparsity, ".2%"),
+        (found.stripped_bytes, ","),
+        (found.milliseconds, ".3g"),
+        (found.dense_milliseconds, ".3g"),
+    ):
+        yield Text("" if value is None else format(value, form))
+
+
+def show_nodes(console: Console, runs: Sequence["Run"]) -> None:
     """Prints each run with a line for each execution."""
     if not runs:
         _print(console, "No pipeline runs are recorded.")

@@ -82,7 +82,7 @@ def records(reader: StoreReader, ids: Iterable[int]) -> dict[int, ArtifactRecord
             created=from_milliseconds(artifact.create_time_since_epoch),
             made_by=contexts.get(producers[id]) if id in producers else None,
             runs=tuple(sorted(runs.get(id, ()))),
-            properties=_values(artifact),
+            properties=values(artifact),
         )
         for id, artifact in artifacts.items()
     }
@@ -145,7 +145,8 @@ def check_recorded(reader: StoreReader, artifact_id: int) -> None:
     raise StoreError(f"there is no artifact {artifact_id}; the nearest ids are {', '.join(map(str, near))}.")
 
 
-def _values(artifact: metadata_store_pb2.Artifact) -> dict[str, Any]:
+def values(artifact: metadata_store_pb2.Artifact) -> dict[str, Any]:
+    """The properties of an artifact, the type's and custom ones, by name."""
     both = (*artifact.properties.items(), *artifact.custom_properties.items())
     return {name: _value(value) for name, value in sorted(both, key=lambda item: item[0])}
 

@@ -9,6 +9,7 @@ from ml_metadata.metadata_store import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2
 
 from .artifacts import pipeline_context
+from .run_figures import RunFigures
 from .store_reader import PIPELINE_TYPES, RUN_TYPES, StoreReader
 from .times import from_milliseconds, in_iso_8601
 
@@ -45,6 +46,7 @@ class Run:
         started: When the run was recorded, in UTC.
         seconds: Time from then to the end of the last execution; None while one runs, or if there is none.
         executions: Executions of the nodes, by their ids. Nodes that have not begun are not recorded.
+        figures: What the run came to.
     """
 
     id: str
@@ -52,6 +54,18 @@ class Run:
     started: datetime.datetime
     seconds: float | None
     executions: tuple[NodeExecution, ...]
+    figures: RunFigures
+
+    @property
+    def state(self) -> str:
+        """'failed' or 'canceled' if a node is, 'running' if one has not ended, 'complete' if all have; else 'new'."""
+        found = self.states()
+        for state in ("failed", "canceled"):
+            if state in found:
+                return state
+        if any(state in found for state in _UNFINISHED):
+            return "running"
+        return "complete" if found else "new"
 
     def states(self) -> dict[str, int]:
         """How many executions are in each state, the most frequent first."""
@@ -64,6 +78,8 @@ class Run:
             "pipeline": self.pipeline,
             "started": in_iso_8601(self.started),
             "seconds": self.seconds,
+            "state": self.state,
+            **dataclasses.asdict(self.figures),
             "executions": [
                 {**dataclasses.asdict(each), "started": in_iso_8601(each.started)} for each in self.executions
             ],
@@ -106,6 +122,7 @@ def _run(reader: StoreReader, context: metadata_store_pb2.Context) -> Run:
         started=from_milliseconds(context.create_time_since_epoch),
         seconds=(last - context.create_time_since_epoch) / 1000 if ended else None,
         executions=nodes,
+        figures=RunFigures.of(reader, [execution.id for execution in executions]),
     )
 
 

@@ -11,6 +11,7 @@ from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..sweep import Sweep
 from ..typed_value import shown
 from .checked_types import check_types
+from .latency import CallTimes, Latency
 
 FORMAT = 3
 
@@ -102,6 +103,7 @@ class ReportDocument:
         lineage: What the model was made of and by: names and URIs.
         multiply_adds: Those of one example, before pruning and as the masks keep them; None if the sparsity that was
             asked for does not count them.
+        latency: How long the dense and the pruned model take, one for each size of batch; empty if not measured.
     """
 
     title: str
@@ -115,6 +117,7 @@ class ReportDocument:
     sweep: Sweep | None = None
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
     multiply_adds: tuple[int, int] | None = None
+    latency: tuple[Latency, ...] = ()
 
     @property
     def pruned_weights(self) -> tuple[WeightSparsity, ...]:
@@ -190,7 +193,12 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         "stripping": None if stripping is None else _stripping(stripping),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
+        "latency": tuple(_latency(each) for each in fields.get("latency", ())),
     }
+
+
+def _latency(fields: Mapping[str, Any]) -> Latency:
+    return Latency(**{**fields, **{name: CallTimes(**fields[name]) for name in ("dense", "pruned")}})
 
 
 def _evaluation(fields: Mapping[str, Any]) -> Evaluation:

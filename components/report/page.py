@@ -13,6 +13,7 @@ from ..sweep import Sweep
 from . import figures
 from .document import Evaluation, ReportDocument, Shrinking
 from .figures import ReportFigure, byte_count, percent
+from .latency import CallTimes, Latency
 from .pareto import metric_text, pareto
 
 _TEMPLATE = "page.html.j2"
@@ -49,6 +50,7 @@ def page(document: ReportDocument) -> str:
         schedule=None if history is None else figures.schedule(history),
         metrics=[] if history is None else list(figures.metrics(history)),
         sizes=figures.sizes(document),
+        latency=[_latency_row(each) for each in document.latency],
         weights=[] if history is None else list(figures.weights(history)),
         hparams=None if hparams is None else list(_hparams(hparams)),
         svg=_svg,
@@ -70,6 +72,8 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield from _sweep_tiles(document.sweep)
     if document.evaluation is not None:
         yield from _evaluation_tiles(document.evaluation)
+    if document.latency:
+        yield _latency_tile(document.latency[-1])
     shrinking = None if document.stripping is None else document.stripping.shrinking
     shrunk = shrinking is not None and bool(shrinking.shapes)
     if shrunk:
@@ -102,6 +106,25 @@ def _evaluation_tiles(evaluation: Evaluation) -> Iterator[_Tile]:
         baseline = evaluation.baseline.get(name)
         note = "" if baseline is None else f"dense {metric_text(baseline)}"
         yield _Tile(name, metric_text(evaluation.pruned[name]), note)
+
+
+def _latency_tile(latency: Latency) -> _Tile:
+    value = f"{latency.times_as_fast:.1f}x as fast" if latency.is_clear else "about as fast"
+    pruned, dense = (_milliseconds(each.median) for each in (latency.pruned, latency.dense))
+    return _Tile("Speed", value, f"batch of {latency.batch}: {pruned}, dense {dense}")
+
+
+def _latency_row(latency: Latency) -> tuple[str, ...]:
+    times = (f"{latency.times_as_fast:.2f}",)
+    return (str(latency.batch), *map(_spread, (latency.dense, latency.pruned)), *times, f"{latency.calls:,}")
+
+
+def _spread(times: CallTimes) -> str:
+    return f"{times.median:.3g} ({times.lower:.3g} to {times.upper:.3g})"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3g}\N{NO-BREAK SPACE}ms"
 
 
 def _parameter_tiles(document: ReportDocument) -> Iterator[_Tile]:

@@ -13,6 +13,7 @@ from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
 from tfx_pruning.pipelines.kubeflow.runner import compile_pipeline, kubeflow_name
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
+from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
 from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.task_state import OnTask
@@ -53,4 +54,6 @@ def run(
     compile_pipeline(pipeline, str(path), image)
     launch = Launch(PipelineFile.read(path), folder.artifacts, {}, engine, Backend.KUBEFLOW, on_task)
     launch.run()
-    return RunOutcome.of(launch, PageFile.write(folder.report, lambda: run_document(launch)))
+    latency = measured_latency(launch)
+    page = PageFile.write(folder.report, lambda: run_document(launch, latency=latency))
+    return RunOutcome.of(launch, page, latency)

@@ -16,9 +16,11 @@ from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
 from tfx_pruning.pipelines.run.folder import RunFolder
+from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
 from tfx_pruning.pipelines.run.page_file import PageFile
+from tfx_pruning.pipelines.run.recorded_figures import record_figures
 from tfx_pruning.pipelines.task_state import OnTask, TaskFailedError, TaskState
 from tfx_pruning.pipelines.user_code import UserCode
 
@@ -51,7 +53,11 @@ def run(
     config = with_importable_module(config, folder.modules)
     name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
     finished = MetadataRun(metadata, config.pipeline_name, name)
-    return RunOutcome.of(finished, PageFile.write(folder.report, lambda: run_document(finished)))
+    latency = measured_latency(finished)
+    page = PageFile.write(folder.report, lambda: run_document(finished, latency=latency))
+    outcome = RunOutcome.of(finished, page, latency)
+    record_figures(finished, outcome)
+    return outcome
 
 
 def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask, code: UserCode) -> str:

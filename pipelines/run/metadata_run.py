@@ -1,5 +1,7 @@
 """MetadataRun: one run of a pipeline in ML Metadata."""
 
+from collections.abc import Mapping
+
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
@@ -34,6 +36,33 @@ class MetadataRun:
 
     def output(self, node: str, key: str) -> NodeOutput:
         """As RunOutputs."""
+        artifact = self._artifact(node, key)
+        found = artifact.custom_properties.items()
+        return NodeOutput(artifact.uri, {name: getattr(value, value.WhichOneof("value")) for name, value in found})
+
+    def set_properties(self, node: str, key: str, values: Mapping[str, str | int]) -> None:
+        """Adds custom properties to an output, in place of those of the same names.
+
+        Args:
+            node: Id of the node.
+            key: Name of the output.
+            values: The properties.
+
+        Raises:
+            ValueError: The run has no such output.
+        """
+        artifact = self._artifact(node, key)
+        for name, value in values.items():
+            if isinstance(value, int):
+                artifact.custom_properties[name].int_value = value
+            else:
+                artifact.custom_properties[name].string_value = value
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = self.record
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
+        ml_metadata.MetadataStore(config).put_artifacts([artifact])
+
+    def _artifact(self, node: str, key: str) -> metadata_store_pb2.Artifact:
         context = self._store.get_context_by_type_and_name("node", f"{self.pipeline_name}.{node}")
         executions = self._store.get_executions_by_context(context.id) if context else []
         in_run = {execution.id for execution in self._store.get_executions_by_context(self._run.id)}
@@ -42,6 +71,5 @@ class MetadataRun:
             for event in self._store.get_events_by_execution_ids([max(ids)]):
                 if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
                     (artifact,) = self._store.get_artifacts_by_id([event.artifact_id])
-                    properties = artifact.custom_properties.items()
-                    return NodeOutput(artifact.uri, {name: getattr(v, v.WhichOneof("value")) for name, v in properties})
+                    return artifact
         raise ValueError(f"The run {self.name} of {self.pipeline_name!r} has no {key} of {node}.")

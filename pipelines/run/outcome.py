@@ -14,6 +14,7 @@ from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.run.page_file import PageFile, report_of
 from tfx_pruning.report.document import Evaluation, ReportDocument
 from tfx_pruning.report.figures import Table
+from tfx_pruning.report.latency import Latency
 from tfx_pruning.saved_model.sizes import directory_bytes, gzipped_bytes
 
 
@@ -37,6 +38,7 @@ class RunOutcome:
         record: The file that records the run: ML Metadata's SQLite file, or what the launcher of Kubeflow files wrote.
         page: The page on the run.
         shrunk: What shrinking made smaller, by name: before and after; empty if the model was not to be shrunk.
+        latency: How long both models take, one for each size of batch; empty if it was not measured.
     """
 
     pipeline_name: str
@@ -54,10 +56,11 @@ class RunOutcome:
     record: str
     page: PageFile
     shrunk: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    latency: tuple[Latency, ...] = ()
 
     @classmethod
-    def of(cls, run: RunOutputs, page: PageFile) -> "RunOutcome":
-        """Reads the figures of a run, whose page is written already.
+    def of(cls, run: RunOutputs, page: PageFile, latency: tuple[Latency, ...] = ()) -> "RunOutcome":
+        """Reads the figures of a run, whose page is written already and whose latency is measured.
 
         Raises:
             ValueError: The run is incomplete.
@@ -81,6 +84,7 @@ class RunOutcome:
             record=run.record,
             page=page,
             shrunk=_shrunk(stripped),
+            latency=latency,
         )
 
     def table(self) -> Table:
@@ -94,6 +98,10 @@ class RunOutcome:
             ("SavedModel stripped, bytes", "", f"{self.stripped_bytes:,}"),
             ("SavedModel stripped and gzipped, bytes", "", f"{self.gzipped_bytes:,}"),
             *((f"{name}, before and after shrinking", *map("{:,}".format, pair)) for name, pair in self.shrunk.items()),
+            *(
+                (f"milliseconds a call, batch of {each.batch}", f"{each.dense.median:.3g}", f"{each.pruned.median:.3g}")
+                for each in self.latency
+            ),
         )
         return ("", "dense", "pruned"), rows
 
@@ -114,12 +122,13 @@ def _shrunk(stripped: Mapping[str, object]) -> dict[str, tuple[int, int]]:
     }
 
 
-def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
+def run_document(run: RunOutputs, candidate: str = "", latency: tuple[Latency, ...] = ()) -> ReportDocument:
     """Joins the reports of a run and the Evaluator's metrics in one document.
 
     Args:
         run: The run.
         candidate: Suffix of the ids of the model's nodes; '' if there is only one model.
+        latency: How long both models take; empty if it was not measured.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
@@ -144,6 +153,7 @@ def run_document(run: RunOutputs, candidate: str = "") -> ReportDocument:
         total_parameters=trained.total_parameters,
         training=trained.training,
         multiply_adds=trained.multiply_adds,
+        latency=latency,
         sizes={
             "dense SavedModel as trained": directory_bytes(dense),
             **raw,

@@ -11,7 +11,7 @@ import click.testing
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from helpers.store_builder import STATE, StoreBuilder, build_sweep, build_taxi
+from helpers.store_builder import STATE, STRIPPED, StoreBuilder, build_sweep, build_taxi
 from tfx_pruning import properties
 from tfx_pruning.cli import metadata_command, metadata_view
 from tfx_pruning.engine.hparams import PruningHParams
@@ -133,8 +133,53 @@ def test_deleted_model_is_named_so(empty: pathlib.Path) -> None:
     assert _printed("lineage", "2", "--db", empty) == "Model 2  made outside of a pipeline  <- asked for\n"
 
 
-def test_runs(taxi: pathlib.Path) -> None:
-    assert _printed("runs", "--db", taxi, "--limit", "1").splitlines() == [
+def test_runs_have_a_line_each(taxi: pathlib.Path) -> None:
+    assert _printed("runs", "--db", taxi).splitlines() == [
+        "run    pipeline  started                  state     sparsity    bytes  verdict",
+        "run-2  taxi      1970-01-01 00:00:11 UTC  complete    90.00%  883,999  refused",
+        "run-1  taxi      1970-01-01 00:00:02 UTC  complete    90.00%  883,999  blessed",
+    ]
+
+
+def test_runs_tell_the_metric_and_the_latency_that_were_recorded(tmp_path: pathlib.Path) -> None:
+    builder = StoreBuilder(tmp_path / "metadata.sqlite")
+    builder.run("taxi", "run-1")
+    timed = {properties.MILLISECONDS: "0.512", properties.DENSE_MILLISECONDS: "1.5", properties.LATENCY_BATCH: 64}
+    old = {properties.METRIC: "AUC", properties.METRIC_VALUE: "0.5"}
+    builder.execute("Stripper", {}, {"model": "Model"}, custom={"model": {**STRIPPED, **timed, **old}})
+    measured = {**old, properties.METRIC_VALUE: "0.94111", properties.BASELINE_METRIC_VALUE: "0.94444"}
+    builder.execute("Evaluator", {}, {"evaluation": "ModelEvaluation"}, custom={"evaluation": measured})
+    builder.execute("Pusher", state=STATE.FAILED)
+    builder.set_times("Context", 2, 1_000, 1_000)
+    assert _printed("runs", "--db", builder.path).splitlines() == [
+        "run    pipeline  started                  state   metric   value   dense  sparsity    bytes     ms  dense ms",
+        "run-1  taxi      1970-01-01 00:00:01 UTC  failed  AUC     0.9411  0.9444    90.00%  883,999  0.512       1.5",
+    ]
+    (run,) = json.loads(_printed("runs", "--db", builder.path, "--json"))["runs"]
+    assert {key: value for key, value in run.items() if key not in ("executions", "started", "seconds")} == {
+        "run": "run-1",
+        "pipeline": "taxi",
+        "state": "failed",
+        "metric": "AUC",
+        "metric_value": 0.94111,
+        "baseline_metric_value": 0.94444,
+        "sparsity": 1 - 16333 / 163328,
+        "stripped_bytes": 883999,
+        "milliseconds": 0.512,
+        "dense_milliseconds": 1.5,
+        "latency_batch": 64,
+        "verdict": None,
+    }
+
+
+def test_a_sweep_tells_what_was_chosen(tmp_path: pathlib.Path) -> None:
+    build_sweep(tmp_path / "metadata.sqlite")
+    (run,) = json.loads(_printed("runs", "--db", tmp_path / "metadata.sqlite", "--json"))["runs"]
+    assert (run["metric"], run["metric_value"], run["verdict"]) == ("auc", 0.94209, "blessed")
+
+
+def test_nodes_of_runs(taxi: pathlib.Path) -> None:
+    assert _printed("runs", "--db", taxi, "--limit", "1", "--nodes").splitlines() == [
         "taxi  run-2",
         "started 1970-01-01 00:00:11 UTC, 7.5 s, 6 complete, 3 cached",
         "node            execution  state     seconds",
@@ -148,7 +193,7 @@ def test_runs(taxi: pathlib.Path) -> None:
         "Evaluator              16  complete      1.5",
         "Pusher                 17  complete      1.5",
     ]
-    assert [line for line in _printed("runs", "--db", taxi).splitlines() if line.startswith("taxi")] == [
+    assert [line for line in _printed("runs", "--nodes", "--db", taxi).splitlines() if line.startswith("taxi")] == [
         "taxi  run-2",
         "taxi  run-1",
     ]
@@ -162,6 +207,16 @@ def test_runs_json(taxi: pathlib.Path) -> None:
         "pipeline": "taxi",
         "started": "1970-01-01T00:00:11.000+00:00",
         "seconds": 7.5,
+        "state": "complete",
+        "metric": None,
+        "metric_value": None,
+        "baseline_metric_value": None,
+        "sparsity": 1 - 16333 / 163328,
+        "stripped_bytes": 883999,
+        "milliseconds": None,
+        "dense_milliseconds": None,
+        "latency_batch": None,
+        "verdict": "refused",
         "executions": [
             {
                 "id": 9,
@@ -178,7 +233,7 @@ def test_run_that_goes_on(empty: pathlib.Path) -> None:
     builder = StoreBuilder(empty)
     builder.run("taxi", "run-1")
     builder.execute("Trainer", state=STATE.RUNNING)
-    lines = _printed("runs", "--db", empty).splitlines()
+    lines = _printed("runs", "--nodes", "--db", empty).splitlines()
     assert lines[1].endswith(" UTC, 1 running")
     assert lines[3].split() == ["Trainer", "1", "running"]
 
@@ -331,8 +386,9 @@ def test_names_are_no_markup(empty: pathlib.Path) -> None:
     builder.execute(
         "Trainer", {}, {"model": "Model"}, node="[bold]", custom={"model": {"note": "[b]x[/b]", "uri": "mine"}}
     )
-    assert "[red]taxi[/red]  [/]\n" in _printed("runs", "--db", empty)
-    assert "\n[bold] " in _printed("runs", "--db", empty)
+    assert "[red]taxi[/red]  [/]\n" in _printed("runs", "--nodes", "--db", empty)
+    assert "\n[bold] " in _printed("runs", "--nodes", "--db", empty)
+    assert "\n[/]  [red]taxi[/red]  " in _printed("runs", "--db", empty)
     assert _printed("artifacts", "--db", empty).splitlines()[-3:] == [
         "  uri       root/[bold]/model",
         "  note      [b]x[/b]",
@@ -345,8 +401,9 @@ def test_names_do_not_control_the_terminal(empty: pathlib.Path) -> None:
     builder = StoreBuilder(empty)
     builder.run("taxi\x1b[31m", "run\x9b")
     builder.execute("Trainer", {}, {"model": "Model"}, node="no\x1bde", custom={"model": {"note": "a\nb\x1b"}})
-    assert r"taxi\x1b[31m  run\x9b" in _printed("runs", "--db", empty)
-    assert "\n" + r"no\x1bde " in _printed("runs", "--db", empty)
+    assert r"taxi\x1b[31m  run\x9b" in _printed("runs", "--nodes", "--db", empty)
+    assert "\n" + r"no\x1bde " in _printed("runs", "--nodes", "--db", empty)
+    assert "\n" + r"run\x9b  taxi\x1b[31m  " in _printed("runs", "--db", empty)
     assert r"  note      a\nb\x1b" in _printed("artifacts", "--db", empty).splitlines()
     assert _printed("lineage", "1", "--db", empty) == r"Model 1  no\x1bde  <- asked for" + "\n"
 

@@ -12,6 +12,7 @@ from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report import figures
 from tfx_pruning.report.document import ReportDocument, Shrinking
+from tfx_pruning.report.latency import CallTimes, Latency
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.variables import SavedVariables
 
@@ -269,3 +270,21 @@ def test_a_run_leads_with_the_verdict_and_what_is_served(trained):
     assert [row[2] for row in shown.tables["sizes"][1:]] == ["100.0%", "25.0%", "100.0%", "25.0%", "50.0%"]
     good = dataclasses.replace(document.evaluation, refusals=())
     assert PageText(page(dataclasses.replace(document, evaluation=good))).tiles["Verdict"].strip() == "good enough"
+
+
+def test_speed_is_told_only_where_it_was_measured(trained, shown):
+    assert "Speed" not in shown.tiles
+    assert "latency" not in shown.tables
+    slow, fast = CallTimes(5.5, 5.25, 6.0), CallTimes(2.0, 1.875, 2.125)
+    single = Latency("serve", 1, 200, fast, fast)
+    document = dataclasses.replace(trained.document, latency=(single, Latency("serve", 64, 150, slow, fast)))
+    assert ReportDocument.from_json(document.to_json()) == document
+    measured = PageText(page(document))
+    tile = " ".join(measured.tiles["Speed"].replace("\xa0", " ").split())
+    assert tile == "2.8x as fast batch of 64: 2 ms, dense 5.5 ms"
+    assert measured.tables["latency"][1:] == [
+        ["1", "2 (1.88 to 2.12)", "2 (1.88 to 2.12)", "1.00", "200"],
+        ["64", "5.5 (5.25 to 6)", "2 (1.88 to 2.12)", "2.75", "150"],
+    ]
+    alike = PageText(page(dataclasses.replace(document, latency=(single,))))
+    assert alike.tiles["Speed"].startswith("about as fast")
