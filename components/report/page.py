@@ -70,14 +70,15 @@ class _Tile:
 def _tiles(document: ReportDocument) -> Iterator[_Tile]:
     if document.sweep is not None:
         yield from _sweep_tiles(document.sweep)
-    if document.evaluation is not None:
+    of_sweep = document.sweep is not None and document.sweep.chosen is not None
+    if document.evaluation is not None and not of_sweep:
         yield from _evaluation_tiles(document.evaluation)
     if document.latency:
         yield _latency_tile(document.latency[-1])
     shrinking = None if document.stripping is None else document.stripping.shrinking
     shrunk = shrinking is not None and bool(shrinking.shapes)
     if shrunk:
-        yield from _shrinking_tiles(shrinking)
+        yield from _shrinking_tiles(shrinking, with_sizes=not of_sweep)
     if document.pruned_weights:
         count = len(document.pruned_weights)
         yield _Tile("Sparsity", percent(document.sparsity), f"of {count:,} pruned weight{'s' if count > 1 else ''}")
@@ -92,7 +93,7 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         updates = history.mask_updates
         ramp = f"from step {updates[0].first:,} to {updates[-1].last:,}" if updates else ""
         yield _Tile("Mask updates", f"{history.mask_update_count:,}", ramp)
-    if document.sizes and not shrunk:
+    if document.sizes and not shrunk and not of_sweep:
         name, size = list(document.sizes.items())[-1]
         yield _Tile("Size", byte_count(size), name)
     if document.stripping is not None:
@@ -141,13 +142,15 @@ def _parameter_tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield _Tile("Multiply-adds left", f"{kept:,}", f"of {before:,}, {percent(1 - kept / before)} gone")
 
 
-def _shrinking_tiles(shrinking: Shrinking) -> Iterator[_Tile]:
+def _shrinking_tiles(shrinking: Shrinking, with_sizes: bool) -> Iterator[_Tile]:
     for name, pair in (
         ("Parameters served", shrinking.parameters),
         ("Multiply-adds an example", shrinking.multiply_adds),
     ):
         if pair is not None:
             yield _Tile(name, f"{pair[1]:,}", f"of {pair[0]:,}")
+    if not with_sizes:
+        return
     yield _Tile("Served, raw", byte_count(shrinking.bytes[1]), f"{byte_count(shrinking.bytes[0])} before shrinking")
     if shrinking.gzipped_bytes is not None:
         before, after = map(byte_count, shrinking.gzipped_bytes)

@@ -1,4 +1,4 @@
-"""The Pareto plot of a sweep: metric against size, every candidate labelled."""
+"""The Pareto plot of a sweep: metric against size, candidates labelled as far as there is room at their points."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from ..engine import hparams_string
 from ..sweep import LOWER, Sweep, SweepCandidate
 from .figures import ReportFigure, Table, byte_count, percent, shortened
-from .plot import FIRST, GRID, MARK, SECOND, Plot
+from .plot import FIRST, MARK, SECOND, Plot
 
 # Inches: higher than other plots, as labels stand between the points.
 _HEIGHT = 3.3
@@ -19,13 +19,13 @@ _HEIGHT_OF_CANDIDATE = 0.07
 _HEIGHT_OF_ENTRY = 0.17  # in the legend
 _ENTRY_OF_COLUMN = 20  # letters that fit into one of the legend's two columns
 _MARKERS = "osD^vPX"
-# Where a label may stand, in points from the middle of its mark: near ones first.
+# Where a label may stand, in points from the middle of its mark: at the mark, so that nobody takes it for another's.
 _PLACES = [
     (distance * x, distance * y)
-    for distance in (9, 16, 24, 34, 46)
+    for distance in (9, 13)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8))
 ]
-_FAR = 18  # points from which on a line leads from the mark to the label
+_TOUCHED = 0.06  # share of a label that may cover something
 _LOGARITHMIC_FROM = 4.0  # largest size over the smallest one
 
 
@@ -50,19 +50,23 @@ def pareto(sweep: Sweep) -> ReportFigure:
                 axes.plot(each.gzipped_bytes, each.metric, marker, color=colour, markersize=5)
         if sweep.chosen:
             axes.plot(*_places([sweep.chosen]), "o", color=FIRST, markersize=12, fillstyle="none", label="chosen")
-        labels = [(each.gzipped_bytes, each.metric, short_percent(each.sparsity)) for each in shown]
+        front = sweep.front
+        # Where not all can be labelled, those of the front come first, after the chosen one and the dense model.
+        ranked = sorted(shown, key=lambda each: (each != sweep.chosen, each not in front))
+        labels = [(each.gzipped_bytes, each.metric, short_percent(each.sparsity)) for each in ranked]
         if dense.gzipped_bytes is not None:
             axes.plot(dense.gzipped_bytes, dense.metric, "*", color=MARK, markersize=9)
-            labels.append((dense.gzipped_bytes, dense.metric, "dense"))
+            labels.insert(bool(sweep.chosen), (dense.gzipped_bytes, dense.metric, "dense"))
         axes.set(xlabel="bytes, stripped and gzipped", ylabel=goal.metric)
         axes.margins(0.14, 0.12)
         _sizes(axes, [size for size, _, _ in labels])
         plot.legend(columns)
-        _label(axes, labels)
+        unlabelled = _label(axes, labels, bool(sweep.chosen) + (dense.gzipped_bytes is not None))
     better = "lower" if goal.direction == LOWER else "higher"
     bound = "" if goal.bound is None else f", and never worse than {goal.bound:g}"
+    crowded = f"; {unlabelled} that lie too close to others are in the table only" if unlabelled else ""
     caption = (
-        f"{goal.metric}, of which {better} is better, against size. Labels are sparsities. Allowed is "
+        f"{goal.metric}, of which {better} is better, against size. Labels are sparsities{crowded}. Allowed is "
         f"{metric_text(sweep.limit)} or {better}: tolerance {goal.tolerance:g} from the dense model's "
         f"{metric_text(dense.metric)}{bound}. "
         f"{f'Chosen is {sweep.chosen.name}.' if sweep.chosen else 'No candidate is good enough.'}"
@@ -134,13 +138,17 @@ def _sizes(axes: Axes, sizes: Sequence[int]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: byte_count(value)))
 
 
-def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
-    """Writes each label near its mark, where it covers least of other labels and marks."""
+def _label(axes: Axes, labels: Sequence[tuple[float, float, str]], needed: int) -> int:
+    """Writes labels at their marks, where they cover no other label and no mark; returns how many found no place.
+
+    The first `needed` ones are written in any case.
+    """
     axes.figure.draw_without_rendering()  # gives the axes their place
     marks = [axes.transData.transform((x, y)) for x, y, _ in labels]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
     pixels = axes.figure.dpi / 72
-    for x, y, text in labels:
+    left_out = 0
+    for index, (x, y, text) in enumerate(labels):
         label = axes.annotate(
             text, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", fontsize=10, parse_math=False
         )
@@ -151,12 +159,15 @@ def _label(axes: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
             # From the mark to the edge of the text, not to its middle.
             place = (right + math.copysign(middle.width / pixels / 2, right) if right else 0.0, up)
             boxes[place] = middle.translated(place[0] * pixels, place[1] * pixels)
-        chosen = min(boxes, key=lambda place: _covered(boxes[place], taken, axes.bbox))
-        label.set_position(chosen)
-        if math.hypot(*chosen) > _FAR + middle.width / pixels / 2:
-            line = {"arrowstyle": "-", "color": GRID, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 3}
-            axes.annotate("", (x, y), chosen, textcoords="offset points", arrowprops=line).set_in_layout(False)
-        taken.append(boxes[chosen])
+        covered = {place: _covered(box, taken, axes.bbox) for place, box in boxes.items()}
+        best = min(covered, key=covered.__getitem__)
+        if covered[best] > _TOUCHED * _area(middle) and index >= needed:
+            label.remove()
+            left_out += 1
+            continue
+        label.set_position(best)
+        taken.append(boxes[best])
+    return left_out
 
 
 def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
