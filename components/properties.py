@@ -52,6 +52,10 @@ EXAMPLES_DIFFERING = "examples_differing"  # int, in any bit, within the toleran
 MAX_ABSOLUTE_DIFFERENCE = "max_absolute_difference"  # str, a float
 TOLERANCE = "tolerance"  # str, a float
 
+# If Stripper was given a metric for the exports.
+EXPORT_METRIC = "export_metric"  # str, its name
+EXPORT_METRIC_VALUE = "export_metric_value"  # str, a float: of the stripped model
+
 # On all outputs of SparsitySelector, the report too. The first two are missing if it chose no candidate.
 CANDIDATE = "candidate"  # str, name of the one that was chosen
 METRIC_VALUE = "metric_value"  # str, a float: of the chosen model
@@ -146,3 +150,8 @@ def export_gzipped_bytes(name: str) -> str:
 def export_max_abs_difference(name: str) -> str:
     """Key of a str, a float: the largest absolute difference of a number in that file's answers from the model's."""
     return f"{name}_max_abs_difference"
+
+
+def export_metric_value(name: str) -> str:
+    """Key of a str, a float: EXPORT_METRIC of that file's answers."""
+    return f"{name}_metric_value"

@@ -34,6 +34,12 @@ from .console import Output, reporting, table
     help="Largest difference of a TFLite file's answers, over the largest answer.  [default: the format's own]",
 )
 @click.option(
+    "--metric",
+    help="Measure the model and the exports by this class of keras.metrics, such as SparseCategoricalAccuracy, on the "
+    "examples of --verify.",
+)
+@click.option("--label", help="Feature of these examples with the label of --metric.")
+@click.option(
     "--verify",
     "data",
     multiple=True,
@@ -56,6 +62,8 @@ def command(
     export_dir: str | None,
     signature: str | None,
     tolerance: float | None,
+    metric: str | None,
+    label: str | None,
     data: tuple[str, ...],
     num_examples: int,
     shrink: bool,
@@ -76,10 +84,14 @@ def command(
       tfx-pruning strip trained/model small/model --shrink --export tflite
       tfx-pruning strip trained/model stripped/model --export tflite_sparse --export frozen_graph
       tfx-pruning strip trained/model stripped/model --export tflite_int8 --verify eval.tfrecord --json
+      tfx-pruning strip trained/model stripped/model --export tflite --verify eval.tfrecord --metric AUC --label big_tip
     """
-    for option, value in (("--export-dir", export_dir), ("--signature", signature), ("--tolerance", tolerance)):
+    of_exports = {"--export-dir": export_dir, "--signature": signature, "--tolerance": tolerance, "--metric": metric}
+    for option, value in of_exports.items():
         if value is not None and not formats:
             raise click.UsageError(f"{option} needs --export.")
+    if (metric is None) != (label is None) or (metric is not None and not data):
+        raise click.UsageError("--metric, --label and --verify go together: give all three, or leave out --metric.")
     if shrink_tolerance is not None and not shrink:
         raise click.UsageError("--shrink-tolerance needs --shrink: give both, or neither.")
     formats = tuple(dict.fromkeys(formats))
@@ -97,6 +109,8 @@ def command(
             export_destination=export_dir,
             export_signature=signature,
             export_tolerance=tolerance,
+            export_metric=metric,
+            export_label=label,
             examples=read_records(data, num_examples) if data else None,
             overwrite=overwrite,
             shrink=shrink,
@@ -129,11 +143,15 @@ def _check_formats(formats: tuple[str, ...], has_examples: bool) -> None:
 def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> None:
     removed, kept = len(found["variables_removed"]), len(found["variables_kept"])
     console.print(f"{removed} of {removed + kept} variables removed; checked: {', '.join(found['signatures_checked'])}")
-    sizes = table("", "bytes", "gzipped", "largest difference", "checked on ")
+    measured = [each["model_metric_value"] for each in found["exports"] if each["model_metric_value"] is not None]
+    sizes = table("", "bytes", "gzipped", "largest difference", "checked on ", *["metric"] * bool(measured))
     sizes.add_row(source, f"{found['source_bytes']:,}", "", "", "")
     shrunk = found["shrink"]
     difference = "0" if shrunk is None else f"{shrunk['largest_difference']:.3g}"
-    sizes.add_row(dest, f"{found['stripped_bytes']:,}", f"{found['gzipped_bytes']:,}", difference, "")
+    sizes.add_row(
+        *(dest, f"{found['stripped_bytes']:,}", f"{found['gzipped_bytes']:,}", difference, ""),
+        *(f"{value:.4f}" for value in measured[:1]),
+    )
     for each in found["exports"]:
         sizes.add_row(
             os.path.relpath(each["path"]) if "://" not in each["path"] else each["path"],
@@ -141,6 +159,7 @@ def _show(console: Console, source: str, dest: str, found: dict[str, Any]) -> No
             f"{each['gzipped_bytes']:,}",
             f"{each['max_abs_difference']:.3g}",
             each["checked_on"],
+            *([] if each["metric_value"] is None else [f"{each['metric_value']:.4f}"]),
         )
     console.print(sizes)
     if shrunk is not None:

@@ -72,6 +72,29 @@ class Stripping:
 
 
 @dataclasses.dataclass(frozen=True)
+class Export:
+    """A file in another format that was made from the stripped model.
+
+    Attributes:
+        format: Name of the format.
+        bytes: Length of the file.
+        largest_difference: Of a number in its answers from the stripped model's.
+        checked_on: What it was run on, in words.
+        metric: Name of the metric that it was measured by; None if it was not.
+        metric_value: The metric of its answers; None likewise.
+        model_metric_value: The same of the stripped model; None likewise.
+    """
+
+    format: str
+    bytes: int
+    largest_difference: float
+    checked_on: str
+    metric: str | None = None
+    metric_value: float | None = None
+    model_metric_value: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Metrics of two models on the same data; each by its name.
 
@@ -104,6 +127,7 @@ class ReportDocument:
         multiply_adds: Those of one example, before pruning and as the masks keep them; None if the sparsity that was
             asked for does not count them.
         latency: How long the dense and the pruned model take, one for each size of batch; empty if not measured.
+        exports: Files in other formats that were made from the stripped model.
     """
 
     title: str
@@ -118,6 +142,7 @@ class ReportDocument:
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
     multiply_adds: tuple[int, int] | None = None
     latency: tuple[Latency, ...] = ()
+    exports: tuple[Export, ...] = ()
 
     @property
     def pruned_weights(self) -> tuple[WeightSparsity, ...]:
@@ -194,6 +219,7 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         "evaluation": None if evaluation is None else _evaluation(evaluation),
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
         "latency": tuple(_latency(each) for each in fields.get("latency", ())),
+        "exports": tuple(Export(**each) for each in fields.get("exports", ())),
     }
 
 

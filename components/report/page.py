@@ -1,7 +1,8 @@
 """The page: a report as one file of HTML that needs nothing else."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -11,7 +12,7 @@ from ..engine.hparams import PruningHParams
 from ..engine.shown import escaped
 from ..sweep import Sweep
 from . import figures
-from .document import Evaluation, ReportDocument, Shrinking
+from .document import Evaluation, Export, ReportDocument, Shrinking
 from .figures import ReportFigure, byte_count, percent
 from .latency import CallTimes, Latency
 from .pareto import metric_text, pareto
@@ -51,6 +52,7 @@ def page(document: ReportDocument) -> str:
         metrics=[] if history is None else list(figures.metrics(history)),
         sizes=figures.sizes(document),
         latency=[_latency_row(each) for each in document.latency],
+        exports=list(_exports(document.exports)),
         weights=[] if history is None else list(figures.weights(history)),
         hparams=None if hparams is None else list(_hparams(hparams)),
         svg=_svg,
@@ -107,6 +109,21 @@ def _evaluation_tiles(evaluation: Evaluation) -> Iterator[_Tile]:
         baseline = evaluation.baseline.get(name)
         note = "" if baseline is None else f"dense {metric_text(baseline)}"
         yield _Tile(name, metric_text(evaluation.pruned[name]), note)
+
+
+def _exports(exports: Sequence[Export]) -> Iterator[tuple[str, ...]]:
+    """Headings, and a row for each export and, if there is a metric, for the model."""
+    metrics = [each.metric for each in exports if each.metric is not None]
+    if not exports:
+        return
+    yield ("format", "bytes", "largest difference", "checked on", *metrics[:1])
+    if metrics:
+        (value, *_) = (each.model_metric_value for each in exports)
+        yield "stripped SavedModel", "", "", "", metric_text(math.nan if value is None else value)
+    for each in exports:
+        row = each.format, f"{each.bytes:,}", f"{each.largest_difference:.3g}", each.checked_on
+        shown = "not measured" if each.metric_value is None else metric_text(each.metric_value)
+        yield (*row, *((shown,) if metrics else ()))
 
 
 def _latency_tile(latency: Latency) -> _Tile:

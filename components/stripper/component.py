@@ -15,7 +15,7 @@ from .check.answers import checked_tolerance
 from .check.relative_tolerance import checked_shrink_tolerance
 from .export.exporter import check_shrunk_formats
 from .export.formats import exporters
-from .export.model_export import check_export_tolerance
+from .export.model_export import check_export_tolerance, checked_metric
 from .spec import (
     DEFAULT_NUM_EXAMPLES,
     DEFAULT_SIGNATURE_NAME,
@@ -64,6 +64,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
         export: Sequence[str] | data_types.RuntimeParameter = (),
         export_signature: str | data_types.RuntimeParameter | None = None,
         export_tolerance: float | data_types.RuntimeParameter | None = None,
+        export_metric: str | data_types.RuntimeParameter | None = None,
+        export_label: str | data_types.RuntimeParameter | None = None,
         shrink: bool | data_types.RuntimeParameter = False,
         shrink_tolerance: float | data_types.RuntimeParameter | None = None,
     ) -> None:
@@ -87,6 +89,9 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 numbers, else the first signature, by name, whose inputs are.
             export_tolerance: The largest difference of a TFLite file's answers from the model's, over the largest
                 answer; by default the format's own.
+            export_metric: Name of a class of `keras.metrics`, such as 'SparseCategoricalAccuracy'. The stripped
+                model and each export that can be run are measured by it, on `num_examples` examples. None by default.
+            export_label: Name of the feature of `examples` that holds the label of `export_metric`.
             shrink: Whether dead units are cut, so that tensors become smaller, as `strip_saved_model` says. A
                 RuntimeParameter is an int, 0 or 1.
             shrink_tolerance: The t in |difference| <= t * (1 + |answer|), by which answers of the shrunk model may
@@ -95,7 +100,8 @@ class Stripper(base_beam_component.BaseBeamComponent):
         Raises:
             ValueError: `num_examples` is below 1, `tolerance` is negative or not finite, `signature_name` or `splits`
                 is empty, a format is unknown, needs examples or, with `shrink`, has weights alone, `export_tolerance`
-                is not above 0, or `shrink_tolerance` is not above 0, or given without `shrink`.
+                is not above 0, `export_metric` is no metric or lacks label, exports or examples, or `shrink_tolerance`
+                is not above 0, or given without `shrink`.
             TypeError: One of them is of another type.
         """
         if not isinstance(num_examples, data_types.RuntimeParameter):
@@ -112,6 +118,7 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 raise ValueError(f"export has {', '.join(needing)}, which need examples; give Stripper examples.")
             if shrink is True:
                 check_shrunk_formats(exporters(export))
+            _check_export_metric(export_metric, export_label, list(export), examples is not None)
             export = encode_formats(export)
         if not isinstance(shrink, data_types.RuntimeParameter):
             if not isinstance(shrink_tolerance, data_types.RuntimeParameter):
@@ -128,9 +135,26 @@ class Stripper(base_beam_component.BaseBeamComponent):
                 export=export,
                 export_signature=export_signature,
                 export_tolerance=float(export_tolerance) if isinstance(export_tolerance, int) else export_tolerance,
+                export_metric=export_metric,
+                export_label=export_label,
                 shrink=shrink,
                 shrink_tolerance=float(shrink_tolerance) if isinstance(shrink_tolerance, int) else shrink_tolerance,
                 model=types.Channel(type=standard_artifacts.Model),
                 report=types.Channel(type=PruningReport),
             )
+        )
+
+
+def _check_export_metric(
+    metric: str | data_types.RuntimeParameter | None,
+    label: str | data_types.RuntimeParameter | None,
+    export: Sequence[str],
+    has_examples: bool,
+) -> None:
+    if any(isinstance(each, data_types.RuntimeParameter) for each in (metric, label)):
+        return
+    if checked_metric(metric, label) is not None and not (export and has_examples):
+        raise ValueError(
+            f"export_metric is {metric!r}, which is measured of exports on examples. Give Stripper export and "
+            "examples, or leave export_metric out."
         )

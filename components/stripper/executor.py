@@ -27,6 +27,8 @@ from .shrink.report import ShrinkReport
 from .spec import (
     EXAMPLES_KEY,
     EXPORT_KEY,
+    EXPORT_LABEL_KEY,
+    EXPORT_METRIC_KEY,
     EXPORT_SIGNATURE_KEY,
     EXPORT_TOLERANCE_KEY,
     MODEL_KEY,
@@ -77,6 +79,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - export: JSON list of the names of the formats to export.
                 - export_signature: Optional name of the signature to export.
                 - export_tolerance: Optional tolerance for TFLite files.
+                - export_metric: Optional class of keras.metrics by which exports are measured.
+                - export_label: The feature of the examples with the label of that.
                 - shrink: 1 if dead units are cut, or else 0.
                 - shrink_tolerance: Optional t in |difference| <= t * (1 + |answer|), for a shrunk model.
 
@@ -102,6 +106,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             export_destination=os.path.join(stripped.uri, _EXPORTS_FOLDER),
             export_signature=exec_properties.get(EXPORT_SIGNATURE_KEY) or None,
             export_tolerance=exec_properties.get(EXPORT_TOLERANCE_KEY),
+            export_metric=exec_properties.get(EXPORT_METRIC_KEY) or None,
+            export_label=exec_properties.get(EXPORT_LABEL_KEY) or None,
             examples=examples.records(exec_properties[NUM_EXAMPLES_KEY]) if examples else None,
             tolerance=exec_properties[TOLERANCE_KEY],
             check=(lambda folder: proven.append(proof.prove(folder, self._make_beam_pipeline))) if proof else None,
@@ -111,17 +117,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         hparams = trained.get_custom_property(properties.HPARAMS)
         made_of = artifacts_and_versions(input_dict, output_dict)
+        metric = exec_properties.get(EXPORT_METRIC_KEY) or None
         try:
             publish(
                 artifact_utils.get_single_instance(output_dict[REPORT_KEY]),
-                lambda: strip_document(source, destination, report, exported, hparams, made_of),
+                lambda: strip_document(source, destination, report, exported, hparams, made_of, metric),
             )
         except BaseException:
             empty_folder(stripped.uri)
             raise
         copy_properties(trained, stripped, (*properties.PRUNING, *properties.PRUNING_OF_FLOPS))
         _set_properties(stripped, report)
-        _set_export_properties(stripped, exported)
+        _set_export_properties(stripped, exported, metric)
         if proof:
             _set_proof_properties(stripped, examples, proof, proven[-1])
         logging.info("Stripped model written to %s.", stripped.uri)
@@ -189,8 +196,13 @@ def _set_proof_properties(
     stripped.set_string_custom_property(properties.TOLERANCE, repr(proof.tolerance))
 
 
-def _set_export_properties(stripped: types.Artifact, exported: tuple[ExportedFile, ...]) -> None:
+def _set_export_properties(stripped: types.Artifact, exported: tuple[ExportedFile, ...], metric: str | None) -> None:
+    if exported and metric is not None:
+        stripped.set_string_custom_property(properties.EXPORT_METRIC, metric)
+        stripped.set_string_custom_property(properties.EXPORT_METRIC_VALUE, repr(exported[0].model_metric_value))
     for file in exported:
+        if file.metric_value is not None:
+            stripped.set_string_custom_property(properties.export_metric_value(file.format), repr(file.metric_value))
         stripped.set_int_custom_property(properties.export_bytes(file.format), file.bytes)
         stripped.set_int_custom_property(properties.export_gzipped_bytes(file.format), file.gzipped_bytes)
         stripped.set_string_custom_property(

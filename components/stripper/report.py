@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from ..engine.keras.delivered_sparsity import WeightSparsity
-from ..report.document import ReportDocument, Shrinking, Stripping
+from ..report.document import Export, ReportDocument, Shrinking, Stripping
 from ..report.saved_weights import Identity, masked_identities, saved_weights
 from ..saved_model.checkpoint import VALUE_SUFFIX
 from ..saved_model.meta_graph import has_objects, read_saved_model
@@ -22,6 +22,7 @@ def strip_document(
     exported: Sequence[ExportedFile] = (),
     hparams: str | None = None,
     lineage: Mapping[str, str] | None = None,
+    metric: str | None = None,
 ) -> ReportDocument:
     """The report on a stripped model.
 
@@ -32,6 +33,7 @@ def strip_document(
         exported: What `export_model` returned.
         hparams: The pruning hyperparameters' string, if known.
         lineage: What the model was made of and by.
+        metric: Name of the metric that the exports were measured by, if any.
 
     Raises:
         ValueError: One of the two cannot be read.
@@ -50,6 +52,18 @@ def strip_document(
             report.variables_removed, report.variables_kept, report.signatures_checked, _shrinking(report)
         ),
         lineage=dict(lineage or {}),
+        exports=tuple(
+            Export(
+                file.format,
+                file.bytes,
+                file.max_abs_difference,
+                file.checked_on,
+                metric,
+                file.metric_value,
+                file.model_metric_value,
+            )
+            for file in exported
+        ),
     )
 
 

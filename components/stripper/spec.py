@@ -19,6 +19,8 @@ NUM_EXAMPLES_KEY = "num_examples"
 EXPORT_KEY = "export"
 EXPORT_SIGNATURE_KEY = "export_signature"
 EXPORT_TOLERANCE_KEY = "export_tolerance"
+EXPORT_METRIC_KEY = "export_metric"
+EXPORT_LABEL_KEY = "export_label"
 SHRINK_KEY = "shrink"
 SHRINK_TOLERANCE_KEY = "shrink_tolerance"
 MODEL_KEY = "model"
@@ -41,6 +43,8 @@ class StripperSpec(ComponentSpec):
         EXPORT_KEY: ExecutionParameter(type=str),
         EXPORT_SIGNATURE_KEY: ExecutionParameter(type=str, optional=True),
         EXPORT_TOLERANCE_KEY: ExecutionParameter(type=float, optional=True),
+        EXPORT_METRIC_KEY: ExecutionParameter(type=str, optional=True),
+        EXPORT_LABEL_KEY: ExecutionParameter(type=str, optional=True),
         # 0 or 1: not every orchestrator hands on a bool.
         SHRINK_KEY: ExecutionParameter(type=int),
         SHRINK_TOLERANCE_KEY: ExecutionParameter(type=float, optional=True),

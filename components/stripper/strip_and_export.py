@@ -10,7 +10,7 @@ from .check.answers import checked_tolerance
 from .check.relative_tolerance import checked_shrink_tolerance
 from .export.exporter import check_shrunk_formats
 from .export.formats import exporters
-from .export.model_export import ExportedFile, check_export_tolerance, export_model
+from .export.model_export import ExportedFile, check_export_tolerance, checked_metric, export_model
 from .strip import StripReport, opened, strip_saved_model, write_stripped
 
 
@@ -22,6 +22,8 @@ def strip_and_export(
     export_destination: str | None = None,
     export_signature: str | None = None,
     export_tolerance: float | None = None,
+    export_metric: str | None = None,
+    export_label: str | None = None,
     examples: Iterable[bytes] | None = None,
     overwrite: bool = False,
     tolerance: float = 0.0,
@@ -38,6 +40,8 @@ def strip_and_export(
         export_destination: The folder that the exports go to; None for `destination` with '_exports' behind it.
         export_signature: Name of the signature that is exported, as for `export_model`.
         export_tolerance: The tolerance of `export_model`.
+        export_metric: The metric of `export_model`.
+        export_label: The label of `export_model`.
         examples: Serialized records, as for `strip_saved_model` and `export_model`.
         overwrite: Whether folders at both places are replaced.
         tolerance: As for `strip_saved_model`.
@@ -68,6 +72,7 @@ def strip_and_export(
     if shrink:
         check_shrunk_formats(exporters(formats))
     check_export_tolerance(export_tolerance)
+    checked_metric(export_metric, export_label)
     exports = f"{destination.rstrip('/')}_exports" if export_destination is None else export_destination
     source = checked_model_path(source)
     shrunk = checked_shrink_tolerance(shrink, shrink_tolerance)
@@ -89,6 +94,8 @@ def strip_and_export(
             tolerance=export_tolerance,
             source=source,
             overwrite=overwrite,
+            metric=export_metric,
+            label=export_label,
         )
     return report, exported
 

@@ -421,10 +421,10 @@ def test_commands_of_the_page_are_taken(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(connection, "open_store", _refuse_and_keep(opened))
     page = (pathlib.Path(__file__).parents[2] / "docs" / "metadata.md").read_text(encoding="utf-8")
     commands = re.findall(r"^ {4}tfx-pruning metadata (.+)$", page, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for arguments in commands:
         assert _refusal(*arguments.split()) == "Error: no server"
-    assert [config.WhichOneof("config") for config in opened] == ["sqlite", "mysql", "sqlite"]
+    assert [config.WhichOneof("config") for config in opened] == ["sqlite", "sqlite", "mysql", "sqlite"]
 
 
 @pytest.mark.slow

@@ -69,6 +69,18 @@ def test_strip_prints_json_for_machines(source, run):
         assert each["checked_on"] == "drawn inputs"
 
 
+def test_strip_measures_exports_by_a_metric(source, run, tmp_path):
+    _write(tmp_path / "a.tfrecord", 20)
+    chosen = ["--export", "frozen_graph", "--verify", "a.tfrecord", "--metric", "MeanAbsoluteError", "--label", "x"]
+    result = run(source, "out", *chosen)
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    # The model answers its input, which is the label.
+    assert lines[1][-1] == "metric"
+    assert [line[-1] for line in lines[3:5]] == ["0.0000", "0.0000"]
+    assert lines[4][0] == "out_exports/frozen_graph.pb"
+
+
 @pytest.mark.parametrize("compression", ["", "GZIP"])
 def test_strip_verifies_on_files_of_examples(compression, source, run, tmp_path):
     for name in ("a.tfrecord", "b.tfrecord"):
@@ -86,6 +98,8 @@ def test_strip_verifies_on_files_of_examples(compression, source, run, tmp_path)
     [
         (["--export", "tflight"], "Unknown export 'tflight'. Did you mean"),
         (["--export-dir", "x"], "--export-dir needs --export"),
+        (["--metric", "AUC", "--label", "y"], "--metric needs --export"),
+        (["--export", "tflite", "--metric", "AUC"], "--metric, --label and --verify go together"),
         (["--export", "tflite_int8"], "--export tflite_int8 needs examples"),
         (["--export", "tflite", "--tolerance", "0"], "0.0 is not in the range x>0"),
         (["--num-examples", "0"], "0 is not in the range x>=1"),

@@ -11,7 +11,7 @@ from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
 from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report import figures
-from tfx_pruning.report.document import ReportDocument, Shrinking
+from tfx_pruning.report.document import Export, ReportDocument, Shrinking
 from tfx_pruning.report.latency import CallTimes, Latency
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.variables import SavedVariables
@@ -288,3 +288,23 @@ def test_speed_is_told_only_where_it_was_measured(trained, shown):
     ]
     alike = PageText(page(dataclasses.replace(document, latency=(single,))))
     assert alike.tiles["Speed"].startswith("about as fast")
+
+
+def test_exports_are_told_with_the_metric_if_there_is_one(trained, shown):
+    assert "exports" not in shown.tables
+    lite = Export("tflite_int8", 1234, 0.25, "examples", "AUC", 0.9375, 0.9441)
+    weights = Export("keras_weights", 999, 0.0, "variables", "AUC", None, 0.9441)
+    document = dataclasses.replace(trained.document, exports=(lite, weights))
+    assert ReportDocument.from_json(document.to_json()) == document
+    assert PageText(page(document)).tables["exports"] == [
+        ["format", "bytes", "largest difference", "checked on", "AUC"],
+        ["stripped SavedModel", "", "", "", "0.9441"],
+        ["tflite_int8", "1,234", "0.25", "examples", "0.9375"],
+        ["keras_weights", "999", "0", "variables", "not measured"],
+    ]
+    plain = dataclasses.replace(lite, metric=None, metric_value=None, model_metric_value=None)
+    found = PageText(page(dataclasses.replace(document, exports=(plain,)))).tables["exports"]
+    assert found == [
+        ["format", "bytes", "largest difference", "checked on"],
+        ["tflite_int8", "1,234", "0.25", "examples"],
+    ]

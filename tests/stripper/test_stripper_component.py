@@ -17,6 +17,8 @@ _DEFAULTS = {
     "export": "[]",
     "export_signature": None,
     "export_tolerance": None,
+    "export_metric": None,
+    "export_label": None,
     "shrink": 0,
     "shrink_tolerance": None,
 }
@@ -25,6 +27,16 @@ _DEFAULTS = {
 @pytest.fixture
 def model():
     return types.Channel(type=standard_artifacts.Model)
+
+
+def test_stripper_takes_a_metric_for_its_exports(model):
+    measured = {"export_metric": "AUC", "export_label": "label"}
+    given = {"model": model, "examples": types.Channel(type=standard_artifacts.Examples), "export": ["tflite"]}
+    assert Stripper(**given, **measured).exec_properties == _DEFAULTS | measured | {"export": '["tflite"]'}
+    for missing, message in (("export_label", "expected both or neither"), ("examples", "Give Stripper export and")):
+        fields = {name: value for name, value in {**given, **measured}.items() if name != missing}
+        with pytest.raises(ValueError, match=message):
+            Stripper(**fields)
 
 
 def test_stripper_outputs_a_model_and_a_report(model):

@@ -505,6 +505,35 @@ def test_do_leaves_no_model_if_an_export_fails(model, output):
     assert _custom_properties(output) == {}
 
 
+def test_do_measures_exports_by_a_metric(dense, output, examples_of):
+    records = [example(x=[0.1 * index, 0.5, -0.2, 0.3], y=[float(index)]) for index in range(5)]
+    report = _report(output)
+    Executor().Do(
+        {"trained_model": [dense], "examples": [examples_of({"eval/data.gz": records})]},
+        {"model": [output], "report": [report]},
+        {
+            **_DEFAULTS,
+            "export": '["frozen_graph", "keras_weights"]',
+            "export_metric": "MeanAbsoluteError",
+            "export_label": "y",
+        },
+    )
+    serve = tf.saved_model.load(os.path.join(output.uri, "Format-Serving"))
+    x = tf.constant([[0.1 * index, 0.5, -0.2, 0.3] for index in range(5)], tf.float32)
+    answers = serve.signatures["serving_default"](x=x)["score"].numpy()
+    expected = np.mean(np.abs(answers[:, 0] - np.arange(5)))
+    written = _custom_properties(output)
+    assert written[properties.EXPORT_METRIC] == "MeanAbsoluteError"
+    assert float(written[properties.EXPORT_METRIC_VALUE]) == pytest.approx(expected, rel=1e-5)
+    assert float(written["frozen_graph_metric_value"]) == pytest.approx(expected, rel=1e-5)
+    assert "keras_weights_metric_value" not in written
+    document = read_report(report.uri)
+    assert [(each.format, each.metric, each.metric_value is None) for each in document.exports] == [
+        ("frozen_graph", "MeanAbsoluteError", False),
+        ("keras_weights", "MeanAbsoluteError", True),
+    ]
+
+
 def _do_with_report(dense, output):
     report = _report(output)
     Executor().Do({"trained_model": [dense]}, {"model": [output], "report": [report]}, _DEFAULTS)

@@ -12,6 +12,7 @@ from ...saved_model.saved_objects import SavedObjects
 from ..check.signature_inputs import Inputs
 from .answer_difference import AnswerDifference, Answers
 from .inputs import ExportInputs, chosen_signature, inputs_of
+from .labelled_metric import LabelledBatch, LabelledMetric, labelled_batches
 
 
 class ExportedSignature:
@@ -22,6 +23,7 @@ class ExportedSignature:
         source_folder: Folder of the SavedModel that it was stripped from.
         signature_name: The signature's name.
         tolerance: The tolerance that the user gives; None for each format's own.
+        metric: The metric that exports are measured by; None for none.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ExportedSignature:
         signature: str | None,
         examples: Sequence[bytes] | None,
         tolerance: float | None,
+        metric: LabelledMetric | None = None,
     ) -> None:
         """Reads the model.
 
@@ -40,16 +43,23 @@ class ExportedSignature:
             signature: Name of the signature; None to choose one, as `chosen_signature` does.
             examples: Serialized records, if there are any.
             tolerance: The tolerance that the user gives, if any.
+            metric: The metric that exports are measured by, if any. It needs examples.
 
         Raises:
             FileNotFoundError: There is no SavedModel.
-            ValueError: It has no such signature.
+            ValueError: It has no such signature, or there is a metric without examples.
         """
         self.model = SavedObjects.read(folder)
         self.source_folder = source_folder
         self.signature_name = chosen_signature(self.model, signature)
         self.tolerance = tolerance
+        self.metric = metric
         self._examples = examples
+        if metric is not None and not examples:
+            raise ValueError(
+                f"the metric {metric.name!r} is measured against labels in examples, and none are given. Give some, or "
+                "leave the metric out."
+            )
 
     @functools.cached_property
     def source(self) -> SavedObjects:
@@ -90,6 +100,27 @@ class ExportedSignature:
     def answers(self, inputs: Inputs) -> Answers:
         """The model's answers to one batch of inputs."""
         return arrays(self.function(**inputs))
+
+    def metric_of(self, run: Callable[[Inputs], Answers]) -> float | None:
+        """The metric of the answers of a function to the examples; None if none is asked for.
+
+        Raises:
+            ValueError: It cannot be measured: see `labelled_batches` and `LabelledMetric.of`.
+        """
+        return None if self.metric is None else self.metric.of(run, self._labelled)
+
+    @functools.cached_property
+    def metric_value(self) -> float | None:
+        """The model's own metric; None if none is asked for.
+
+        Raises:
+            ValueError: As `metric_of`.
+        """
+        return self.metric_of(self.answers)
+
+    @functools.cached_property
+    def _labelled(self) -> tuple[LabelledBatch, ...]:
+        return labelled_batches(self.model, self._loaded, self.signature_name, self._examples, self.metric.label)
 
     def difference(self, run: Callable[[Inputs], Answers]) -> AnswerDifference:
         """How far the answers of a function are from the model's, over all inputs."""

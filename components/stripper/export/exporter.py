@@ -22,10 +22,12 @@ class ExportCheck:
     Attributes:
         max_abs_difference: The largest difference of a number from the model's; 0.0 where each bit agrees.
         checked_on: 'examples', 'drawn inputs' or 'variables'.
+        metric_value: The metric of the file's answers; None if none is asked for, or the file cannot be run.
     """
 
     max_abs_difference: float
     checked_on: str
+    metric_value: float | None = None
 
 
 class Exporter(abc.ABC):
@@ -119,7 +121,8 @@ class AnsweringExporter(Exporter):
         """Compares the file's answers with the model's, on all inputs."""
         signature, inputs = model.signature_name, model.inputs
         try:
-            difference = model.difference(self.runner(content, model))
+            run = self.runner(content, model)
+            difference = model.difference(run)
         except (RuntimeError, ValueError) as error:
             raise VerificationError(
                 f"The export {self.name!r} of signature {signature!r} does not run: {error}. Nothing was published; "
@@ -143,4 +146,5 @@ class AnsweringExporter(Exporter):
                 "choose another format, or a larger export_tolerance."
             )
         checked_on = "examples" if inputs.real else "drawn inputs"
-        return ExportCheck(0.0 if self.tolerance is None else difference.max_abs, checked_on)
+        largest = 0.0 if self.tolerance is None else difference.max_abs
+        return ExportCheck(largest, checked_on, model.metric_of(run))

@@ -90,9 +90,8 @@ def inputs_of(saved: SavedObjects, model: Any, name: str, examples: Sequence[byt
     specs = dict(model.signatures[name].structured_input_signature[1])
     parsed = parsed_features(saved, saved.graph.signatures[name])
     if examples:
-        for made in _from_examples(saved, model, specs, parsed, examples):
-            if batches := _taken(model.signatures[name], made):
-                return ExportInputs(batches, real=True)
+        if batches := real_batches(saved, model, name, examples):
+            return ExportInputs(batches, real=True)
         logging.warning("Signature %r of %s takes none of the examples; its inputs are drawn.", name, saved.folder)
     batches = []
     for tries in synthetic_batches(specs, parsed, vocabulary_of(saved)):
@@ -103,6 +102,16 @@ def inputs_of(saved: SavedObjects, model: Any, name: str, examples: Sequence[byt
             "be checked; give examples that it takes."
         )
     return ExportInputs(tuple(batches), real=False)
+
+
+def real_batches(saved: SavedObjects, model: Any, name: str, examples: Sequence[bytes]) -> tuple[Inputs, ...]:
+    """Inputs for a signature that are made from serialized examples, as `inputs_of` does; none if it takes none."""
+    specs = dict(model.signatures[name].structured_input_signature[1])
+    parsed = parsed_features(saved, saved.graph.signatures[name])
+    for made in _from_examples(saved, model, specs, parsed, examples):
+        if batches := _taken(model.signatures[name], made):
+            return batches
+    return ()
 
 
 def _from_examples(

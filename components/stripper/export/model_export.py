@@ -15,6 +15,7 @@ from ..check.acceptance import DRAWN_INPUTS
 from .exported_signature import ExportedSignature
 from .exporter import Exporter
 from .formats import exporters
+from .labelled_metric import LabelledMetric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,9 @@ class ExportedFile:
         max_abs_difference: The largest difference of a number in its answers from the stripped model's; 0.0 where each
             bit agrees.
         checked_on: 'examples', 'drawn inputs' or, for Keras weights, 'variables'.
+        metric_value: The metric of its answers to the examples; None if none was asked for, or the file cannot be run,
+            as Keras weights cannot.
+        model_metric_value: The same of the stripped model; None if none was asked for.
     """
 
     format: str
@@ -37,6 +41,8 @@ class ExportedFile:
     gzipped_bytes: int
     max_abs_difference: float
     checked_on: str
+    metric_value: float | None = None
+    model_metric_value: float | None = None
 
 
 def export_model(
@@ -49,6 +55,8 @@ def export_model(
     tolerance: float | None = None,
     source: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    metric: str | None = None,
+    label: str | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Writes one signature of a stripped SavedModel in other formats.
 
@@ -70,6 +78,9 @@ def export_model(
         source: Folder of the SavedModel that `model` was stripped from, for 'keras_weights'; None if `model` is as
             Keras wrote it itself.
         overwrite: Whether a folder at `destination` is replaced, with all that is in it.
+        metric: Name of a class of `keras.metrics`, such as 'SparseCategoricalAccuracy', by which the model and every
+            file that can be run are measured on `examples`. The signature must have one output.
+        label: Name of the feature of `examples` that holds the label of `metric`.
 
     Returns:
         What was written, in the order of `formats`.
@@ -81,25 +92,42 @@ def export_model(
         OSError: `destination` cannot be written, or a file system does not answer.
         TypeError: `formats` is a string, or `examples` is not an iterable of bytes.
         ValueError: A format is unknown or given twice, or cannot hold the signature; there is no such signature; a
-            format that needs examples gets none that the signature takes.
+            format that needs examples gets none that the signature takes; or `metric` cannot be measured, is given
+            without `label` or the other way round.
         VerificationError: An export does not answer as the model.
     """
     chosen = exporters(formats)
     check_export_tolerance(tolerance)
     model, destination = checked_model_path(model), os.fspath(destination)
+    measured = checked_metric(metric, label)
     records = checked_records(examples, DRAWN_INPUTS)
     if not chosen:
         raise ValueError("formats is empty, expected at least one format to export.")
     staging.checked_destination(destination, overwrite)
     source = model if source is None else checked_model_path(source)
-    exported = ExportedSignature(model, source, signature, records, tolerance)
+    exported = ExportedSignature(model, source, signature, records, tolerance, measured)
     for exporter in chosen:
         exporter.check_model(exported)
+    _ = exported.metric_value  # raises here, before anything is written
     with staging.staged(destination, overwrite) as folder:
         return tuple(
             dataclasses.replace(_write(exporter, exported, folder), path=os.path.join(destination, exporter.file))
             for exporter in chosen
         )
+
+
+def checked_metric(metric: str | None, label: str | None) -> LabelledMetric | None:
+    """The metric that exports are measured by; None if none is given.
+
+    Raises:
+        ValueError: There is no such metric, or only one of both is given.
+    """
+    if (metric is None) != (label is None):
+        raise ValueError(
+            f"the metric of exports is {metric!r} and its label {label!r}, expected both or neither: the metric is "
+            "measured against the label."
+        )
+    return None if metric is None or label is None else LabelledMetric(metric, label)
 
 
 def check_export_tolerance(value: float | None) -> None:
@@ -130,7 +158,14 @@ def _write(exporter: Exporter, exported: ExportedSignature, folder: str) -> Expo
             "destination in a folder that this process may write to, with room for it."
         ) from error
     file = ExportedFile(
-        exporter.name, path, len(content), sizes.gzipped_length(content), check.max_abs_difference, check.checked_on
+        exporter.name,
+        path,
+        len(content),
+        sizes.gzipped_length(content),
+        check.max_abs_difference,
+        check.checked_on,
+        check.metric_value,
+        exported.metric_value,
     )
     logging.info(
         "Exported %s as %s: %d bytes, %d gzipped, largest difference %g.",
