@@ -56,8 +56,9 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
       nothing was pushed.
     JSON: {"pipeline_name", "dense": {metric: value}, "pruned": {metric: value}, "sparsity", "prunable_parameters",
       "nonzero_parameters", "dense_bytes", "trained_bytes", "stripped_bytes", "gzipped_bytes", "refusals": [...],
-      "pushed_to", "record", "report", "seconds", "memory_bytes"}; pushed_to is null if nothing was pushed, report if
-      the page could not be written.
+      "pushed_to", "record", "report", "shrunk": {name: [before, after]}, "latency": [{"signature", "batch", "calls",
+      "dense": {"median", "lower", "upper"}, "pruned": the same}], "seconds", "memory_bytes"}; pushed_to is null if
+      nothing was pushed, report if the page could not be written. Latencies are milliseconds.
     """
     started = time.monotonic()
     chosen = ChosenConfig.of(options)
