@@ -1,12 +1,16 @@
 """parameter_count: how many parameters a model has."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from .version import VERSIONS, Model
 
+def parameter_count(model: Any) -> int:
+    """How many numbers the model's own variables hold, without those of pruning and of the optimizer.
 
-def parameter_count(model: Model | tf.Module) -> int:
-    """How many numbers the model's own variables hold, without those of pruning and of the optimizer."""
-    if isinstance(model, tuple(version.model for version in VERSIONS)):
+    Args:
+        model: A built model or layer of Keras 3 or tf_keras, or a `tf.Module`.
+    """
+    if not isinstance(model, tf.Module) or hasattr(model, "count_params"):
         return model.count_params()
     return sum(variable.shape.num_elements() for variable in model.variables)

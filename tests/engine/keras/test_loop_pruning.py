@@ -212,3 +212,14 @@ def test_a_closed_scope_makes_no_pruning() -> None:
     with pytest.raises(RuntimeError, match="is closed, or another thread's"):
         scope.pruning_of(build())
     assert tfx_pruning.in_scope is in_scope
+
+
+def test_a_layer_is_counted_like_a_model() -> None:
+    layer = keras.layers.Dense(8)
+    layer.build((None, 12))
+    with pruning_scope(HPARAMS) as scope:
+        pruning = scope.pruning_of(layer)
+        loop(layer, pruning)
+        pruning.finish(STEPS)
+    assert np.count_nonzero(layer.kernel.numpy()) == 24
+    assert scope.total_sparsities == [pytest.approx(72 / 104)]
