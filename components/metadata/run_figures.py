@@ -43,8 +43,8 @@ class RunFigures:
     def of(cls, reader: StoreReader, executions: Iterable[int]) -> "RunFigures":
         """Reads them from the outputs of the executions of a run.
 
-        The metric is that of the run's evaluation, or of the model where the evaluation does not have it: a model from
-        the cache may have that of another run.
+        Metric and latency are those of the run's evaluation, where `tfx-pruning run` writes them, or else of the model,
+        where SparsitySelector does.
 
         Args:
             reader: Reader of the store.
@@ -62,9 +62,9 @@ class RunFigures:
             baseline_metric_value=_number(measured, properties.BASELINE_METRIC_VALUE),
             sparsity=properties.exact_sparsity(model) if properties.SPARSITY in model else None,
             stripped_bytes=_whole(model, properties.STRIPPED_BYTES),
-            milliseconds=_number(model, properties.MILLISECONDS),
-            dense_milliseconds=_number(model, properties.DENSE_MILLISECONDS),
-            latency_batch=_whole(model, properties.LATENCY_BATCH),
+            milliseconds=_number(measured, properties.MILLISECONDS),
+            dense_milliseconds=_number(measured, properties.DENSE_MILLISECONDS),
+            latency_batch=_whole(measured, properties.LATENCY_BATCH),
             verdict=("blessed" if blessing[_BLESSED] else "refused") if blessing else None,
         )
 

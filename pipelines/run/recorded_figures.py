@@ -1,4 +1,4 @@
-"""What a run found out about its models, on their artifacts in ML Metadata."""
+"""What a run found out about its models, in ML Metadata."""
 
 import traceback
 
@@ -6,9 +6,13 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome
 
+# No node of the pipeline has these as an input. TFX's cache compares inputs with all their properties: if models had other
+# ones after a run, the next run would train them again.
+_OUTPUTS = (("Evaluator", "evaluation"), ("Pusher", "pushed_model"))
+
 
 def record_figures(run: MetadataRun, outcome: RunOutcome) -> None:
-    """Writes metric and latency of a run as custom properties: on its evaluation, its dense and its stripped model.
+    """Writes metric and latency of a run as custom properties, on its evaluation and its pushed model.
 
     An error in it fails no run: it is printed.
 
@@ -18,19 +22,17 @@ def record_figures(run: MetadataRun, outcome: RunOutcome) -> None:
     """
     try:
         metric = next(iter(outcome.dense))
-        dense, pruned = (repr(float(values[metric])) for values in (outcome.dense, outcome.pruned))
-        both: dict[str, str | int] = {
+        found: dict[str, str | int] = {
             properties.METRIC: metric,
-            properties.METRIC_VALUE: pruned,
-            properties.BASELINE_METRIC_VALUE: dense,
+            properties.METRIC_VALUE: repr(float(outcome.pruned[metric])),
+            properties.BASELINE_METRIC_VALUE: repr(float(outcome.dense[metric])),
         }
-        run.set_properties("Evaluator", "evaluation", both)
-        run.set_properties("Trainer", "model", {properties.METRIC: metric, properties.METRIC_VALUE: dense})
         if outcome.latency:
             largest = outcome.latency[-1]
-            both[properties.MILLISECONDS] = repr(largest.pruned.median)
-            both[properties.DENSE_MILLISECONDS] = repr(largest.dense.median)
-            both[properties.LATENCY_BATCH] = largest.batch
-        run.set_properties("Stripper", "model", both)
+            found[properties.MILLISECONDS] = repr(largest.pruned.median)
+            found[properties.DENSE_MILLISECONDS] = repr(largest.dense.median)
+            found[properties.LATENCY_BATCH] = largest.batch
+        for node, key in _OUTPUTS:
+            run.set_properties(node, key, found)
     except Exception:
         traceback.print_exc()

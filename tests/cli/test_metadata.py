@@ -146,8 +146,8 @@ def test_runs_tell_the_metric_and_the_latency_that_were_recorded(tmp_path: pathl
     builder.run("taxi", "run-1")
     timed = {properties.MILLISECONDS: "0.512", properties.DENSE_MILLISECONDS: "1.5", properties.LATENCY_BATCH: 64}
     old = {properties.METRIC: "AUC", properties.METRIC_VALUE: "0.5"}
-    builder.execute("Stripper", {}, {"model": "Model"}, custom={"model": {**STRIPPED, **timed, **old}})
-    measured = {**old, properties.METRIC_VALUE: "0.94111", properties.BASELINE_METRIC_VALUE: "0.94444"}
+    builder.execute("Stripper", {}, {"model": "Model"}, custom={"model": {**STRIPPED, **old}})
+    measured = {**timed, **old, properties.METRIC_VALUE: "0.94111", properties.BASELINE_METRIC_VALUE: "0.94444"}
     builder.execute("Evaluator", {}, {"evaluation": "ModelEvaluation"}, custom={"evaluation": measured})
     builder.execute("Pusher", state=STATE.FAILED)
     builder.set_times("Context", 2, 1_000, 1_000)
