@@ -62,8 +62,8 @@ METRIC_VALUE = "metric_value"  # str, a float: of the chosen model
 METRIC = "metric"  # str, the metric's name
 BASELINE_METRIC_VALUE = "baseline_metric_value"  # str, a float: of the dense model
 METRIC_LIMIT = "metric_limit"  # str, a float: the worst value that was allowed
-# On the evaluation and the pushed model of `tfx-pruning run`, where the run measured it, beside METRIC, METRIC_VALUE and
-# BASELINE_METRIC_VALUE.
+# On the evaluation and the pushed model of `tfx-pruning run`, where the run measured it, beside METRIC, METRIC_VALUE
+# and BASELINE_METRIC_VALUE.
 MILLISECONDS = "milliseconds"  # str, a float: the median time of a call
 DENSE_MILLISECONDS = "dense_milliseconds"  # str, a float: the dense model's
 LATENCY_BATCH = "latency_batch"  # int, the number of examples of that call

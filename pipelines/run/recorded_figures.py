@@ -6,8 +6,8 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome
 
-# No node of the pipeline has these as an input. TFX's cache compares inputs with all their properties: if models had other
-# ones after a run, the next run would train them again.
+# No node of the pipeline has these as an input. TFX's cache compares inputs with all their properties: if models had
+# other ones after a run, the next run would train them again.
 _OUTPUTS = (("Evaluator", "evaluation"), ("Pusher", "pushed_model"))
 
 
