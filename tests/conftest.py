@@ -33,9 +33,20 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _garbage_of_a_file_is_collected() -> Iterator[None]:
-    # TensorFlow's functions hold their variables in cycles.
+    from tensorflow.python.framework import ops
+
+    # TensorFlow keeps the gradient of every `tf.custom_gradient` that a function was traced with, and thereby the
+    # function's graph with all that it calls, until the process ends.
+    gradients = ops.gradient_registry._registry
+    before = set(gradients)
     yield
+    for name in set(gradients) - before:
+        if name.startswith("CustomGradient-"):
+            del gradients[name]
+    # Functions hold their variables in cycles.
     gc.collect()
+    # What is left now stays: caches and modules. Collections, of which each strip has one, need not pass over it again.
+    gc.freeze()
 
 
 @pytest.fixture
