@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..budget import BudgetVerdict
 from ..engine.history.training_history import TrainingHistory
 from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..sweep import Sweep
@@ -102,6 +103,7 @@ class ReportDocument:
         lineage: What the model was made of and by: names and URIs.
         multiply_adds: Those of one example, before pruning and as the masks keep them; None if the sparsity that was
             asked for does not count them.
+        budget: What the model takes of a size or latency that was asked for; None if none was.
     """
 
     title: str
@@ -115,6 +117,7 @@ class ReportDocument:
     sweep: Sweep | None = None
     lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
     multiply_adds: tuple[int, int] | None = None
+    budget: BudgetVerdict | None = None
 
     @property
     def pruned_weights(self) -> tuple[WeightSparsity, ...]:
@@ -190,6 +193,7 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         "stripping": None if stripping is None else _stripping(stripping),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
+        "budget": None if fields.get("budget") is None else BudgetVerdict.from_dict(fields["budget"]),
     }
 
 

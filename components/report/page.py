@@ -70,6 +70,9 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield from _sweep_tiles(document.sweep)
     if document.evaluation is not None:
         yield from _evaluation_tiles(document.evaluation)
+    if document.budget is not None:
+        for what, allowed, _, delivered in document.budget.rows():
+            yield _Tile("Budget", delivered, f"{what}, allowed {allowed}")
     shrinking = None if document.stripping is None else document.stripping.shrinking
     shrunk = shrinking is not None and bool(shrinking.shapes)
     if shrunk:
@@ -140,7 +143,7 @@ def _asked_tile(hparams: str) -> _Tile:
 
 def _sweep_tiles(sweep: Sweep) -> Iterator[_Tile]:
     chosen, dense = sweep.chosen, sweep.baseline
-    yield _Tile("Candidates", f"{len(sweep.candidates):,}", f"{sum(map(sweep.within, sweep.candidates)):,} good enough")
+    yield _Tile("Candidates", f"{len(sweep.candidates):,}", f"{sum(map(sweep.passes, sweep.candidates)):,} good enough")
     if chosen is None:
         yield _Tile("Chosen", "none")
         return

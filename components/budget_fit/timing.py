@@ -1,0 +1,93 @@
+"""Times models by turns, in this process: `python -m tfx_pruning.budget_fit.timing` reads a task and prints the times.
+
+It is a process of its own because TensorFlow's threads cannot be changed once it has run anything. Standard input is a
+JSON object: `models`, paths by name; `format`, one of those of a budget; `signature`; `inputs`, a file of numpy.savez;
+`threads`; `warm_up` and `calls`, numbers of calls of each model; `seconds`, after which no more turns begin. Standard
+output ends with a line of JSON: by name, the milliseconds of each call.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_LEAST_CALLS = 10
+
+
+def main() -> None:
+    """Reads the task, times the models, and prints the times."""
+    task = json.load(sys.stdin)
+    tf.config.threading.set_intra_op_parallelism_threads(task["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(task["threads"])
+    with np.load(task["inputs"], allow_pickle=True) as file:
+        inputs = dict(file)
+    tflite = task["format"].startswith("tflite")
+    calls = {
+        name: (_tflite if tflite else _saved_model)(path, task["signature"], inputs, task["threads"])
+        for name, path in task["models"].items()
+    }
+    print(json.dumps(by_turns(calls, task["warm_up"], task["calls"], task["seconds"])))
+
+
+def by_turns(
+    calls: Mapping[str, Callable[[], Any]], warm_up: int, most_calls: int, seconds: float
+) -> dict[str, Sequence[float]]:
+    """Calls each function once a turn, so that whatever else the machine does hits all of them alike.
+
+    Args:
+        calls: Functions by name.
+        warm_up: How many turns go before, untimed.
+        most_calls: How many turns are timed.
+        seconds: No turn begins after so many seconds, once each function was called ten times.
+
+    Returns:
+        By name, the milliseconds of each call.
+    """
+    for _ in range(warm_up):
+        for call in calls.values():
+            call()
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    begun = time.perf_counter()
+    names = list(calls)
+    for turn in range(most_calls):
+        if turn >= _LEAST_CALLS and time.perf_counter() - begun > seconds:
+            break
+        # Nobody always follows the same one.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            calls[name]()
+            found[name].append((time.perf_counter() - start) * 1e3)
+    return found
+
+
+def _saved_model(path: str, signature: str, inputs: Mapping[str, np.ndarray], threads: int) -> Callable[[], Any]:
+    del threads  # of the whole process
+    loaded = tf.saved_model.load(path)
+    function = loaded.signatures[signature]
+    specs = function.structured_input_signature[1]
+    tensors = {
+        name: tf.constant(value.tolist() if value.dtype == object else value, specs[name].dtype)
+        for name, value in inputs.items()
+    }
+
+    def call(model: Any = loaded) -> Any:  # which holds the variables
+        return [each.numpy() for each in function(**tensors).values()]
+
+    return call
+
+
+def _tflite(path: str, signature: str, inputs: Mapping[str, np.ndarray], threads: int) -> Callable[[], Any]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
+        interpreter = tf.lite.Interpreter(model_path=path, num_threads=threads)
+    runner = interpreter.get_signature_runner(signature)
+    return lambda: runner(**inputs)
+
+
+if __name__ == "__main__":
+    main()
