@@ -4,13 +4,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from .typed_value import checked_value, shown
 
 SAVED_MODEL, GZIPPED, TFLITE, TFLITE_INT8 = FORMATS = ("savedmodel", "savedmodel_gz", "tflite", "tflite_int8")
 # What a model takes at least of a budget of bytes, if it can be had: less is needlessly small.
 LEAST_USE = 0.95
+CHANNEL = "channel"  # the granularity that makes tensors smaller
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 _BYTES = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -124,6 +125,24 @@ class Delivered:
         return cls(int(fields["bytes"]), None if latency is None else Latency(**latency))
 
 
+class PruningFields(Protocol):
+    """The fields of PruningHParams that decide whether a budget can be met.
+
+    Attributes:
+        granularity: See `PruningHParams`, as all that follow.
+        n_of_m: See there.
+        intra_block_sparsity: See there.
+        weight_sparsity_map: See there.
+        group_pruning: See there.
+    """
+
+    granularity: str
+    n_of_m: str
+    intra_block_sparsity: bool
+    weight_sparsity_map: tuple[str, ...]
+    group_pruning: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """How large or slow a model may be, checked when it is constructed.
@@ -170,6 +189,21 @@ class Budget:
     def needs_channels(self) -> bool:
         """Whether zeros alone help nothing: whole channels have to go."""
         return self.max_latency is not None or self.format != GZIPPED
+
+    def check_hparams(self, hparams: PruningFields) -> None:
+        """Raises a ValueError if the zeros that pruning hyperparameters ask for make no model smaller or faster."""
+        if self.needs_channels and hparams.granularity != CHANNEL:
+            what = f"max_bytes of the format {self.format!r}" if self.max_latency is None else "max_latency"
+            raise ValueError(
+                f"{what} needs granularity='channel', got {hparams.granularity!r}: single zeros take as much room and "
+                "time as other numbers. Leave granularity out, or weigh the compressed model, format='savedmodel_gz'."
+            )
+        for name in ("n_of_m", "intra_block_sparsity", "weight_sparsity_map", "group_pruning"):
+            if getattr(hparams, name):
+                raise ValueError(
+                    f"A budget and {name} exclude each other: both say how much of a weight goes. Leave one of them "
+                    "out."
+                )
 
     def use(self, delivered: Delivered) -> float:
         """How much of the budget a model takes: 1 for all, more if it is over it. Of two limits, the one that binds."""

@@ -151,19 +151,27 @@ class Sweep:
         return max(filter(self.passes, self.candidates), key=self._merit, default=None)
 
     @property
+    def nearest(self) -> SweepCandidate:
+        """The chosen candidate, or the one that is nearest to being chosen.
+
+        That is, of those that keep to the budget, the best; else the one that is least above it.
+        """
+        if self.chosen is not None:
+            return self.chosen
+        fitting = [each for each in self.candidates if not (each.check and each.check.failures)]
+        if fitting:
+            return max(fitting, key=lambda each: self.goal.goodness(each.metric))
+        return min(self.candidates, key=lambda each: each.check.budget.use(each.check.delivered))
+
+    @property
     def refusals(self) -> tuple[str, ...]:
         """Why no candidate may be pushed, one sentence each, with what would let one pass; empty if one may be.
 
-        They are of the candidate that is nearest to passing: of those that meet the budget the best; else the one that
-        is least above it.
+        They are of the `nearest` candidate.
         """
         if self.chosen is not None:
             return ()
-        fitting = [each for each in self.candidates if not (each.check and each.check.failures)]
-        if fitting:
-            nearest = max(fitting, key=lambda each: self.goal.goodness(each.metric))
-        else:
-            nearest = min(self.candidates, key=lambda each: each.check.budget.use(each.check.delivered))
+        nearest = self.nearest
         found = [*nearest.check.failures] if nearest.check else []
         if not self.within(nearest):
             worst = "least" if self.goal.direction == HIGHER else "most"

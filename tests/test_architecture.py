@@ -200,8 +200,7 @@ def test_import_package_loads_neither_tensorflow_nor_tfx() -> None:
 def test_engine_and_its_public_names_load_no_tfx() -> None:
     assert "tfx_pruning.engine.hparams" in ENGINE_MODULES
     of_tfx = {
-        "BudgetCheck",
-        "BudgetSearch",
+        *("BudgetCheck", "BudgetSearch"),
         "PostTrainingPruner",
         "PruningReport",
         "PruningTrainer",

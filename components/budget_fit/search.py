@@ -53,7 +53,7 @@ def search_budget(
             the model cannot be pruned, or not be of the budget's format.
         RuntimeError: The latency cannot be measured.
     """
-    check_granularity(budget, hparams)
+    budget.check_hparams(hparams)
     with tempfile.TemporaryDirectory() as folder:
         models = CandidateModels(dense, hparams, budget, folder, examples, shrink)
         unpruned = models.at(0.0)
@@ -68,26 +68,6 @@ def search_budget(
             plan.dense.bytes,
         )
     return plan
-
-
-def check_granularity(budget: Budget, hparams: PruningHParams) -> None:
-    """Raises a ValueError if the zeros that hyperparameters ask for make no model smaller or faster."""
-    if budget.needs_channels and hparams.granularity != "channel":
-        what = "max_latency" if budget.max_latency is not None else f"max_bytes of the format {budget.format!r}"
-        raise ValueError(
-            f"{what} needs granularity='channel', got {hparams.granularity!r}: single zeros take as much room and time "
-            "as other numbers. Leave granularity out, or weigh the compressed model with format='savedmodel_gz'."
-        )
-    for name, given in (
-        ("n_of_m", hparams.n_of_m),
-        ("intra_block_sparsity", hparams.intra_block_sparsity),
-        ("weight_sparsity_map", hparams.weight_sparsity_map),
-        ("group_pruning", hparams.group_pruning),
-    ):
-        if given:
-            raise ValueError(
-                f"A budget and {name} exclude each other: both say how much of a weight goes. Leave one of them out."
-            )
 
 
 def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> SparsityPlan:

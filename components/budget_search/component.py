@@ -8,7 +8,6 @@ from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 
 from ..budget import SAVED_MODEL, TFLITE_INT8, Budget
-from ..budget_fit.search import check_granularity
 from ..engine.hparams import PruningHParams
 from ..typed_value import checked_value
 from . import executor
@@ -83,9 +82,9 @@ class BudgetSearch(base_component.BaseComponent):
         if isinstance(hparams, str):
             hparams = PruningHParams.parse(hparams)
         limits = {"max_bytes": max_bytes, "max_latency": max_latency}
-        known = {name: value for name, value in limits.items() if _is_known(value) and value is not None}
-        if len(known) < sum(value is not None for value in limits.values()):
-            known.setdefault("max_bytes", _ANY_BYTES)  # a run says which limit there is
+        known = {name: value for name, value in limits.items() if _is_known(value) and value not in (None, "")}
+        if not known and not all(map(_is_known, limits.values())):
+            known = {"max_bytes": _ANY_BYTES}  # a run says which limit there is
         budget = Budget(
             **known,
             format=checked_value("format", str, format),
@@ -93,7 +92,7 @@ class BudgetSearch(base_component.BaseComponent):
             threads=threads if _is_known(threads) else 1,
         )
         if not isinstance(hparams, data_types.RuntimeParameter):
-            check_granularity(budget, hparams)
+            budget.check_hparams(hparams)
             hparams = hparams.to_string()
         if format == TFLITE_INT8 and examples is None:
             raise ValueError("format='tflite_int8' needs examples, which set the ranges of activations; give examples.")

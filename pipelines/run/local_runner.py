@@ -12,9 +12,11 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.beam_workers import failing_with_their_workers
+from tfx_pruning.pipelines.budget_pipeline import BUDGET
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
+from tfx_pruning.pipelines.run.budget_rounds import run_budget_rounds
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
@@ -26,7 +28,7 @@ from tfx_pruning.pipelines.user_code import UserCode
 def run(
     config: PipelineConfig, folder: RunFolder, on_task: OnTask, beam_pipeline_args: Sequence[str] = IN_PROCESS
 ) -> RunOutcome:
-    """Runs the pipeline, and writes the page on the run.
+    """Runs the pipeline, and writes the page on the run. With a budget there may be up to three trainings that prune.
 
     What earlier runs were at when they were killed is marked as failed.
 
@@ -44,6 +46,12 @@ def run(
         OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
+    if config.budget is not None:
+        ways = {BUDGET: config.hparams}
+        finished, sweep = run_budget_rounds(config, ways, folder, on_task, run_pipeline, beam_pipeline_args)
+        nearest = sweep.nearest.name
+        page = PageFile.write(folder.report, lambda: run_document(finished, nearest, sweep))
+        return RunOutcome.of(finished, page, nearest, sweep)
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     code = UserCode.of(config)
