@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
-from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
@@ -14,16 +12,13 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from .. import properties
-from ..budget import Budget, BudgetVerdict, Delivered
-from ..budget_fit.candidate_models import artifact_bytes, artifact_path
-from ..budget_fit.latency import ModelTimer
+from ..budget_fit.measurement import measured
 from ..budget_fit.plan_file import read_plan, write_plan
 from ..budget_fit.sparsity_plan import delivered_in_words
 from ..examples.examples_input import ExamplesInput
 from ..executor_artifacts import EXPORTS_FOLDER, artifacts_and_versions, set_budget_properties
 from ..pruning_report import publish
 from ..report.document import ReportDocument
-from ..stripper.export.model_export import export_model
 from .spec import (
     DENSE_MODEL_KEY,
     EXAMPLES_KEY,
@@ -61,8 +56,8 @@ class Executor(base_executor.BaseExecutor):
         plan, sparsity = read_plan(input_dict[HYPERPARAMETERS_KEY])
         examples = input_dict.get(EXAMPLES_KEY)
         records = ExamplesInput.read(examples, None).records(exec_properties[NUM_EXAMPLES_KEY]) if examples else None
-        folders = [_folders(input_dict[key]) for key in (MODEL_KEY, DENSE_MODEL_KEY)]
-        verdict = _measured(*folders, plan.budget, plan.dense, records)
+        pruned, dense = (_folders(input_dict[key]) for key in (MODEL_KEY, DENSE_MODEL_KEY))
+        verdict = measured(pruned, dense[0], plan.budget, plan.dense, records)
         plan = plan.with_trained(sparsity, verdict.delivered)
         following = plan.next_sparsity()
         retry = not plan.is_met and all(following != each.sparsity for each in plan.trained)
@@ -85,24 +80,3 @@ def _folders(artifacts: list[types.Artifact]) -> tuple[str, str]:
     model = artifact_utils.get_single_instance(artifacts)
     serving = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
     return serving, os.path.join(model.uri, EXPORTS_FOLDER)
-
-
-def _measured(
-    pruned: tuple[str, str],
-    dense: tuple[str, str],
-    budget: Budget,
-    known: Delivered,
-    records: Sequence[bytes] | None,
-) -> BudgetVerdict:
-    """Weighs the pruned model, and times it by turns with the dense one, whose size is known."""
-    path = artifact_path(*pruned, budget)
-    size = artifact_bytes(path, budget)
-    if budget.max_latency is None:
-        return BudgetVerdict(budget, known, Delivered(size))
-    with tempfile.TemporaryDirectory() as folder:
-        beside = os.path.join(folder, "exports")
-        if budget.export is not None:
-            export_model(dense[0], beside, [budget.export], examples=records)
-        timer = ModelTimer(pruned[0], budget, records)
-        times = timer.latencies({"pruned": path, "dense": artifact_path(dense[0], beside, budget)})
-    return BudgetVerdict(budget, dataclasses.replace(known, latency=times["dense"]), Delivered(size, times["pruned"]))
