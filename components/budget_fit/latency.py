@@ -50,11 +50,12 @@ class ModelTimer:
         self._inputs = _batch(inputs.batches[-1], budget.batch_size)
         self._check_taken(loaded.signatures[self.signature], model)
 
-    def latencies(self, models: Mapping[str, str]) -> dict[str, Latency]:
+    def latencies(self, models: Mapping[str, str], most_calls: int = _CALLS) -> dict[str, Latency]:
         """Times models by turns.
 
         Args:
             models: Paths of artifacts of the budget's format, by name.
+            most_calls: How often each is called and timed, at most: no more calls begin after ten seconds.
 
         Returns:
             By name, how long a call takes.
@@ -72,7 +73,7 @@ class ModelTimer:
                 "inputs": file,
                 "threads": self._budget.threads,
                 "warm_up": _WARM_UP,
-                "calls": _CALLS,
+                "calls": most_calls,
                 "seconds": _SECONDS,
             }
             run = subprocess.run(
