@@ -148,10 +148,7 @@ def test_a_model_that_is_needlessly_small_keeps_to_the_budget_and_may_be_trained
     assert report.get_int_custom_property(properties.BUDGET_MET) == 1
     assert report.get_int_custom_property(properties.BUDGET_RETRY) == 1
     assert read_plan([following])[1] < read_plan([searched])[1]
-    assert (
-        "The budget holds: at most 30,000 bytes as savedmodel"
-        in open(os.path.join(report.uri, HTML_NAME), encoding="utf-8").read()
-    )
+    assert "The budget holds: at most 30,000 bytes as savedmodel" in read_text(os.path.join(report.uri, HTML_NAME))
 
 
 def test_hyperparameters_of_a_tuner_are_refused(models, tmp_path):
