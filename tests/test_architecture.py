@@ -77,10 +77,7 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("stripper", "stripper.export", "stripper.shrink"),
     ),
     "budget_search": ("budget", "budget_fit", "engine", "examples", "typed_value"),
-    "budget_check": (
-        *("budget", "budget_fit", "examples", "executor_artifacts", "properties", "pruning_report", "report"),
-        "stripper.export",
-    ),
+    "budget_check": (*("budget_fit", "examples", "executor_artifacts", "properties", "pruning_report", "report"),),
     "sparsity_selector": (
         *("budget", "executor_artifacts", "properties", "pruning_report", "report", "staging", "sweep"),
         "typed_value",
