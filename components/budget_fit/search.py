@@ -80,7 +80,11 @@ def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> Sp
             wanted = budget.max_bytes * sum(_NEAR) / 2
             share = (over.bytes - wanted) / (over.bytes - under.bytes)
             share = min(max(share, _INNER), 1 - _INNER)
-            candidate = models.at(over.sparsity + share * (under.sparsity - over.sparsity))
+            try:
+                candidate = models.at(over.sparsity + share * (under.sparsity - over.sparsity))
+            except ValueError as error:
+                logging.info("The search ends early: %s", error)
+                break
             if candidate in found:
                 break
             found.append(candidate)

@@ -11,6 +11,10 @@ from ..budget import Budget, Delivered
 # Which part of the budget a training aims at. Its masks are not those of the candidates, and times vary.
 _AIM_BYTES = 0.975
 _AIM_LATENCY = 0.9
+# Candidates whose sparsities are this near to each other, and whose sizes are not, are on two sides of a step;
+_STEP_SPARSITY = 0.02
+# and by how much of the budget two models on one side may differ.
+_SAME_STEP = 0.01
 # How far a candidate's load may be from 1 to be taken as it is.
 _NEAR = 0.015
 _DIGITS = 6
@@ -61,13 +65,22 @@ class SparsityPlan:
 
     @property
     def is_met(self) -> bool:
-        """Whether the last trained model meets the budget, and is not smaller than it has to be."""
+        """Whether the last trained model meets the budget, and is no smaller than it has to be.
+
+        Sizes fall in steps, of one channel. If the steps are so large that no candidate takes 95 % of the budget, what
+        the largest candidate within it takes is enough.
+        """
         if not self.trained:
             return False
         last = self.trained[-1]
-        return not self.budget.failures(last.delivered) and (
-            not self.budget.is_wasted(last.delivered) or last.sparsity == 0.0
-        )
+        if self.budget.failures(last.delivered):
+            return False
+        if last.sparsity == 0.0 or not self.budget.is_wasted(last.delivered):
+            return True
+        uses = [(self.budget.use(each.delivered), each.sparsity) for each in self.candidates]
+        within, over = max(each for each in uses if each[0] <= 1), min(each for each in uses if each[0] > 1)
+        is_step = abs(within[1] - over[1]) <= _STEP_SPARSITY
+        return is_step and self.budget.use(last.delivered) >= within[0] - _SAME_STEP
 
     def next_sparsity(self) -> float:
         """The sparsity at which the next training should meet the budget.

@@ -85,6 +85,10 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
         "memory_bytes": memory,
     }
     summary = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
+    if outcome.budget is not None:
+        summary += f"\ntrainings that pruned: {outcome.trainings}"
+        if not outcome.budget.budget.failures(outcome.budget.dense):
+            summary += "\nThe dense model keeps to the budget as it is: nothing was pruned."
     output.result(found, lambda console: show_outcome(console, outcome, summary))
     tell_of_missing_page(outcome)
     if outcome.pushed_to is None:
@@ -138,6 +142,8 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
     if chosen.is_example:
         print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
     print(f"Running {config.pipeline_name} in {folder.root}; details in {folder.log}", file=stream, flush=True)
+    if config.budget is not None:
+        print(f"The budget: {config.budget.in_words()}", file=stream, flush=True)
     status = TrainingStatus()
     try:
         if tasks is None:

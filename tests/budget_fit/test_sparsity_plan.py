@@ -52,6 +52,13 @@ def test_met_is_at_most_five_percent_less(size, met):
     assert _plan(600, trained=[(0.5, size)]).is_met == met
 
 
+def test_a_step_of_sizes_that_jumps_over_the_budget_takes_no_further_training():
+    lumps = tuple(Measured(sparsity, Delivered(size)) for sparsity, size in ((0.0, 2000), (0.4, 700), (0.41, 500)))
+    assert _plan(600, lumps, [(0.41, 497)]).is_met
+    assert not _plan(600, lumps, [(0.41, 480)]).is_met
+    assert not _plan(600, lumps, [(0.41, 601)]).is_met
+
+
 def test_what_no_candidate_meets_is_told_with_the_smallest():
     _plan(100).check_reachable()
     with pytest.raises(ValueError, match=r"sparsity 1, is over it, for .* 100 bytes, allowed are 99: max_bytes=100 .*"):
