@@ -55,8 +55,8 @@ def copy_properties(source: types.Artifact, destination: types.Artifact, keys: I
         if not math.isfinite(found[key].double_value):
             logging.warning("The property %r of %s is %s and is not copied.", key, source.uri, found[key].double_value)
         elif properties.is_count(key):
-            # Kubeflow hands every number on as a float.
-            destination.set_int_custom_property(key, int(source.get_custom_property(key)))
+            # Kubeflow hands every number on as a float, in a form of which TFX takes 0 for None.
+            destination.set_int_custom_property(key, int(source.get_custom_property(key) or 0))
         else:
             destination.mlmd_artifact.custom_properties[key].CopyFrom(found[key])
 

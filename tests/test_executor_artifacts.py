@@ -73,3 +73,11 @@ def test_what_ml_metadata_refuses_is_left_out(tmp_path, key, value):
     assert key not in stored
     assert stored[properties.PRUNABLE_PARAMETERS] == 88
     assert stored[properties.SPARSITY] == 1.0
+
+
+def test_a_count_of_zero_is_carried_over_as_kubeflow_hands_it_on():
+    source, destination = types.standard_artifacts.Model(), types.standard_artifacts.Model()
+    source.set_json_value_custom_property(properties.SCALES_FOLDED, 0.0)
+    copy_properties(source, destination)
+    assert destination.get_int_custom_property(properties.SCALES_FOLDED) == 0
+    assert properties.SCALES_FOLDED in destination.mlmd_artifact.custom_properties
