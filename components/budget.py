@@ -228,7 +228,7 @@ class Budget:
             elif delivered.latency.median > self.max_latency:
                 found.append(
                     f"one call takes {delivered.latency.in_words()}, allowed are {in_milliseconds(self.max_latency)}: "
-                    f"max_latency={delivered.latency.median:.3g}ms would take it"
+                    f"max_latency={math.ceil(delivered.latency.median * 1e3) / 1e3:g}ms would take it"
                 )
         return tuple(found)
 

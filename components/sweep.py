@@ -14,6 +14,7 @@ DIRECTIONS = (HIGHER, LOWER)
 
 # Sparsities that agree to so many decimals count as equal: a target is met up to the rounding of one weight.
 _SPARSITY_DECIMALS = 4
+_DIGITS = 4  # of the tolerance that would do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,15 +176,10 @@ class Sweep:
         found = [*nearest.check.failures] if nearest.check else []
         if not self.within(nearest):
             worst = "least" if self.goal.direction == HIGHER else "most"
-            lack = abs(self.baseline.metric - nearest.metric)
-            relative = MetricGoal(self.goal.metric, self.goal.tolerance, self.goal.direction)
-            mend = "" if math.isnan(lack) else f"a tolerance of {lack:.4g} would take it"
-            if mend and relative.allows(nearest.metric, self.baseline.metric):
-                mend = f"a bound of {nearest.metric:.6g} would take it"
-            found.append(
-                f"the {self.goal.metric} is {nearest.metric:.6g}, allowed is at {worst} {self.limit:.6g}"
-                + (f": {mend}" if mend else "")
-            )
+            text = f"the {self.goal.metric} is {nearest.metric:.6g}, allowed is at {worst} {self.limit:.6g}"
+            if not math.isnan(nearest.metric):
+                text += f": {self._mend(nearest.metric)} would take it"
+            found.append(text)
         return tuple(found)
 
     @property
@@ -196,6 +192,18 @@ class Sweep:
             if not front or good(candidate.metric) > good(front[-1].metric):
                 front.append(candidate)
         return tuple(front)
+
+    def _mend(self, metric: float) -> str:
+        """What of the goal would have to be how large for a value of the metric to be good enough."""
+        found = []
+        if not dataclasses.replace(self.goal, bound=None).allows(metric, self.baseline.metric):
+            lack = abs(decimal.Decimal(repr(self.baseline.metric)) - decimal.Decimal(repr(metric)))
+            enough = decimal.Context(_DIGITS, decimal.ROUND_UP).create_decimal(lack).normalize()
+            found.append(f"a tolerance of {enough:f}")
+        bound = self.goal.bound
+        if bound is not None and self.goal.goodness(metric) < self.goal.goodness(bound):
+            found.append(f"a bound of {metric!r}")
+        return " and ".join(found)
 
     def to_dict(self) -> dict[str, Any]:
         """The sweep as a dict for JSON, with derived values: `limit`, `chosen` and, of each candidate, `within`.

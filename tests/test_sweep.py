@@ -162,6 +162,8 @@ def test_a_metric_that_is_missed_within_the_budget_is_told_with_the_tolerance_th
     assert refusal == "the auc is 0.7, allowed is at least 0.8: a tolerance of 0.2 would take it"
     bound = _sweep(_weighed("a", 0.9, 0.85, 900), bound=0.87)
     assert bound.refusals == ("the auc is 0.85, allowed is at least 0.87: a bound of 0.85 would take it",)
+    (both,) = _sweep(_weighed("a", 0.9, 0.7, 900), bound=0.87).refusals
+    assert both.endswith("a tolerance of 0.2 and a bound of 0.7 would take it")
     assert _sweep(_weighed("a", 0.9, math.nan, 900)).refusals == ("the auc is nan, allowed is at least 0.8",)
 
 
