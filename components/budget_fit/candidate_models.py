@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 
 from absl import logging
@@ -19,6 +20,7 @@ from .channel_pruning import ChannelPruning
 # Above this, nothing would be left of a small layer.
 _LARGEST_SPARSITY = 0.999
 _SPARSITY_DIGITS = 6
+_PRUNED = "pruned"
 # Candidates are weighed, not served: quantised ones of untrained weights may answer otherwise.
 _ANY_DIFFERENCE = 1e9
 
@@ -61,8 +63,8 @@ class Candidate:
 
     Attributes:
         sparsity: The target sparsity, a fraction; 0 for the dense model.
-        model: Folder of the stripped and shrunk SavedModel.
-        path: The artifact that the budget holds for.
+        model: Folder of the stripped and shrunk SavedModel; it is gone again if the budget has no latency.
+        path: The artifact that the budget holds for; likewise.
         bytes: Its size.
     """
 
@@ -127,7 +129,7 @@ class CandidateModels:
 
     def _make(self, sparsity: float) -> Candidate:
         place = os.path.join(self._folder, f"s{sparsity:.6f}")
-        pruned, small, exports = (os.path.join(place, name) for name in ("pruned", "small", "exports"))
+        pruned, small, exports = (os.path.join(place, name) for name in (_PRUNED, "small", "exports"))
         if not sparsity:
             pruned = self._dense
         elif self._channels is not None:
@@ -146,7 +148,10 @@ class CandidateModels:
             logging.info("The candidate at the sparsity %g is weighed without being shrunk: %s", sparsity, error)
             self._strip(pruned, small, exports, False)
         path = artifact_path(small, exports, self._budget)
-        return Candidate(sparsity, small, path, artifact_bytes(path, self._budget))
+        candidate = Candidate(sparsity, small, path, artifact_bytes(path, self._budget))
+        # Up to eight copies of a large model would fill the disk. Those that are timed stay.
+        shutil.rmtree(place if self._budget.max_latency is None else os.path.join(place, _PRUNED), ignore_errors=True)
+        return candidate
 
     def _strip(self, pruned: str, small: str, exports: str, shrink: bool) -> None:
         strip_and_export(
@@ -157,6 +162,7 @@ class CandidateModels:
             export_tolerance=_ANY_DIFFERENCE if self._budget.export else None,
             examples=self._examples,
             shrink=shrink,
+            shrink_tolerance=_ANY_DIFFERENCE if shrink else None,
         )
 
 
