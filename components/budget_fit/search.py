@@ -78,6 +78,8 @@ def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> Sp
         over, under = found
         while not budget.failures(Delivered(under.bytes)) and len(found) < _MOST_CANDIDATES:
             wanted = budget.max_bytes * sum(_NEAR) / 2
+            if over.bytes <= under.bytes:
+                break  # both are on one step
             share = (over.bytes - wanted) / (over.bytes - under.bytes)
             share = min(max(share, _INNER), 1 - _INNER)
             try:

@@ -28,12 +28,13 @@ def network():
     return keras.Sequential(
         [
             keras.Input((8, 8, 2), name="x"),
-            layers.Conv2D(24, 3, activation="relu", bias_initializer="ones"),
-            layers.Conv2D(16, 3, activation="relu", bias_initializer="ones"),
+            layers.Conv2D(24, 3, activation="relu", bias_initializer="ones", name="first"),
+            layers.Conv2D(16, 3, activation="relu", bias_initializer="ones", name="second"),
             layers.GlobalAveragePooling2D(),
-            layers.Dense(96, activation="relu", bias_initializer="ones"),
-            layers.Dense(4),
-        ]
+            layers.Dense(96, activation="relu", bias_initializer="ones", name="third"),
+            layers.Dense(4, name="last"),
+        ],
+        name="net",
     )
 
 
@@ -63,11 +64,11 @@ def test_the_channels_that_go_are_those_of_a_training_by_magnitude(network, dens
 
 
 def test_layers_that_are_excluded_keep_all(dense):
-    hparams = dataclasses.replace(HPARAMS, exclude=("dense/kernel",))
+    hparams = dataclasses.replace(HPARAMS, exclude=("third/kernel",))
     found = ChannelPruning(SavedObjects.read(dense), hparams).pruned(0.2)
     masks = {weight.name: mask for weight, mask in zip(found.weights, found.masks, strict=True)}
-    assert set(masks) == {f"sequential/{name}" for name in ("conv2d/kernel", "conv2d/bias", "conv2d_1/kernel")}
-    assert masks["sequential/conv2d_1/kernel"].any(axis=(0, 1, 2)).all()
+    assert set(masks) == {"net/first/kernel", "net/first/bias", "net/second/kernel"}
+    assert masks["net/second/kernel"].any(axis=(0, 1, 2)).all()
     with pytest.raises(ValueError, match="No channel of the model"):
         ChannelPruning(SavedObjects.read(dense), dataclasses.replace(HPARAMS, exclude=("kernel",)))
 
