@@ -129,7 +129,8 @@ def main() -> int:
             "budget; latency: the median of a call, at most the budget.",
             "Channels, but single weights for savedmodel_gz. Latency: median and quartiles of up to 400 calls by turns "
             "with the dense model, on 1 thread, in a process of its own.",
-            "Metric: test accuracy, for taxi AUC, of the dense and the pruned SavedModel; one seed. Seconds: of the "
+            "Metric: test accuracy, for taxi AUC, of the dense and the pruned SavedModel; one seed. Each training "
+            "goes on from the dense model, in as many steps again, of the taxi model in twice as many. Seconds: of the "
             "search, and of all that follows.",
         ],
     )
