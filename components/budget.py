@@ -243,11 +243,16 @@ class Budget:
         """The budget as text: 'at most 1 MB as tflite, at most 2 ms a call of 1 example on 1 thread'."""
         found = [] if self.max_bytes is None else [f"at most {self.max_bytes:,} bytes as {self.format}"]
         if self.max_latency is not None:
-            examples = "1 example" if self.batch_size == 1 else f"{self.batch_size} examples"
-            threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
             of = "" if self.max_bytes is not None else f" as {self.format}"
-            found.append(f"at most {in_milliseconds(self.max_latency)} a call{of}, with {examples} on {threads}")
+            found.append(f"at most {in_milliseconds(self.max_latency)} a call{of}, with {self.conditions}")
         return ", ".join(found)
+
+    @property
+    def conditions(self) -> str:
+        """How calls are made, as text: '8 examples on 1 thread'."""
+        examples = "1 example" if self.batch_size == 1 else f"{self.batch_size} examples"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{examples} on {threads}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +282,7 @@ class BudgetVerdict:
             found.append((f"bytes of the {self.budget.format}", *(f"{each:,}" for each in sizes)))
         if self.budget.max_latency is not None:
             times = [each.latency.in_words() if each.latency else "" for each in (self.dense, self.delivered)]
-            what = f"a call of {self.budget.batch_size} on {self.budget.threads} threads, {self.budget.format}"
+            what = f"a call of the {self.budget.format} with {self.budget.conditions}"
             found.append((what, in_milliseconds(self.budget.max_latency), *times))
         return tuple(found)
 

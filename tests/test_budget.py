@@ -124,5 +124,8 @@ def test_a_verdict_is_read_as_it_was_written():
     verdict = BudgetVerdict(Budget(max_bytes=10, max_latency=2.0), Delivered(20, SLOW), Delivered(9, FAST))
     assert BudgetVerdict.from_dict(json.loads(json.dumps(dataclasses.asdict(verdict)))) == verdict
     assert verdict.failures == ()
-    assert [row[0] for row in verdict.rows()] == ["bytes of the savedmodel", "a call of 1 on 1 threads, savedmodel"]
+    assert [row[0] for row in verdict.rows()] == [
+        "bytes of the savedmodel",
+        "a call of the savedmodel with 1 example on 1 thread",
+    ]
     assert verdict.rows()[0][1:] == ("10", "20", "9")
