@@ -118,7 +118,7 @@ def _exports(exports: Sequence[Export]) -> Iterator[tuple[str, ...]]:
         return
     yield ("format", "bytes", "largest difference", "checked on", *metrics[:1])
     if metrics:
-        (value, *_) = (each.model_metric_value for each in exports)
+        value = exports[0].model_metric_value
         yield "stripped SavedModel", "", "", "", metric_text(math.nan if value is None else value)
     for each in exports:
         row = each.format, f"{each.bytes:,}", f"{each.largest_difference:.3g}", each.checked_on

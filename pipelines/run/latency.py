@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from tfx_pruning import properties
-from tfx_pruning.examples.example_files import feature_names
+from tfx_pruning.examples.example_files import ExampleFile, feature_names
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.report.latency import CallTimes, Latency
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
@@ -102,7 +102,7 @@ def _records(run: RunOutputs, split: str) -> list[bytes]:
             uri = run.output(node, "examples").uri
         except ValueError:
             continue
-        files = sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/*"))
-        records = tf.data.TFRecordDataset(files, "GZIP").take(max(BATCHES))
-        return [record.numpy() for record in records]
+        files = [ExampleFile(split, path) for path in sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/*"))]
+        records = itertools.chain.from_iterable(file.records() for file in files)
+        return list(itertools.islice(records, max(BATCHES)))
     raise ValueError(f"The run {run.name} has no examples of {' or '.join(_EXAMPLE_GENS)}.")

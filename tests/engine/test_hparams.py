@@ -1,9 +1,9 @@
 import dataclasses
 import json
-import re
 
 import hypothesis
 import pytest
+import re2
 from hypothesis import strategies as st
 
 from tfx_pruning import PruningHParams
@@ -120,8 +120,8 @@ hparams_strategy = st.builds(
 
 def _compiles(pattern):
     try:
-        re.compile(pattern)
-    except re.error:
+        re2.compile(pattern)
+    except re2.error:
         return False
     return True
 
