@@ -1,100 +1,21 @@
 import dataclasses
 import json
 import pathlib
-import re
-import textwrap
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from tfx.types import artifact_utils, standard_artifacts
 
+from helpers.executor_run import HPARAMS, MODULE, Run, fails
 from helpers.store_builder import stored_properties
-from tfx_pruning import PruningHParams, PruningReport, properties
+from tfx_pruning import PruningHParams, properties
 from tfx_pruning.cli.main import cli
 from tfx_pruning.engine.keras.delivered_sparsity import SparsityError
 from tfx_pruning.engine.model_variables import model_variables
-from tfx_pruning.pruning_trainer.executor import Executor
 from tfx_pruning.report.files import HTML_NAME, read_report
 from tfx_pruning.saved_model.variables import SavedVariables
-
-# An ordinary TFX module: it knows nothing of pruning.
-MODULE = """
-import keras
-import numpy as np
-import tensorflow as tf
-
-
-def run_fn(fn_args):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(160, 10)).astype("float32")
-    model = keras.Sequential([keras.layers.Input((10,)), keras.layers.Dense(20, name="hidden"), keras.layers.Dense(1)])
-    model.compile("adam", "mse", jit_compile=False)
-    model.fit(x, x[:, :1], batch_size=16, steps_per_epoch=fn_args.train_steps, epochs=1, verbose=0)
-    tf.saved_model.save(model, fn_args.serving_model_dir)
-"""
-
-HPARAMS = PruningHParams.parse(
-    "prune_option=second_order_gradient,target_sparsity=0.85,pruning_frequency=1,begin_pruning_step=2,"
-    "sparsity_function_begin_step=2,sparsity_function_end_step=8"
-)
-
-
-class Run:
-    """One call of the executor."""
-
-    def __init__(
-        self,
-        root,
-        module=MODULE,
-        hparams=HPARAMS,
-        steps=10,
-        base_model=None,
-        hyperparameters=None,
-        backup_steps=None,
-        teacher=None,
-    ):
-        self.model, self.model_run = standard_artifacts.Model(), standard_artifacts.ModelRun()
-        self.model.uri, self.model_run.uri = str(root / "model"), str(root / "model_run")
-        self.report = PruningReport()
-        self.report.uri = str(root / "report")
-        examples = standard_artifacts.Examples()
-        examples.uri = str(root / "examples")
-        examples.split_names = artifact_utils.encode_split_names(["train", "eval"])
-        module_file = root / "module.py"
-        module_file.write_text(textwrap.dedent(module))
-        self._inputs = {"examples": [examples]}
-        for key, uri in (("base_model", base_model), ("teacher", teacher)):
-            if uri is not None:
-                artifact = standard_artifacts.Model()
-                artifact.uri = str(uri)
-                self._inputs[key] = [artifact]
-        if hyperparameters is not None:
-            artifact = standard_artifacts.HyperParameters()
-            artifact.uri = str(root / "hyperparameters")
-            (root / "hyperparameters").mkdir()
-            (root / "hyperparameters" / "best.json").write_text(hyperparameters)
-            self._inputs["hyperparameters"] = [artifact]
-        self._properties = {
-            "module_file": str(module_file),
-            "train_args": f'{{"num_steps": {steps}}}',
-            "eval_args": "{}",
-            "custom_config": "null",
-            "hparams": str(hparams),
-        }
-        if backup_steps is not None:
-            self._properties["backup_steps"] = backup_steps
-
-    def do(self):
-        outputs = {"model": [self.model], "model_run": [self.model_run], "report": [self.report]}
-        Executor().Do(self._inputs, outputs, self._properties)
-        return self
-
-    @property
-    def saved(self):
-        return str(pathlib.Path(self.model.uri) / "Format-Serving")
 
 
 def test_an_unchanged_run_fn_is_pruned_and_its_model_described(tmp_path):
@@ -279,19 +200,6 @@ def test_nothing_that_is_only_shown_ends_a_training(tmp_path, monkeypatch):
     assert training.last_step == 10
 
 
-def fails(run, kind, *words):
-    original = keras.Model.fit
-    with pytest.raises(kind) as caught:
-        run.do()
-    for word in words:
-        assert word in str(caught.value)
-    assert not run.model.has_custom_property(properties.SPARSITY)
-    assert not pathlib.Path(run.saved).exists()
-    report = pathlib.Path(run.report.uri)
-    assert not report.exists() or list(report.iterdir()) == []
-    assert keras.Model.fit is original
-
-
 @pytest.mark.slow
 def test_a_training_too_short_fails_and_says_what_to_change(tmp_path):
     fails(Run(tmp_path, steps=4), SparsityError, "hidden/kernel", "85.0000%", "4 steps", "step 8", "for_steps(4")
@@ -411,87 +319,3 @@ def test_without_backups_nothing_is_left(tmp_path):
     with pytest.raises(RuntimeError, match="broken off"):
         Run(tmp_path, failing, backup_steps=0).do()
     assert list(tmp_path.glob(".*")) == []
-
-
-LOOP = re.search(
-    r"## In PruningTrainer\n.*?```python\n(.*?)```",
-    (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "training_loops.md").read_text(encoding="utf-8"),
-    re.DOTALL,
-)[1]
-LOOP_HPARAMS = PruningHParams.for_steps(30, target_sparsity=0.75)
-
-
-def test_a_loop_of_ones_own_is_pruned_counted_and_reported(tmp_path):
-    run = Run(tmp_path, module=LOOP, hparams=LOOP_HPARAMS, steps=30).do()
-    saved = SavedVariables(run.saved)
-    kernels = [saved.value(v) for v in model_variables(saved) if v.name.endswith("/kernel")]
-    assert sum(np.count_nonzero(kernel) for kernel in kernels) == 72 == 0.25 * (8 * 32 + 32)
-    assert (
-        stored_properties(tmp_path / "metadata.sqlite", run.model).items()
-        >= {
-            "sparsity": 0.75,
-            "prunable_parameters": 288,
-            "nonzero_parameters": 72,
-            "total_parameters": 288 + 33,
-        }.items()
-    )
-    report = read_report(run.report.uri)
-    assert sum(weight.nonzero for weight in report.weights) == 72
-    assert (report.training.last_step, [point.step for point in report.training.metrics]) == (30, [10, 20, 30])
-    assert list(pathlib.Path(run.model_run.uri).rglob("events*"))
-    assert list(tmp_path.glob(".*")) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "kind", "words"),
-    [
-        ("scope.pruning_of(model)", "tfx_pruning.Pruning(scope.hparams, model)", RuntimeError, ["pruning_of(model)"]),
-        ("pruning.finish(fn_args.train_steps)", "pass", RuntimeError, ["not finished", "finish was never called"]),
-        ("range(fn_args.train_steps)", "range(10)", ValueError, ["finish got step 30", "is 10"]),
-    ],
-)
-def test_a_loop_of_ones_own_that_is_not_right_fails(old, new, kind, words, tmp_path):
-    module = LOOP.replace(old, new).replace("pruning.log(", "print(")
-    assert module != LOOP
-    fails(Run(tmp_path, module=module, hparams=LOOP_HPARAMS, steps=30), kind, *words)
-
-
-def test_a_loop_of_ones_own_that_is_too_short_fails(tmp_path):
-    hparams = PruningHParams.for_steps(60, target_sparsity=0.75)
-    fails(Run(tmp_path, module=LOOP, hparams=hparams, steps=30), SparsityError, "30 steps", "at step 36")
-
-
-def test_a_loop_of_ones_own_goes_on_from_its_checkpoint_in_the_next_execution(tmp_path):
-    module = LOOP.replace(
-        "    @tf.function",
-        """    optimizer.build(model.trainable_variables)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-    backups = None
-    if scope.backup_dir:
-        backups = tf.train.CheckpointManager(checkpoint, scope.backup_dir, max_to_keep=1)
-        backups.restore_or_initialize()
-    first = int(optimizer.iterations)
-
-    @tf.function""",
-    ).replace("range(fn_args.train_steps)", "range(first, fn_args.train_steps)")
-    module = module.replace(
-        "        if batch % 10",
-        """        if backups and batch == 14 and first == 0:
-            backups.save()
-        if backups and batch == 17 and first == 0:
-            raise RuntimeError("broken off")
-        if batch % 10""",
-    )
-    run = Run(tmp_path, module=module, hparams=LOOP_HPARAMS, steps=30)
-    with pytest.raises(RuntimeError, match="broken off"):
-        run.do()
-    assert list(tmp_path.glob(".training_backup_*/*.index"))
-    run.do()
-    assert list(tmp_path.glob(".*")) == []
-    report = read_report(run.report.uri)
-    assert (report.training.first_step, report.training.last_step) == (15, 30)
-    (tmp_path / "whole").mkdir()
-    whole = Run(tmp_path / "whole", module=module, hparams=LOOP_HPARAMS, steps=30, backup_steps=0).do()
-    found, expected = (SavedVariables(each.saved) for each in (run, whole))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(found.value(one), expected.value(other))
