@@ -54,18 +54,24 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=100, help="timed runs of each model (default: 100)")
     parser.add_argument("--only", choices=("digits", "wide"), help="one of the tables (default: both)")
     parser.add_argument(
+        "--channel-multiple",
+        type=int,
+        default=8,
+        help="of what the layers of the large models keep (default: 8)",
+    )
+    parser.add_argument(
         "--torch-python",
         help="a Python of an environment of its own: pip install torch==2.13.0 torch-pruning==1.6.1 scikit-learn",
     )
     arguments = parser.parse_args()
-    for name in ("seeds", "runs"):
+    for name in ("seeds", "runs", "channel_multiple"):
         if getattr(arguments, name) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}.")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(arguments, name)}.")
     missed = []
     if arguments.only != "wide":
         missed += _digits(range(_FIRST_SEED, _FIRST_SEED + arguments.seeds), arguments.torch_python)
     if arguments.only != "digits":
-        missed += _wide(arguments.runs)
+        missed += _wide(arguments.runs, arguments.channel_multiple)
     for each in missed:
         print(f"MISSED: {each}", flush=True)
     return 1 if missed else 0
@@ -196,23 +202,27 @@ def _peers(python: str, seeds: Sequence[int]) -> dict[str, dict[str, list[float]
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def _wide(runs: int) -> list[str]:
+def _wide(runs: int, multiple: int) -> list[str]:
     """The table of large models; returns the bars that were missed."""
     layers, shape, _ = WIDE["MLP"]
-    networks: dict[str, tuple[Callable[[], keras.Model], tuple[int, ...], str]] = {
-        "MLP 1000-1500-1000-10": (
-            lambda: keras.Sequential([keras.Input(shape), *layers(keras.layers)]),
-            shape,
-            "uniform",
-        ),
-        "MobileNetV2, 96x96": (_mobilenet, (96, 96, 3), "uniform"),
+    networks: dict[str, tuple[Callable[[], keras.Model], tuple[int, ...]]] = {
+        "MLP 1000-1500-1000-10": (lambda: keras.Sequential([keras.Input(shape), *layers(keras.layers)]), shape),
+        "MobileNetV2, 96x96": (_mobilenet, (96, 96, 3)),
     }
     rows: list[list[str]] = []
     missed, whats, folded = [], [], []
-    for name, (network, shape, allocation) in networks.items():
+    for name, (network, shape) in networks.items():
         for share, least in _LEAST_SPEED.items():
             with tempfile.TemporaryDirectory() as folder:
-                report, seconds = _pruned_by_turns(network(), shape, allocation, share, runs, pathlib.Path(folder))
+                hparams = PruningHParams.for_steps(
+                    _WIDE_STEPS,
+                    granularity="channel",
+                    cost="flops",
+                    channel_multiple=multiple,
+                    allocation="uniform",
+                    target_sparsity=1 - share,
+                )
+                report, seconds = _pruned_by_turns(network(), shape, hparams, runs, pathlib.Path(folder))
             shrink = report.shrink
             parameters = shrink.parameters_after / shrink.parameters_before
             size = shrink.bytes_after / shrink.bytes_before
@@ -242,8 +252,9 @@ def _wide(runs: int) -> list[str]:
         ["model, multiply-adds asked for", "multiply-adds", "parameters", "bytes", *whats],
         rows,
         [
-            f"Every layer keeps the same share of its channels. Ratios of medians of {runs} runs each, dense and "
-            "shrunk by turns, of one example unless a batch is named.",
+            f"Every layer keeps the same share of its channels, a multiple of {multiple} (channel_multiple).",
+            f"Ratios of medians of {runs} runs each, dense and shrunk by turns, of one example unless a batch is "
+            "named.",
             f"The data is random: this is about speed and bytes, not accuracy. Each model takes {_WIDE_STEPS} steps "
             f"dense and {_WIDE_STEPS} pruned. MobileNetV2's batch normalisation has a momentum of .5, so that its "
             "averages follow; int8 files may differ by any amount.",
@@ -266,7 +277,7 @@ def _mobilenet() -> keras.Model:
 
 
 def _pruned_by_turns(
-    network: Any, shape: tuple[int, ...], allocation: str, share: float, runs: int, folder: pathlib.Path
+    network: Any, shape: tuple[int, ...], hparams: PruningHParams, runs: int, folder: pathlib.Path
 ) -> tuple[StripReport, dict[str, tuple[float, float]]]:
     """Prunes a network in a few steps; the report of shrinking, and seconds dense and shrunk by what is run."""
     random = np.random.default_rng(0)
@@ -276,9 +287,6 @@ def _pruned_by_turns(
     network.fit(images, digits, batch_size=16, verbose=0)
     (folder / "whole").mkdir()
     shrunk(network, shape, folder / "whole")
-    hparams = PruningHParams.for_steps(
-        _WIDE_STEPS, granularity="channel", cost="flops", allocation=allocation, target_sparsity=1 - share
-    )
     with pruning_scope(hparams):
         network.fit(images, digits, batch_size=16, verbose=0)
     report = shrunk(network, shape, folder, _WIDE_TOLERANCE)
