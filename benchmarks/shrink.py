@@ -11,11 +11,11 @@ times at a quarter, and takes at most its share of the parameters and 5 % more b
 """
 
 import argparse
+import math
 import os
 import pathlib
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +30,7 @@ from _models import MODELS as WIDE
 from _table import publish
 
 from tfx_pruning import pruning_scope, strip_saved_model
+from tfx_pruning.call_times import milliseconds_by_turns
 from tfx_pruning.stripper.export.model_export import export_model
 from tfx_pruning.stripper.strip import StripReport
 
@@ -219,7 +220,11 @@ def seconds_by_turns(folder: pathlib.Path, shape: tuple[int, ...], runs: int) ->
             for threads in (1, 2):
                 what = f"{file.format}, {threads} thread{'s' * (threads > 1)}"
                 calls.setdefault(what, []).append(_interpreter(file.path, threads, shape).invoke)
-    return {what: _by_turns(pair, runs) for what, pair in calls.items()}
+    found = {}
+    for what, pair in calls.items():
+        times = milliseconds_by_turns(dict(zip(("dense", "shrunk"), pair, strict=True)), 10, runs, math.inf)
+        found[what] = tuple(float(np.median(each)) / 1e3 for each in times.values())
+    return found
 
 
 def _interpreter(path: str, threads: int, shape: tuple[int, ...]) -> tf.lite.Interpreter:
@@ -228,18 +233,6 @@ def _interpreter(path: str, threads: int, shape: tuple[int, ...]) -> tf.lite.Int
     x = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     return interpreter
-
-
-def _by_turns(calls: list[Callable[[], object]], runs: int) -> tuple[float, float]:
-    seconds: list[list[float]] = [[] for _ in calls]
-    for run in range(runs + 10):
-        for call, found in zip(calls, seconds, strict=True):
-            start = time.perf_counter()
-            call()
-            if run >= 10:  # the others warm up
-                found.append(time.perf_counter() - start)
-    before, after = (float(np.median(found)) for found in seconds)
-    return before, after
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tfx.components.trainer import executor as trainer_executor
 from tfx.orchestration.pipeline import RunOptions
 from tfx.types import artifact_utils
 
-from tfx_pruning import properties
+from tfx_pruning import PruningHParams, PruningReport, properties
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.modules import taxi
@@ -49,7 +49,7 @@ def main() -> int:
         config = PipelineConfig(
             pipeline_root=root, data_root=shipped_data(), serving_dir=str(pathlib.Path(root, "serving"))
         )
-        inputs = _prepared(config)
+        inputs = prepared(config)
         found = [_aucs(config, inputs, seed) for seed in range(arguments.seeds)]
     dense, pruned, sparsity = np.array(found).T
     assert len(set(dense)) > 1, "The seeds trained one and the same model."
@@ -81,7 +81,7 @@ def run_fn(fn_args: tfx.components.FnArgs) -> None:
     taxi.run_fn(fn_args)
 
 
-def _prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
+def prepared(config: PipelineConfig) -> dict[str, list[tfx.dsl.Artifact]]:
     """Runs the pipeline as far as Transform; returns the inputs of Trainer, and the raw examples."""
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(f"{config.pipeline_root}/metadata.sqlite")
     whole = create_pipeline(config, metadata, IN_PROCESS)
@@ -108,45 +108,54 @@ def _aucs(config: PipelineConfig, inputs: dict[str, list[tfx.dsl.Artifact]], see
     """AUC of one seed's dense and pruned model, and the pruned one's sparsity."""
     raw = inputs["raw"]
     inputs = {key: artifacts for key, artifacts in inputs.items() if key != "raw"}
-    dense = _trained(trainer_executor.GenericExecutor(), config, inputs, config.train_steps, seed)
+    dense = trained(trainer_executor.GenericExecutor(), config, inputs, config.train_steps, seed)
     inputs["base_model"] = [dense]
-    pruned = _trained(PruningTrainerExecutor(), config, inputs, config.pruning_steps, seed)
-    aucs = [_auc(config, model, raw) for model in (dense, pruned)]
+    pruned = trained(PruningTrainerExecutor(), config, inputs, config.pruning_steps, seed)
+    aucs = [auc(config, f"{model.uri}/Format-Serving", raw) for model in (dense, pruned)]
     sparsity = pruned.get_float_custom_property(properties.SPARSITY)
     print(f"seed {seed}: dense {aucs[0]:.4f}, pruned {aucs[1]:.4f} at {sparsity:.4%}", file=sys.stderr, flush=True)
     return *aucs, sparsity
 
 
-def _trained(
+def trained(
     executor: trainer_executor.GenericExecutor,
     config: PipelineConfig,
     inputs: dict[str, list[tfx.dsl.Artifact]],
     steps: int,
     seed: int,
+    hparams: PruningHParams | None = None,
 ) -> tfx.dsl.Artifact:
-    model, model_run = tfx.types.standard_artifacts.Model(), tfx.types.standard_artifacts.ModelRun()
-    model.uri, model_run.uri = (tempfile.mkdtemp(dir=config.pipeline_root) for _ in range(2))
+    """The artifact of a model that an executor trains, by `run_fn`, with the seed and the hyperparameters."""
+    made = {
+        "model": tfx.types.standard_artifacts.Model(),
+        "model_run": tfx.types.standard_artifacts.ModelRun(),
+        "report": PruningReport(),
+    }
+    for artifact in made.values():
+        artifact.uri = tempfile.mkdtemp(dir=config.pipeline_root)
     exec_properties = {
         "run_fn": f"{pathlib.Path(__file__).stem}.run_fn",
         "train_args": f'{{"num_steps": {steps}}}',
         "eval_args": f'{{"num_steps": {config.eval_steps}}}',
         "custom_config": f'{{"seed": {seed}}}',
-        "hparams": config.hparams.to_string(),
+        "hparams": (hparams or config.hparams).to_string(),
     }
-    executor.Do(inputs, {"model": [model], "model_run": [model_run]}, exec_properties)
-    return model
+    executor.Do(inputs, {key: [artifact] for key, artifact in made.items()}, exec_properties)
+    return made["model"]
 
 
-def _auc(config: PipelineConfig, model: tfx.dsl.Artifact, raw: list[tfx.dsl.Artifact]) -> float:
-    signatures = tf.saved_model.load(f"{model.uri}/Format-Serving").signatures
+def auc(config: PipelineConfig, model: str, raw: list[tfx.dsl.Artifact]) -> float:
+    """The AUC of the SavedModel in a folder, on the evaluation split."""
+    signatures = tf.saved_model.load(model).signatures
     labels, scores = [], []
-    for examples in _eval_batches(raw):
+    for examples in eval_batches(raw):
         labels.append(signatures[config.preprocessing_signature](examples=examples)[config.label_key].numpy())
         scores.append(signatures[config.serving_signature](examples=examples)["outputs"].numpy())
     return float(sklearn.metrics.roc_auc_score(np.concatenate(labels), np.concatenate(scores)))
 
 
-def _eval_batches(raw: list[tfx.dsl.Artifact]) -> Iterator[tf.Tensor]:
+def eval_batches(raw: list[tfx.dsl.Artifact]) -> Iterator[tf.Tensor]:
+    """Batches of serialized trips of the evaluation split."""
     files = tf.io.gfile.glob(f"{artifact_utils.get_split_uri(raw, 'eval')}/*")
     yield from tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_SIZE)
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .budget import Budget
+    from .budget_check.component import BudgetCheck
+    from .budget_search.component import BudgetSearch
     from .engine.hparams import PruningHParams
     from .engine.keras.scope import current_scope, in_scope, pruning_scope
     from .engine.keras.start_from_target import start_from_target
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from .stripper.strip import strip_saved_model
 
 _HOME = {
+    "Budget": ".budget",
+    "BudgetCheck": ".budget_check.component",
+    "BudgetSearch": ".budget_search.component",
     "Criterion": ".engine.ranking.criteria",
     "GradientCriterion": ".engine.ranking.criteria",
     "HessianCriterion": ".engine.ranking.criteria",
@@ -59,6 +65,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Budget",
+    "BudgetCheck",
+    "BudgetSearch",
     "Criterion",
     "GradientCriterion",
     "HessianCriterion",

@@ -1,5 +1,7 @@
 """What executors say of the artifacts that they are handed, and copy from one to another."""
 
+import dataclasses
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,6 +10,10 @@ from absl import logging
 from tfx import types
 
 from . import properties
+from .budget import BudgetVerdict
+
+# In Stripper's Model artifact, beside the serving model, where Pusher and Evaluator do not look.
+EXPORTS_FOLDER = "exports"
 
 
 def artifacts_and_versions(
@@ -49,7 +55,22 @@ def copy_properties(source: types.Artifact, destination: types.Artifact, keys: I
         if not math.isfinite(found[key].double_value):
             logging.warning("The property %r of %s is %s and is not copied.", key, source.uri, found[key].double_value)
         elif properties.is_count(key):
-            # Kubeflow hands every number on as a float.
-            destination.set_int_custom_property(key, int(source.get_custom_property(key)))
+            # Kubeflow hands every number on as a float, in a form of which TFX takes 0 for None.
+            destination.set_int_custom_property(key, int(source.get_custom_property(key) or 0))
         else:
             destination.mlmd_artifact.custom_properties[key].CopyFrom(found[key])
+
+
+def set_budget_properties(artifact: types.Artifact, verdict: BudgetVerdict) -> None:
+    """Says in custom properties what a budget was, and what was delivered.
+
+    Args:
+        artifact: Where they are set.
+        verdict: The budget, and what the model takes.
+    """
+    budget, delivered = verdict.budget, verdict.delivered
+    artifact.set_string_custom_property(properties.BUDGET, json.dumps(dataclasses.asdict(budget)))
+    artifact.set_int_custom_property(properties.DELIVERED_BYTES, delivered.bytes)
+    if delivered.latency is not None:
+        artifact.set_string_custom_property(properties.DELIVERED_LATENCY, repr(delivered.latency.median))
+    artifact.set_int_custom_property(properties.BUDGET_MET, int(not verdict.failures))

@@ -71,6 +71,17 @@ LATENCY_BATCH = "latency_batch"  # int, the number of examples of that call
 # On SparsitySelector's report.
 CANDIDATES = "candidates"  # str, JSON: all of them, as `Sweep.to_dict` tells them
 
+# On the report of BudgetCheck, and on all outputs of a SparsitySelector that chose a model by a budget.
+BUDGET = "budget"  # str, JSON: the fields of `Budget`
+DELIVERED_BYTES = "delivered_bytes"  # int, the artifact in the budget's format
+DELIVERED_LATENCY = "delivered_latency"  # str, a float: the median of a call, in ms; missing if it was not measured
+BUDGET_MET = "budget_met"  # int, 1 if the budget holds, else 0
+# On the report of BudgetCheck alone.
+BUDGET_VERDICT = "budget_verdict"  # str, JSON: the fields of `BudgetVerdict`
+BUDGET_RETRY = "budget_retry"  # int, 1 if another training should come nearer to the budget, else 0
+# On the hyperparameters that BudgetSearch and BudgetCheck put out.
+NEXT_SPARSITY = "next_sparsity"  # str, a float, a fraction: the target of the training that is to come
+
 # On a PruningReport that is incomplete.
 MISSING = "missing"  # str, why
 
@@ -114,6 +125,8 @@ _COUNTS = (
     EXAMPLES_PROVEN,
     EXAMPLES_DIFFERING,
     LATENCY_BATCH,
+    BUDGET_MET,
+    BUDGET_RETRY,
 )
 
 

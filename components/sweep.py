@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .budget import BudgetVerdict
 from .typed_value import checked_value
 
 HIGHER, LOWER = "higher", "lower"
@@ -13,6 +14,7 @@ DIRECTIONS = (HIGHER, LOWER)
 
 # Sparsities that agree to so many decimals count as equal: a target is met up to the rounding of one weight.
 _SPARSITY_DECIMALS = 4
+_DIGITS = 4  # of the tolerance that would do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ class SweepCandidate:
         stripped_bytes: The stripped SavedModel, all its files.
         gzipped_bytes: The stripped SavedModel as one .tar.gz.
         hparams: The pruning hyperparameters, as `PruningHParams.parse` reads them; '' if unknown.
+        check: What it takes of a budget; None if there is no budget.
     """
 
     name: str
@@ -88,6 +91,7 @@ class SweepCandidate:
     stripped_bytes: int
     gzipped_bytes: int
     hparams: str = ""
+    check: BudgetVerdict | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,18 +128,59 @@ class Sweep:
         """The worst value of the metric that is within the tolerance."""
         return self.goal.limit(self.baseline.metric)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether the candidates were checked against a budget."""
+        return any(each.check is not None for each in self.candidates)
+
     def within(self, candidate: SweepCandidate) -> bool:
-        """Whether a candidate is within the tolerance."""
+        """Whether a candidate's metric is within the tolerance."""
         return self.goal.allows(candidate.metric, self.baseline.metric)
+
+    def passes(self, candidate: SweepCandidate) -> bool:
+        """Whether a candidate may be pushed: its metric is within the tolerance, and the budget, if any, holds."""
+        return self.within(candidate) and not (candidate.check and candidate.check.failures)
 
     @property
     def chosen(self) -> SweepCandidate | None:
-        """The sparsest candidate within the tolerance; None if there is none.
+        """Of the candidates that may be pushed, the sparsest, or with a budget the best; None if there is none.
 
-        Among candidates that are equally sparse to a hundredth of a percent, the best metric decides, then the smallest
-        gzipped size, then the order in `candidates`.
+        Without a budget, among candidates that are equally sparse to a hundredth of a percent, the best metric decides,
+        then the smallest gzipped size, then the order in `candidates`. With one, the best metric decides first, and
+        then the sparsity.
         """
-        return max(filter(self.within, self.candidates), key=self._merit, default=None)
+        return max(filter(self.passes, self.candidates), key=self._merit, default=None)
+
+    @property
+    def nearest(self) -> SweepCandidate:
+        """The chosen candidate, or the one that is nearest to being chosen.
+
+        That is, of those that keep to the budget, the best; else the one that is least above it.
+        """
+        if self.chosen is not None:
+            return self.chosen
+        fitting = [each for each in self.candidates if not (each.check and each.check.failures)]
+        if fitting:
+            return max(fitting, key=lambda each: self.goal.goodness(each.metric))
+        return min(self.candidates, key=lambda each: each.check.budget.use(each.check.delivered))
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why no candidate may be pushed, one sentence each, with what would let one pass; empty if one may be.
+
+        They are of the `nearest` candidate.
+        """
+        if self.chosen is not None:
+            return ()
+        nearest = self.nearest
+        found = [*nearest.check.failures] if nearest.check else []
+        if not self.within(nearest):
+            worst = "least" if self.goal.direction == HIGHER else "most"
+            text = f"the {self.goal.metric} is {nearest.metric:.6g}, allowed is at {worst} {self.limit:.6g}"
+            if not math.isnan(nearest.metric):
+                text += f": {self._mend(nearest.metric)} would take it"
+            found.append(text)
+        return tuple(found)
 
     @property
     def front(self) -> tuple[SweepCandidate, ...]:
@@ -148,8 +193,23 @@ class Sweep:
                 front.append(candidate)
         return tuple(front)
 
+    def _mend(self, metric: float) -> str:
+        """What of the goal would have to be how large for a value of the metric to be good enough."""
+        found = []
+        if not dataclasses.replace(self.goal, bound=None).allows(metric, self.baseline.metric):
+            lack = abs(decimal.Decimal(repr(self.baseline.metric)) - decimal.Decimal(repr(metric)))
+            enough = decimal.Context(_DIGITS, decimal.ROUND_UP).create_decimal(lack).normalize()
+            found.append(f"a tolerance of {enough:f}")
+        bound = self.goal.bound
+        if bound is not None and self.goal.goodness(metric) < self.goal.goodness(bound):
+            found.append(f"a bound of {metric!r}")
+        return " and ".join(found)
+
     def to_dict(self) -> dict[str, Any]:
-        """The sweep as a dict for JSON, with derived values: `limit`, `chosen` and, of each candidate, `within`."""
+        """The sweep as a dict for JSON, with derived values: `limit`, `chosen` and, of each candidate, `within`.
+
+        `in_budget` of a candidate is None if there is no budget.
+        """
         chosen = self.chosen
         return {
             "goal": dataclasses.asdict(self.goal),
@@ -159,6 +219,7 @@ class Sweep:
                     **dataclasses.asdict(each),
                     "metric": None if math.isnan(each.metric) else each.metric,
                     "within": self.within(each),
+                    "in_budget": None if each.check is None else not each.check.failures,
                 }
                 for each in self.candidates
             ],
@@ -173,17 +234,26 @@ class Sweep:
         Raises:
             KeyError, TypeError, ValueError: The fields are not what `to_dict` writes.
         """
-        names = [field.name for field in dataclasses.fields(SweepCandidate)]
-        candidates = [{name: each[name] for name in names} for each in fields["candidates"]]
+        names = [field.name for field in dataclasses.fields(SweepCandidate) if field.name != "check"]
+        candidates = [
+            {**{name: each[name] for name in names}, "check": each.get("check")} for each in fields["candidates"]
+        ]
         return cls(
             MetricGoal(**fields["goal"]),
             SweepBaseline(**fields["baseline"]),
             tuple(
-                SweepCandidate(**{**each, "metric": math.nan if each["metric"] is None else each["metric"]})
+                SweepCandidate(
+                    **{
+                        **each,
+                        "metric": math.nan if each["metric"] is None else each["metric"],
+                        "check": None if each["check"] is None else BudgetVerdict.from_dict(each["check"]),
+                    }
+                )
                 for each in candidates
             ),
         )
 
     def _merit(self, candidate: SweepCandidate) -> tuple[float, float, int]:
-        sparsity = round(candidate.sparsity, _SPARSITY_DECIMALS)
-        return sparsity, self.goal.goodness(candidate.metric), -candidate.gzipped_bytes
+        sparsity, goodness = round(candidate.sparsity, _SPARSITY_DECIMALS), self.goal.goodness(candidate.metric)
+        first, second = (goodness, sparsity) if self.has_budget else (sparsity, goodness)
+        return first, second, -candidate.gzipped_bytes

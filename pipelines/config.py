@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfx_pruning import PruningHParams
+from tfx_pruning.budget import CHANNEL, FORMATS, SAVED_MODEL, Budget, parsed_bytes, parsed_milliseconds
 from tfx_pruning.pipelines.config_file import read_mapping
 from tfx_pruning.pipelines.user_module import import_for_names
 from tfx_pruning.suggestion import suggestion
+from tfx_pruning.sweep import MetricGoal
 from tfx_pruning.typed_value import checked_value, shown
 
 TAXI_MODULE_FILE = str(pathlib.Path(__file__).with_name("modules") / "taxi.py")
@@ -21,6 +23,8 @@ DIRECTIONS = ("higher", "lower")
 _TARGET_SPARSITY = 0.9
 # Relative paths in a configuration file start at the folder of the file.
 _PATHS = ("pipeline_root", "data_root", "serving_dir", "module_file")
+# Limits of a budget, and how a text is read as one.
+_LIMITS = {"max_bytes": parsed_bytes, "max_latency": parsed_milliseconds}
 _MAX_STEM = 40
 _MAY_BE_EMPTY = ("module_path", "preprocessing_signature")
 # ML Metadata and the names of folders hold it. TFX takes 63 characters, of which a sweep adds six.
@@ -68,6 +72,15 @@ class PipelineConfig:
             except `target_sparsity`, whose default here is 0.9. With `distill_weight` above 0 the dense model is the
             teacher of the pruned one.
         shrink: Whether Stripper cuts what is dead, so that the pushed model has smaller tensors.
+        max_bytes: The most bytes that the pushed model may take, a number or a text such as '1MB'; None for no limit.
+            With this or `max_latency`, a budget, the target sparsity is found by measuring; `granularity` is 'channel'
+            unless `pruning` says otherwise, and `cost` 'flops' with `max_latency`.
+        max_latency: The longest that one call of it may take, the median of many: a number of milliseconds, or a text
+            such as '2ms'; None for no limit.
+        format: What the budget is for: 'savedmodel', all files of the folder; 'savedmodel_gz', the same as one .tar.gz;
+            'tflite' or 'tflite_int8', a TFLite file, which is pushed in place of the SavedModel.
+        batch_size: Examples of one call whose latency is measured.
+        threads: Threads that such a call may take.
         try_module: Whether `tfx-pruning run` and `sweep` first try the module on a few examples, in a process of its
             own: preprocessing, a training of one step, and the signatures of the model that it saves.
         warm_start: Whether the dense training starts from the dense model of the last run whose pruned model was
@@ -100,6 +113,11 @@ class PipelineConfig:
     eval_steps: int = 20
     pruning: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     shrink: bool = True
+    max_bytes: int | None = None
+    max_latency: float | None = None
+    format: str = SAVED_MODEL
+    batch_size: int = 1
+    threads: int = 1
     try_module: bool = True
     warm_start: bool = True
     enable_cache: bool = True
@@ -107,7 +125,8 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _checked(field.name, field.type, getattr(self, field.name)))
-        for name, choices in (("data_format", DATA_FORMATS), ("metric_direction", DIRECTIONS)):
+        choices_of = {"data_format": DATA_FORMATS, "metric_direction": DIRECTIONS, "format": FORMATS}
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {shown(getattr(self, name))}.")
         if not _PIPELINE_NAME.fullmatch(self.pipeline_name):
@@ -116,16 +135,16 @@ class PipelineConfig:
                 f"{shown(self.pipeline_name)}. Choose one such as 'prices_pruning'."
             )
         self._check_thresholds()
-        _ = self.hparams
+        self._check_budget()
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "PipelineConfig":
         """Builds a configuration from field names and values, some of which may come from a file.
 
         Some defaults suit the taxi example only. With another module, `label_key` must be given, the pipeline is named
-        after the module, `further_metrics` is empty, and the model is not shrunk unless `shrink` says so. With another
-        module or metric, there is no `min_metric`. If lower values are better, `max_metric_drop` must be given, as such
-        metrics have units of all sizes.
+        after the module, `further_metrics` is empty, and the model is not shrunk unless `shrink` says so or there is a
+        budget. With another module or metric, there is no `min_metric`. If lower values are better, `max_metric_drop`
+        must be given, as such metrics have units of all sizes.
 
         Args:
             values: Fields and their values.
@@ -203,7 +222,24 @@ class PipelineConfig:
         """
         if (self.module_path or self.module_file) not in (TAXI_MODULE_FILE, TAXI_MODULE_PATH):
             import_for_names(self.module_path, self.module_file, fields)
+        if self.budget is not None and self.budget.needs_channels:
+            fields = {"granularity": CHANNEL, **fields}
+            if self.budget.max_latency is not None and fields["granularity"] == CHANNEL:
+                fields = {"cost": "flops", **fields}
         return PruningHParams.fitted_to(self.pruning_steps, fields, "pruning_steps")
+
+    @property
+    def budget(self) -> Budget | None:
+        """How large or slow the pushed model may be; None for no limit."""
+        if self.max_bytes is None and self.max_latency is None:
+            return None
+        return Budget(self.max_bytes, self.max_latency, self.format, self.batch_size, self.threads)
+
+    @property
+    def goal(self) -> MetricGoal:
+        """How good a pruned model must be."""
+        bound = self.min_metric if self.higher_is_better else self.max_metric
+        return MetricGoal(self.metric, self.max_metric_drop, self.metric_direction, bound)
 
     @property
     def higher_is_better(self) -> bool:
@@ -227,6 +263,28 @@ class PipelineConfig:
         if self.max_metric_drop < 0:
             raise ValueError(f"max_metric_drop must not be negative, got {self.max_metric_drop}.")
 
+    def _check_budget(self) -> None:
+        """Checks the hyperparameters, and that a budget and they do not contradict each other."""
+        if self.budget is None:
+            if self.format != SAVED_MODEL:
+                raise ValueError(
+                    f"format={self.format!r} says what a budget is for, and there is none. Set max_bytes or "
+                    "max_latency, or leave format out."
+                )
+            _ = self.hparams
+            return
+        if "target_sparsity" in self.pruning:
+            raise ValueError(
+                "A budget and target_sparsity exclude each other: the sparsity that meets the budget is found by "
+                "measuring. Leave out target_sparsity, or max_bytes and max_latency."
+            )
+        self.budget.check_hparams(self.hparams)
+        if self.budget.needs_channels and not self.shrink:
+            raise ValueError(
+                "shrink must be true with a budget: channels that are pruned take room and time until they are cut. "
+                "Leave shrink out, or weigh the compressed model, format='savedmodel_gz'."
+            )
+
 
 def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, and other defaults in place of those that suit the taxi example only."""
@@ -241,7 +299,8 @@ def _without_the_example(values: Mapping[str, Any]) -> dict[str, Any]:
             )
         name = module.rpartition(".")[2] if given.get("module_path") else pathlib.Path(module).stem
         name = re.sub(r"[^\w.-]+", "_", name).lstrip("_.-")[:_MAX_STEM] or "module"
-        given = {"pipeline_name": f"{name}_pruning", "further_metrics": (), "shrink": False} | given
+        shrinks = any(given.get(limit) is not None for limit in _LIMITS)
+        given = {"pipeline_name": f"{name}_pruning", "further_metrics": (), "shrink": shrinks} | given
     if of_user or "metric" in given:
         given.setdefault("min_metric", None)
     if given.get("metric_direction") == "lower" and "max_metric_drop" not in given:
@@ -261,6 +320,8 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     """
     if kind == Mapping[str, Any]:
         return _checked_mapping(name, value)
+    if name in _LIMITS:
+        return None if value is None else _LIMITS[name](name, value)
     if kind == float | None:
         return None if value is None else _checked(name, float, value)
     try:

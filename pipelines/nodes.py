@@ -1,7 +1,7 @@
 """The nodes that pruning pipelines are made of, in the groups that pipelines share."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf import json_format, message
@@ -14,6 +14,9 @@ from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.dense_model_strategy import BLESSING_KEY, EXAMPLES_KEY, MODEL_KEY, LatestBlessedDenseModel
 from tfx_pruning.pipelines.evaluation import eval_config
 from tfx_pruning.pipelines.pusher import Pusher
+
+# Suffix of the ids of the dense model's nodes.
+DENSE = "dense"
 
 # Makes an execution property from a name and a value: the value itself, or a RuntimeParameter with it as its default.
 Parameter = Callable[[str, str | message.Message], Any]
@@ -123,6 +126,8 @@ class CandidateNodes:
         suffix: str = "",
         parameter: Parameter = constant,
         judge: bool = True,
+        hyperparameters: tfx.types.BaseChannel | None = None,
+        export: Sequence[str] = (),
     ) -> "CandidateNodes":
         """The nodes of a candidate. With a `distill_weight` in its hyperparameters, the dense model is its teacher.
 
@@ -131,10 +136,12 @@ class CandidateNodes:
             dense: The nodes that the candidate starts from.
             hparams: Hyperparameters as PruningHParams writes them; None for those of `config`.
             suffix: Tells the candidate's nodes from others': node ids are `PruningTrainer.SUFFIX` and so on, and the
-                parameter is `hparams_SUFFIX`; '' if there is only one candidate.
+                parameter is `hparams_SUFFIX`, or with `hyperparameters` `hparams`; '' if there is only one candidate.
             parameter: `constant` or `runtime_parameter`, for `pruning_args`, `eval_args`, `hparams` and `eval_config`,
                 of which the candidates share all but `hparams`.
             judge: Whether the Evaluator decides to bless the model; otherwise it only measures.
+            hyperparameters: A channel of HyperParameters, which replace those of `hparams`; None for none.
+            export: Formats that the stripped model is exported in.
         """
         examples = dense.example_gen.outputs["examples"]
         hparams = hparams or config.hparams.to_string()
@@ -146,11 +153,14 @@ class CandidateNodes:
             base_model=dense.trainer.outputs["model"],
             train_args=parameter("pruning_args", tfx.proto.TrainArgs(num_steps=config.pruning_steps)),
             eval_args=_eval_args(config, parameter),
-            hparams=parameter(f"hparams_{suffix}" if suffix else "hparams", hparams),
+            hparams=parameter(f"hparams_{suffix}" if suffix and hyperparameters is None else "hparams", hparams),
+            hyperparameters=hyperparameters,
             teacher=dense.trainer.outputs["model"] if distills else None,
             **_user_code(config, "run_fn"),
         )
-        stripper = Stripper(model=pruning_trainer.outputs["model"], examples=examples, shrink=config.shrink)
+        stripper = Stripper(
+            model=pruning_trainer.outputs["model"], examples=examples, shrink=config.shrink, export=export
+        )
         evaluator = tfx.components.Evaluator(
             examples=examples,
             model=stripper.outputs["model"],
@@ -166,6 +176,13 @@ class CandidateNodes:
     def components(self) -> tuple[BaseNode, ...]:
         """All of them."""
         return self.pruning_trainer, self.stripper, self.evaluator
+
+
+def dense_stripper(dense: DenseNodes) -> BaseNode:
+    """Stripper of the dense model: what pruned models are compared with, in size and latency."""
+    return Stripper(model=dense.trainer.outputs["model"], examples=dense.example_gen.outputs["examples"]).with_id(
+        f"Stripper.{DENSE}"
+    )
 
 
 def pusher(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
+from tfx_pruning.pipelines.budget_pipeline import BUDGET, create_budget_pipeline
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, constant, pusher, runtime_parameter
 
@@ -21,6 +22,8 @@ def create_pipeline(
     data (`LatestBlessedDenseModel`). Evaluator compares the stripped model with the dense model of the same run, and
     Pusher pushes it if it is blessed.
 
+    With a budget it is that of `create_budget_pipeline`, with one training that prunes.
+
     Args:
         config: What to run and where.
         metadata_connection_config: ML Metadata's database; None where the runner brings its own.
@@ -36,6 +39,10 @@ def create_pipeline(
         ValueError: A metric is known neither to TFMA nor to Keras.
     """
     parameter = runtime_parameter if runtime_parameters else constant
+    if config.budget is not None:
+        return create_budget_pipeline(
+            config, {BUDGET: config.hparams}, {}, metadata_connection_config, beam_pipeline_args, parameter=parameter
+        )
     dense = DenseNodes.of(config, parameter)
     candidate = CandidateNodes.of(config, dense, parameter=parameter)
     push = pusher(config, candidate.stripper.outputs["model"], candidate.evaluator.outputs["blessing"], parameter)

@@ -40,14 +40,16 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "suggestion": (),
     "registry": ("suggestion",),
     "typed_value": (),
-    "sweep": ("typed_value",),
+    "call_times": (),
+    "budget": ("call_times", "typed_value"),
+    "sweep": ("budget", "typed_value"),
     "saved_model": ("places",),
     "structure": (),
     "engine": ("registry", "saved_model", "structure", "suggestion", "typed_value"),
     "metadata": ("properties",),
-    "report": ("engine", "saved_model", "staging", "sweep", "typed_value"),
+    "report": ("budget", "call_times", "engine", "saved_model", "staging", "sweep", "typed_value"),
     "pruning_report": ("engine", "properties", "report"),
-    "executor_artifacts": ("properties",),
+    "executor_artifacts": ("budget", "properties"),
     "examples": (),
     "stripper.masks": ("engine", "saved_model"),
     "stripper.check": ("saved_model",),
@@ -71,8 +73,14 @@ _MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         *("engine", "executor_artifacts", "leftovers", "places", "properties", "pruning_report", "report"),
         *("saved_model", "typed_value"),
     ),
+    "budget_fit": (
+        *("budget", "call_times", "engine", "post_training_pruner", "properties", "saved_model", "staging"),
+        *("structure", "stripper", "stripper.export", "stripper.shrink"),
+    ),
+    "budget_search": ("budget", "budget_fit", "engine", "examples", "typed_value"),
+    "budget_check": (*("budget_fit", "examples", "executor_artifacts", "properties", "pruning_report", "report"),),
     "sparsity_selector": (
-        *("executor_artifacts", "properties", "pruning_report", "report", "staging", "sweep"),
+        *("budget", "executor_artifacts", "properties", "pruning_report", "report", "staging", "sweep"),
         "typed_value",
     ),
     "cli": (
@@ -189,7 +197,15 @@ def test_import_package_loads_neither_tensorflow_nor_tfx() -> None:
 
 def test_engine_and_its_public_names_load_no_tfx() -> None:
     assert "tfx_pruning.engine.hparams" in ENGINE_MODULES
-    of_tfx = {"PostTrainingPruner", "PruningReport", "PruningTrainer", "SparsitySelector", "Stripper", "__version__"}
+    of_tfx = {
+        *("BudgetCheck", "BudgetSearch"),
+        "PostTrainingPruner",
+        "PruningReport",
+        "PruningTrainer",
+        "SparsitySelector",
+        "Stripper",
+        "__version__",
+    }
     names = sorted(set(tfx_pruning.__all__) - of_tfx)
     loaded = _loaded_after(
         f"import tfx_pruning, {', '.join(ENGINE_MODULES)}\n"
@@ -288,7 +304,8 @@ def test_kubeflow_launcher_loads_neither_kfp_nor_tfx() -> None:
 
 def test_executor_class_paths_start_with_the_package() -> None:
     for component in (
-        *(tfx_pruning.PostTrainingPruner, tfx_pruning.PruningTrainer, tfx_pruning.SparsitySelector),
+        *(tfx_pruning.BudgetCheck, tfx_pruning.BudgetSearch, tfx_pruning.PostTrainingPruner),
+        *(tfx_pruning.PruningTrainer, tfx_pruning.SparsitySelector),
         tfx_pruning.Stripper,
     ):
         assert component.EXECUTOR_SPEC.class_path.startswith("tfx_pruning.")

@@ -3,7 +3,7 @@ import pathlib
 import re
 
 import pytest
-from tfx import types
+from tfx.types import standard_artifacts
 
 from helpers.store_builder import stored_properties
 from tfx_pruning import PruningReport, properties
@@ -11,7 +11,7 @@ from tfx_pruning.executor_artifacts import artifacts_and_versions, copy_properti
 
 
 def test_every_artifact_is_named_with_its_id_and_place():
-    first, second, model = types.standard_artifacts.Examples(), types.standard_artifacts.Examples(), PruningReport()
+    first, second, model = standard_artifacts.Examples(), standard_artifacts.Examples(), PruningReport()
     first.uri, second.uri, model.uri, first.id = "/a", "/b", "/c", 7
     found = artifacts_and_versions({"examples": [first, second], "base_model": []}, {"report": [model]})
     version = found.pop("TensorFlow")
@@ -25,7 +25,7 @@ def test_every_artifact_is_named_with_its_id_and_place():
 
 def _model():
     """A model as Kubeflow hands it on: every number is a float."""
-    model = types.standard_artifacts.Model()
+    model = standard_artifacts.Model()
     model.set_float_custom_property(properties.SPARSITY, 1.0)
     model.set_float_custom_property(properties.PRUNABLE_PARAMETERS, 88.0)
     model.set_float_custom_property("tflite_bytes", 17.0)
@@ -35,7 +35,7 @@ def _model():
 
 
 def _copied(keys):
-    copy = types.standard_artifacts.Model()
+    copy = standard_artifacts.Model()
     copy_properties(_model(), copy, keys)
     return {key: copy.get_custom_property(key) for key in copy.mlmd_artifact.custom_properties}
 
@@ -66,10 +66,18 @@ def test_only_the_properties_that_are_named_and_there_are_copied():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("key", [properties.TOTAL_SPARSITY, properties.TOTAL_PARAMETERS])
 def test_what_ml_metadata_refuses_is_left_out(tmp_path, key, value):
-    source, copy = _model(), types.standard_artifacts.Model()
+    source, copy = _model(), standard_artifacts.Model()
     source.set_float_custom_property(key, value)
     copy_properties(source, copy)
     stored = stored_properties(tmp_path / "metadata.sqlite", copy)
     assert key not in stored
     assert stored[properties.PRUNABLE_PARAMETERS] == 88
     assert stored[properties.SPARSITY] == 1.0
+
+
+def test_a_count_of_zero_is_carried_over_as_kubeflow_hands_it_on():
+    source, destination = standard_artifacts.Model(), standard_artifacts.Model()
+    source.set_json_value_custom_property(properties.SCALES_FOLDED, 0.0)
+    copy_properties(source, destination)
+    assert destination.get_int_custom_property(properties.SCALES_FOLDED) == 0
+    assert properties.SCALES_FOLDED in destination.mlmd_artifact.custom_properties

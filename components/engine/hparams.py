@@ -22,7 +22,7 @@ _MEASURED_BEST = {"prune_option": "first_order_gradient", "gradient_decay_rate":
 # Fields that contradict one ranking of all weights.
 _OWN_SPARSITIES = ("weight_sparsity_map", "group_pruning", "n_of_m", "intra_block_sparsity")
 # Prefix by which a tuner tells these hyperparameters from the model's, as KerasTuner's `name_scope("pruning")` adds it.
-_TUNED_PREFIX = "pruning/"
+TUNED_PREFIX = "pruning/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,11 +318,11 @@ class PruningHParams(HParamsFields):
         Raises:
             ValueError: A name that begins with 'pruning/' is not that of a field, or the result is wrong.
         """
-        chosen = {name: value for name, value in values.items() if name.startswith(_TUNED_PREFIX)}
+        chosen = {name: value for name, value in values.items() if name.startswith(TUNED_PREFIX)}
         try:
             fields = dataclasses.asdict(self)
             for prefixed, value in chosen.items():
-                name = prefixed.removeprefix(_TUNED_PREFIX)
+                name = prefixed.removeprefix(TUNED_PREFIX)
                 is_list_as_string = isinstance(value, str) and isinstance(fields.get(name), tuple)
                 fields[name] = hparams_string.value_of(name, value, tuple) if is_list_as_string else value
             return self.from_dict(fields)

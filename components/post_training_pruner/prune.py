@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -188,7 +189,7 @@ def prune_saved_model(
         pruned = dataclasses.replace(pruned, values={**pruned.values, **statistics})
     with staging.staged(destination, overwrite) as folder:
         with staging.write_failure_explained(folder):
-            _write(model, folder, {each.node: each for each in (*weights, *untrained)}, pruned)
+            write_pruned(model, folder, {each.node: each for each in (*weights, *untrained)}, pruned)
         report = PruneReport(
             weights=_delivered(folder, pruned),
             total_parameters=sum(int(np.prod(each.shape)) for each in weights),
@@ -242,8 +243,18 @@ def _multiplied(model: SavedObjects, weights: list[SavedWeight]) -> set[int]:
     return found
 
 
-def _write(model: SavedObjects, folder: str, weights: dict[int, SavedWeight], pruned: PrunedValues) -> None:
-    """Writes the files of the pruned model, all but the checkpoint as they are."""
+def write_pruned(model: SavedObjects, folder: str, weights: Mapping[int, SavedWeight], pruned: PrunedValues) -> None:
+    """Writes the files of the pruned model, all but the checkpoint as they are.
+
+    Args:
+        model: What was pruned.
+        folder: An empty folder.
+        weights: By object, the weights that may have new values.
+        pruned: The new values.
+
+    Raises:
+        ValueError: A file of the model is damaged.
+    """
     for name in tf.io.gfile.listdir(model.folder):
         name = name.rstrip("/")
         origin, target = os.path.join(model.folder, name), os.path.join(folder, name)

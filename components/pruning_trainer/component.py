@@ -83,7 +83,8 @@ class PruningTrainer(base_component.BaseComponent):
             schema: Schema of the data.
             base_model: Model to start from; `tfx_pruning.warm_start(model, fn_args)` in run_fn loads it.
             hyperparameters: Hyperparameters that a Tuner chose. Those named `pruning/target_sparsity`,
-                `pruning/prune_option` and so on replace those of `hparams`; run_fn gets all of them.
+                `pruning/prune_option` and so on replace those of `hparams`; run_fn gets all of them. Or those of
+            BudgetSearch, of which run_fn gets none.
             module_file: Python file with `run_fn`. Exactly one of `module_file` and `run_fn` is needed.
             run_fn: Python path of the function.
             train_args: Splits and number of steps to train.

@@ -17,7 +17,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from .. import properties
-from ..engine.hparams import PruningHParams
+from ..engine.hparams import TUNED_PREFIX, PruningHParams
 from ..engine.hparams_checks import check_teacher
 from ..engine.keras.delivered_sparsity import DeliveredSparsity, delivered_sparsity
 from ..engine.keras.scope import pruning_scope
@@ -62,6 +62,8 @@ class Executor(trainer_executor.GenericExecutor):
         teacher = _saved_model_of(input_dict, TEACHER_KEY)
         check_teacher(hparams, teacher is not None)
         fn_args = self._GetFnArgs(input_dict, output_dict, exec_properties)
+        if not _are_of_run_fn(fn_args.hyperparameters):
+            fn_args.hyperparameters = None
         for artifacts in output_dict.values():
             _check_writable(artifact_utils.get_single_uri(artifacts))
         checked_model_path(fn_args.serving_model_dir)
@@ -158,6 +160,16 @@ def _tuned_values(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]
         )
     values = hyperparameters.get("values")
     return values if isinstance(values, dict) else hyperparameters
+
+
+def _are_of_run_fn(hyperparameters: dict[str, Any] | None) -> bool:
+    """Whether there are other hyperparameters than those of pruning that BudgetSearch puts out, without a search space.
+
+    A run_fn that a Tuner may serve has defaults for no hyperparameters, but takes those that there are for its own.
+    """
+    if not hyperparameters or hyperparameters.get("space") != []:
+        return bool(hyperparameters)
+    return not all(name.startswith(TUNED_PREFIX) for name in hyperparameters.get("values", {}))
 
 
 def _saved_model_of(input_dict: dict[str, list[types.Artifact]], key: str) -> str | None:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..budget import BudgetVerdict
+from ..call_times import CallTimes
 from ..engine.history.training_history import TrainingHistory
 from ..engine.keras.delivered_sparsity import WeightSparsity
 from ..sweep import Sweep
 from ..typed_value import shown
 from .checked_types import check_types
-from .latency import CallTimes, Latency
+from .latency import Latency
 
 FORMAT = 3
 
@@ -128,6 +130,7 @@ class ReportDocument:
             asked for does not count them.
         latency: How long the dense and the pruned model take, one for each size of batch; empty if not measured.
         exports: Files in other formats that were made from the stripped model.
+        budget: What the model takes of a size or latency that was asked for; None if none was.
     """
 
     title: str
@@ -143,6 +146,7 @@ class ReportDocument:
     multiply_adds: tuple[int, int] | None = None
     latency: tuple[Latency, ...] = ()
     exports: tuple[Export, ...] = ()
+    budget: BudgetVerdict | None = None
 
     @property
     def pruned_weights(self) -> tuple[WeightSparsity, ...]:
@@ -220,6 +224,7 @@ def _parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         "sweep": None if sweep is None else Sweep.from_dict(sweep),
         "latency": tuple(_latency(each) for each in fields.get("latency", ())),
         "exports": tuple(Export(**each) for each in fields.get("exports", ())),
+        "budget": None if fields.get("budget") is None else BudgetVerdict.from_dict(fields["budget"]),
     }
 
 

@@ -2,20 +2,7 @@
 
 import dataclasses
 
-
-@dataclasses.dataclass(frozen=True)
-class CallTimes:
-    """How long the calls of one model took, in milliseconds.
-
-    Attributes:
-        median: Half of the calls took no longer.
-        lower: The lower quartile.
-        upper: The upper quartile.
-    """
-
-    median: float
-    lower: float
-    upper: float
+from ..call_times import CallTimes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +12,12 @@ class Latency:
     Attributes:
         signature: The signature that was called.
         batch: Number of examples in the batch.
-        calls: How many calls of each model were timed.
         dense: Of the dense model.
         pruned: Of the pruned model.
     """
 
     signature: str
     batch: int
-    calls: int
     dense: CallTimes
     pruned: CallTimes
 

@@ -8,13 +8,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..call_times import CallTimes
 from ..engine.hparams import PruningHParams
 from ..engine.shown import escaped
 from ..sweep import Sweep
 from . import figures
 from .document import Evaluation, Export, ReportDocument, Shrinking
 from .figures import ReportFigure, byte_count, percent
-from .latency import CallTimes, Latency
+from .latency import Latency
 from .pareto import metric_text, pareto
 
 _TEMPLATE = "page.html.j2"
@@ -77,6 +78,9 @@ def _tiles(document: ReportDocument) -> Iterator[_Tile]:
         yield from _evaluation_tiles(document.evaluation)
     if document.latency:
         yield _latency_tile(document.latency[-1])
+    if document.budget is not None:
+        for what, allowed, _, delivered in document.budget.rows():
+            yield _Tile("Budget", delivered, f"{what}, allowed {allowed}")
     shrinking = None if document.stripping is None else document.stripping.shrinking
     shrunk = shrinking is not None and bool(shrinking.shapes)
     if shrunk:
@@ -134,7 +138,7 @@ def _latency_tile(latency: Latency) -> _Tile:
 
 def _latency_row(latency: Latency) -> tuple[str, ...]:
     times = (f"{latency.times_as_fast:.2f}",)
-    return (str(latency.batch), *map(_spread, (latency.dense, latency.pruned)), *times, f"{latency.calls:,}")
+    return (str(latency.batch), *map(_spread, (latency.dense, latency.pruned)), *times, f"{latency.dense.calls:,}")
 
 
 def _spread(times: CallTimes) -> str:
@@ -183,7 +187,7 @@ def _asked_tile(hparams: str) -> _Tile:
 
 def _sweep_tiles(sweep: Sweep) -> Iterator[_Tile]:
     chosen, dense = sweep.chosen, sweep.baseline
-    yield _Tile("Candidates", f"{len(sweep.candidates):,}", f"{sum(map(sweep.within, sweep.candidates)):,} good enough")
+    yield _Tile("Candidates", f"{len(sweep.candidates):,}", f"{sum(map(sweep.passes, sweep.candidates)):,} good enough")
     if chosen is None:
         yield _Tile("Chosen", "none")
         return

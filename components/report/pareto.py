@@ -46,7 +46,7 @@ def pareto(sweep: Sweep) -> ReportFigure:
             if option:
                 axes.plot([], [], marker, color=FIRST, markersize=5, label=option)
             for each in (each for each in shown if options[each.name] == option):
-                colour = FIRST if sweep.within(each) else SECOND
+                colour = FIRST if sweep.passes(each) else SECOND
                 axes.plot(each.gzipped_bytes, each.metric, marker, color=colour, markersize=5)
         if sweep.chosen:
             axes.plot(*_places([sweep.chosen]), "o", color=FIRST, markersize=12, fillstyle="none", label="chosen")
@@ -106,10 +106,18 @@ def sweep_table(sweep: Sweep) -> Table:
                 "" if math.isnan(each.metric) else metric_text(each.metric - dense.metric, sign="+"),
                 f"{each.stripped_bytes:,}",
                 f"{each.gzipped_bytes:,}",
-                "chosen" if each == sweep.chosen else "within" if sweep.within(each) else "over",
+                _verdict(sweep, each),
             )
         )
     return headings, tuple(rows)
+
+
+def _verdict(sweep: Sweep, candidate: SweepCandidate) -> str:
+    if candidate == sweep.chosen:
+        return "chosen"
+    if candidate.check is not None and candidate.check.failures:
+        return "over the budget" if sweep.within(candidate) else "over both"
+    return "within" if sweep.within(candidate) else "over"
 
 
 def _options(candidates: Sequence[SweepCandidate]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sizes of a folder of files, such as a SavedModel, in bytes."""
+"""Sizes of a file, or of a folder of files such as a SavedModel, in bytes."""
 
 import gzip
 import io
@@ -25,6 +25,17 @@ def directory_bytes(path: str | os.PathLike[str]) -> int:
         NotADirectoryError: `path` is not a folder.
     """
     return sum(tf.io.gfile.stat(file).length for _, file in _files(os.fspath(path)))
+
+
+def file_bytes(path: str | os.PathLike[str]) -> int:
+    """Bytes of the file `path`, local or of any file system that `tf.io.gfile` reads.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"There is no file {os.fspath(path)!r}, so it has no size; export the model again.")
+    return tf.io.gfile.stat(path).length
 
 
 def gzipped_bytes(path: str | os.PathLike[str]) -> int:

@@ -1,10 +1,12 @@
 """Reads the candidates of a sweep from what ML Metadata has of them."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from .. import properties
+from ..budget import BudgetVerdict
 from ..sweep import MetricGoal, Sweep, SweepBaseline, SweepCandidate
 from .evaluation import read_metric
 
@@ -18,6 +20,7 @@ def read_sweep(
     models: Mapping[str, Mapping[str, Any]],
     evaluations: Mapping[str, str],
     baseline_model: Mapping[str, Any] | None = None,
+    checks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Sweep:
     """Reads a sweep, the candidates in the order of their names.
 
@@ -28,10 +31,11 @@ def read_sweep(
         models: Custom properties of each candidate's stripped model, by name.
         evaluations: The URI of each one's evaluation, by the same names.
         baseline_model: Custom properties of the dense model, stripped; None if its sizes are unknown.
+        checks: Custom properties of BudgetCheck's report on each, by the same names; None without a budget.
 
     Raises:
-        ValueError: An evaluation cannot be read; a model lacks a property that PruningTrainer or Stripper writes; or
-            the candidates were not compared with the same model.
+        ValueError: An evaluation cannot be read; a model lacks a property that PruningTrainer or Stripper writes, or a
+            report one of BudgetCheck; or the candidates were not compared with the same model.
     """
     candidates, baselines = [], {}
     for name, model in sorted(models.items()):
@@ -46,6 +50,7 @@ def read_sweep(
                 stripped_bytes=int(_property(model, name, properties.STRIPPED_BYTES)),
                 gzipped_bytes=int(_property(model, name, properties.GZIPPED_BYTES)),
                 hparams=model.get(properties.HPARAMS, ""),
+                check=None if checks is None else read_verdict(name, checks[name]),
             )
         )
     first = next(iter(baselines.values()))
@@ -56,6 +61,25 @@ def read_sweep(
             "examples."
         )
     return Sweep(goal, _baseline(first, baseline_model), tuple(candidates))
+
+
+def read_verdict(name: str, report: Mapping[str, Any]) -> BudgetVerdict:
+    """Reads what BudgetCheck says of a model.
+
+    Args:
+        name: The candidate's name, for the error.
+        report: Custom properties of its report.
+
+    Raises:
+        ValueError: The report has no verdict.
+    """
+    try:
+        return BudgetVerdict.from_dict(json.loads(report[properties.BUDGET_VERDICT]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The check of {name!r} has no property {properties.BUDGET_VERDICT!r} that can be read ({error!r}); "
+            "expected the output 'report' of BudgetCheck."
+        ) from error
 
 
 def _baseline(metric: float, model: Mapping[str, Any] | None) -> SweepBaseline:

@@ -10,14 +10,15 @@ from tfx.types import standard_artifacts
 from ..pruning_report import PruningReport
 from ..sweep import HIGHER, MetricGoal
 from .executor import Executor
-from .spec import SparsitySelectorSpec, check_name, evaluation_key, model_key, spec_of
+from .spec import SparsitySelectorSpec, check_key, check_name, evaluation_key, model_key, spec_of
 
 
 class SparsitySelector(base_component.BaseComponent):
     """A TFX component that takes, of several pruned models, the sparsest whose metric is good enough.
 
     Each candidate is a stripped model with its evaluation against the dense model. A model is good enough if its
-    metric is at most `tolerance` worse than the dense model's, and no worse than `bound`.
+    metric is at most `tolerance` worse than the dense model's, and no worse than `bound`. Given `checks`, a model must
+    also keep to its budget, and of those that do, the one with the best metric is taken.
 
     Example:
         ```
@@ -51,6 +52,7 @@ class SparsitySelector(base_component.BaseComponent):
         direction: str = HIGHER,
         bound: float | data_types.RuntimeParameter | None = None,
         baseline_model: types.BaseChannel | None = None,
+        checks: Mapping[str, types.BaseChannel] | None = None,
     ) -> None:
         """Constructs the component.
 
@@ -63,13 +65,16 @@ class SparsitySelector(base_component.BaseComponent):
             direction: Whether 'higher' or 'lower' values are better.
             bound: The worst value that is allowed, whatever the dense model's is; None for no limit.
             baseline_model: The dense model, stripped as the candidates are, so that the report shows its sizes.
+            checks: BudgetCheck's output `report` on each model, by the same names; None without a budget.
 
         Raises:
-            ValueError: There is no candidate; `models` and `evaluations` have different names; a name or value is out
-                of range.
+            ValueError: There is no candidate; `models`, `evaluations` and `checks` have different names; a name or
+                value is out of range.
             TypeError: One of them is of another type.
         """
-        _check_names(models, evaluations)
+        _check_names(models, evaluations, "evaluations")
+        if checks is not None:
+            _check_names(models, checks, "checks")
         # RuntimeParameters are checked by the run.
         known = {
             name: value
@@ -79,7 +84,8 @@ class SparsitySelector(base_component.BaseComponent):
         goal = MetricGoal(**{"tolerance": 0.0, **known}, metric=metric, direction=direction)
         inputs = {model_key(name): channel for name, channel in models.items()}
         inputs |= {evaluation_key(name): channel for name, channel in evaluations.items()}
-        spec = spec_of(models)(
+        inputs |= {check_key(name): channel for name, channel in (checks or {}).items()}
+        spec = spec_of(models, checks is not None)(
             baseline_model=baseline_model,
             metric=goal.metric,
             tolerance=float(goal.tolerance) if "tolerance" in known else tolerance,
@@ -93,11 +99,11 @@ class SparsitySelector(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _check_names(models: Mapping[str, types.BaseChannel], evaluations: Mapping[str, types.BaseChannel]) -> None:
-    for name in (*models, *evaluations):
+def _check_names(models: Mapping[str, types.BaseChannel], others: Mapping[str, types.BaseChannel], what: str) -> None:
+    for name in (*models, *others):
         check_name(name)
     if not models:
         raise ValueError("models must have at least one candidate, got none: give SparsitySelector one or more.")
-    if set(models) != set(evaluations):
-        differing = ", ".join(map(repr, sorted(set(models) ^ set(evaluations))))
-        raise ValueError(f"models and evaluations must have the same names, but only one of them has {differing}.")
+    if set(models) != set(others):
+        differing = ", ".join(map(repr, sorted(set(models) ^ set(others))))
+        raise ValueError(f"models and {what} must have the same names, but only one of them has {differing}.")

@@ -10,9 +10,16 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
+from tfx.utils import path_utils
 
 from .. import properties
-from ..executor_artifacts import artifacts_and_versions, copy_properties
+from ..budget import BudgetVerdict
+from ..executor_artifacts import (
+    EXPORTS_FOLDER,
+    artifacts_and_versions,
+    copy_properties,
+    set_budget_properties,
+)
 from ..pruning_report import publish
 from ..report.document import ReportDocument
 from ..staging import copy_folder, empty_folder, write_file
@@ -28,6 +35,7 @@ from .spec import (
     REPORT_KEY,
     TOLERANCE_KEY,
     candidate_names,
+    check_key,
     evaluation_key,
     model_key,
 )
@@ -42,11 +50,14 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Chooses the sparsest candidate that is good enough.
+        """Chooses the sparsest candidate that is good enough; with a budget, the best one that keeps to it.
+
+        If the budget is for a TFLite file, the serving model is that file, in place of the SavedModel.
 
         Args:
             input_dict: Artifacts by input: for each candidate NAME its Model under `model_NAME` and its ModelEvaluation
-                under `evaluation_NAME`; and optionally the dense model's under `baseline_model`.
+                under `evaluation_NAME`; and optionally the dense model's under `baseline_model`, and BudgetCheck's
+                reports under `check_NAME`.
             output_dict: Artifacts by output, of one artifact each: `model`, `blessing` and `report`. If the report
                 cannot be written, its custom property `missing` says why.
             exec_properties: `metric`, `tolerance`, `direction`, and optionally `bound`.
@@ -71,6 +82,7 @@ class Executor(base_executor.BaseExecutor):
             {name: _custom_properties(model) for name, model in models.items()},
             evaluations,
             _custom_properties(artifact_utils.get_single_instance(dense)) if dense else None,
+            _checks(input_dict, names),
         )
         model, blessing, report = outputs = [
             artifact_utils.get_single_instance(output_dict[key]) for key in (MODEL_KEY, BLESSING_KEY, REPORT_KEY)
@@ -78,7 +90,7 @@ class Executor(base_executor.BaseExecutor):
         chosen = models[sweep.chosen.name] if sweep.chosen else None
         try:
             if chosen:
-                _copy(chosen.uri, model.uri)
+                _copy(chosen.uri, model.uri, sweep.chosen.check)
             publish(report, lambda: _document(sweep, artifacts_and_versions(input_dict, output_dict)))
             _bless(blessing, chosen)
         except BaseException:
@@ -91,6 +103,8 @@ class Executor(base_executor.BaseExecutor):
             copy_properties(chosen, model)
         report.set_string_custom_property(properties.CANDIDATES, json.dumps(sweep.to_dict()["candidates"]))
         logging.info("Of %s, %s was chosen.", ", ".join(names), sweep.chosen.name if sweep.chosen else "none")
+        for refusal in sweep.refusals:
+            logging.warning("No model is good enough: %s.", refusal)
 
 
 def _document(sweep: Sweep, made_of: dict[str, str]) -> ReportDocument:
@@ -98,12 +112,22 @@ def _document(sweep: Sweep, made_of: dict[str, str]) -> ReportDocument:
     return ReportDocument(title="Sparsity sweep", weights=(), hparams=hparams or None, sweep=sweep, lineage=made_of)
 
 
-def _copy(source: str, destination: str) -> None:
-    """Copies a Model with its exports."""
+def _checks(input_dict: dict[str, list[types.Artifact]], names: list[str]) -> dict[str, dict[str, Any]] | None:
+    given = {name: input_dict.get(check_key(name)) for name in names}
+    if not all(given.values()):
+        return None
+    return {name: _custom_properties(artifact_utils.get_single_instance(given[name])) for name in names}
+
+
+def _copy(source: str, destination: str, check: BudgetVerdict | None) -> None:
+    """Copies a Model with its exports; of one that a budget asks for as a TFLite file, that file is what is served."""
     if not tf.io.gfile.isdir(source):
         raise OSError(f"The chosen model {source} is gone. Run the Stripper that made it again.")
     try:
-        copy_folder(source, destination)
+        if check is None or check.budget.export is None:
+            copy_folder(source, destination)
+        else:
+            copy_folder(os.path.join(source, EXPORTS_FOLDER), path_utils.serving_model_dir(destination))
     except tf.errors.OpError as error:
         raise OSError(
             f"The chosen model {source} cannot be copied to {destination} ({error.message}). Choose a pipeline_root "
@@ -130,6 +154,8 @@ def _set_properties(artifact: types.Artifact, sweep: Sweep) -> None:
     if sweep.chosen:
         artifact.set_string_custom_property(properties.CANDIDATE, sweep.chosen.name)
         artifact.set_string_custom_property(properties.METRIC_VALUE, repr(sweep.chosen.metric))
+        if sweep.chosen.check:
+            set_budget_properties(artifact, sweep.chosen.check)
 
 
 def _custom_properties(artifact: types.Artifact) -> dict[str, Any]:

@@ -20,6 +20,7 @@ REPORT_KEY = "report"
 
 _MODEL_PREFIX = "model_"
 _EVALUATION_PREFIX = "evaluation_"
+_CHECK_PREFIX = "check_"
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -46,12 +47,14 @@ class SparsitySelectorSpec(ComponentSpec):
     }
 
 
-def spec_of(names: Iterable[str]) -> type[SparsitySelectorSpec]:
-    """The spec of a SparsitySelector with candidates of these names."""
+def spec_of(names: Iterable[str], checks: bool = False) -> type[SparsitySelectorSpec]:
+    """The spec of a SparsitySelector with candidates of these names, and with checks of a budget or without."""
     inputs = dict(SparsitySelectorSpec.INPUTS)
     for name in names:
         inputs[model_key(name)] = ChannelParameter(type=standard_artifacts.Model)
         inputs[evaluation_key(name)] = ChannelParameter(type=standard_artifacts.ModelEvaluation)
+        if checks:
+            inputs[check_key(name)] = ChannelParameter(type=PruningReport)
     return type(SparsitySelectorSpec.__name__, (SparsitySelectorSpec,), {"INPUTS": inputs})
 
 
@@ -63,6 +66,11 @@ def model_key(name: str) -> str:
 def evaluation_key(name: str) -> str:
     """The input that is the evaluation of a candidate."""
     return f"{_EVALUATION_PREFIX}{name}"
+
+
+def check_key(name: str) -> str:
+    """The input that is BudgetCheck's report of a candidate."""
+    return f"{_CHECK_PREFIX}{name}"
 
 
 def candidate_names(input_keys: Iterable[str]) -> list[str]:

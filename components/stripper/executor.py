@@ -12,7 +12,7 @@ from tfx.utils import json_utils, path_utils
 from .. import properties
 from ..examples.examples_input import ExamplesInput
 from ..examples.split_names import check_splits
-from ..executor_artifacts import artifacts_and_versions, copy_properties
+from ..executor_artifacts import EXPORTS_FOLDER, artifacts_and_versions, copy_properties
 from ..pruning_report import publish
 from ..staging import empty_folder
 from .check.answers import checked_tolerance
@@ -46,9 +46,6 @@ from .spec import (
 )
 from .strip import StripReport
 from .strip_and_export import strip_and_export
-
-# Beside the serving model, where Pusher and Evaluator do not look.
-_EXPORTS_FOLDER = "exports"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -103,7 +100,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             source,
             destination,
             decode_formats(exec_properties[EXPORT_KEY]),
-            export_destination=os.path.join(stripped.uri, _EXPORTS_FOLDER),
+            export_destination=os.path.join(stripped.uri, EXPORTS_FOLDER),
             export_signature=exec_properties.get(EXPORT_SIGNATURE_KEY) or None,
             export_tolerance=exec_properties.get(EXPORT_TOLERANCE_KEY),
             export_metric=exec_properties.get(EXPORT_METRIC_KEY) or None,

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from tfx_pruning.budget import FORMATS
 from tfx_pruning.cli.interruption import Interruption
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
 from tfx_pruning.pipelines.cli.captured_output import output_in
@@ -48,6 +49,11 @@ _OPTIONS = (
     click.option(
         "--hparams", metavar="FIELDS", help="Fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform."
     ),
+    click.option("--max-bytes", metavar="SIZE", help="Most that the pushed model may take: 1MB, 500kB, 64KiB."),
+    click.option("--max-latency", metavar="TIME", help="Longest that a call of it may take: 2ms, 500us."),
+    _option_of_field("format", "What the budget is for.", type=click.Choice(FORMATS)),
+    _option_of_field("batch_size", "Examples of a call that is timed.", type=int),
+    _option_of_field("threads", "Threads of such a call.", type=int),
     click.option(
         "--beam-workers",
         type=click.IntRange(1),
@@ -127,6 +133,14 @@ class ChosenConfig:
             return cls(PipelineConfig.from_values(places | values), folder, is_example, beam_args)
         except (OSError, TypeError, ValueError) as error:
             raise WrongCallError(str(error)) from error
+
+    def check_cache(self) -> None:
+        """Raises a WrongCallError if a budget, for which a run may train several times, finds nothing in the cache."""
+        if self.config.budget is not None and not self.config.enable_cache:
+            raise WrongCallError(
+                "enable_cache must be True with a budget: if the first training misses it, the next one finds the "
+                "dense model in the cache. Leave out --no-cache (enable_cache: false)."
+            )
 
     @contextlib.contextmanager
     def at_work(self, command: str) -> Iterator[tuple[TextIO, TextIO]]:

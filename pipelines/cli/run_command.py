@@ -43,6 +43,9 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
     --runner=kubeflow-local compiles the same pipeline for Kubeflow and runs each task as its launcher would, in a
     process or, with --engine=podman, in a container; it has no cache and starts from no earlier model.
 
+    With --max-bytes or --max-latency, a budget, the target sparsity is found by measuring, before the training that
+    prunes; what misses the budget is trained again, at most twice. Both the budget and the metric must hold.
+
     \b
     Examples:
       tfx-pruning run --root demo_output
@@ -50,18 +53,22 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
       tfx-pruning run --root out --data-root data --module-file houses.py --label-key price \\
           --preprocessing-signature '' --metric MeanSquaredError --metric-direction lower --max-metric-drop 2
       tfx-pruning run --root out --config houses.yaml --runner kubeflow-local --json
+      tfx-pruning run --root out --config houses.yaml --max-bytes 1MB --max-latency 2ms --format tflite
 
     \b
-    Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the Evaluator refused the model and
-      nothing was pushed.
+    Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the model is refused, for its metric or
+      its budget, and nothing was pushed.
     JSON: {"pipeline_name", "dense": {metric: value}, "pruned": {metric: value}, "sparsity", "prunable_parameters",
       "nonzero_parameters", "dense_bytes", "trained_bytes", "stripped_bytes", "gzipped_bytes", "refusals": [...],
-      "pushed_to", "record", "report", "shrunk": {name: [before, after]}, "latency": [{"signature", "batch", "calls",
-      "dense": {"median", "lower", "upper"}, "pruned": the same}], "seconds", "memory_bytes"}; pushed_to is null if
-      nothing was pushed, report if the page could not be written. Latencies are milliseconds.
+      "pushed_to", "record", "report", "shrunk": {name: [before, after]}, "latency": [{"signature", "batch",
+      "dense": {"median", "lower", "upper", "calls"}, "pruned": the same}], "budget": {"budget", "dense",
+      "delivered"}, "trainings", "seconds", "memory_bytes"}; pushed_to is null if nothing was pushed, report if the
+      page could not be written, budget if there is none. Latencies are milliseconds.
     """
     started = time.monotonic()
     chosen = ChosenConfig.of(options)
+    if runner == RUNNERS[0]:
+        chosen.check_cache()
     tasks = _tasks_engine(chosen, runner, engine, image)
     with output.working("Checking data and module"):
         untried = chosen.prepare(in_containers=engine == "podman")
@@ -79,11 +86,16 @@ def command(output: Output, runner: str, engine: str | None, image: str | None, 
         "memory_bytes": memory,
     }
     summary = f"{seconds:.0f} s, at most {memory / 2**30:.1f} GB of memory"
+    if outcome.budget is not None:
+        summary += f"\ntrainings that pruned: {outcome.trainings}"
+        if not outcome.budget.budget.failures(outcome.budget.dense):
+            summary += "\nThe dense model keeps to the budget as it is: nothing was pruned."
     output.result(found, lambda console: show_outcome(console, outcome, summary))
     tell_of_missing_page(outcome)
     if outcome.pushed_to is None:
         why = "; ".join(outcome.refusals)
-        click.echo(f"Nothing was pushed: the Evaluator refused the model: {why}.", err=True)
+        judge = "the Evaluator" if outcome.budget is None else "SparsitySelector"
+        click.echo(f"Nothing was pushed: {judge} refused the model: {why}.", err=True)
         raise click.exceptions.Exit(EXIT_NOT_BLESSED)
 
 
@@ -131,10 +143,13 @@ def _run(chosen: ChosenConfig, tasks: ContainerEngine | None, image: str | None,
     if chosen.is_example:
         print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
     print(f"Running {config.pipeline_name} in {folder.root}; details in {folder.log}", file=stream, flush=True)
+    if config.budget is not None:
+        print(f"The budget: {config.budget.in_words()}", file=stream, flush=True)
     status = TrainingStatus()
     try:
         if tasks is None:
-            total = len(create_pipeline(config).components)
+            # Of a budget, nobody knows how many trainings it takes.
+            total = None if config.budget else len(create_pipeline(config).components)
             with status.observing(), Progress(stream, total=total, detail=status) as progress:
                 return local_runner.run(config, folder, progress, beam_args)
         from tfx_pruning.pipelines.kubeflow import local_runner as kubeflow_local_runner

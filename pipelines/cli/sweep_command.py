@@ -16,7 +16,7 @@ from tfx_pruning.pipelines.cli.outcome_view import (
     tell_of_untried_module,
     with_log_end,
 )
-from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
+from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan, budget_ways
 
 if TYPE_CHECKING:
     from tfx_pruning.pipelines.sweep.outcome import SweepOutcome
@@ -54,19 +54,23 @@ def command(
     option, and the sparsest model is pushed. Data, module and metric are named as for `tfx-pruning run`. A sweep that
     was broken off goes on where it stood if it is called again with the same root; so does one with another tolerance.
 
+    With --max-bytes or --max-latency, a budget, each option is pruned to that instead, and of the models that keep to
+    it the one with the best metric is pushed; --min-sparsity, --max-sparsity and --resolution have no effect then.
+
     \b
     Examples:
       tfx-pruning sweep --root sweep_output --tolerance 0.005
       tfx-pruning sweep --root out --config houses.yaml --tolerance 1.5 --min-sparsity 0.8 --resolution 0.005
       tfx-pruning sweep --root out --option first_order_gradient --option prune_option=weight,allocation=erk
+      tfx-pruning sweep --root out --option first_order_gradient --option weight --max-bytes 50kB --format savedmodel_gz
 
     \b
     Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 no candidate is within the tolerance and
       nothing was pushed.
     JSON: {"goal": {"metric", "tolerance", "direction", "bound"}, "baseline": {"metric", "stripped_bytes",
       "gzipped_bytes"}, "candidates": [{"name", "sparsity", "metric", "stripped_bytes", "gzipped_bytes", "hparams",
-      "within"}], "limit", "chosen", "pushed_to", "record", "report", "seconds"}; chosen and pushed_to are null if no
-      candidate is within the tolerance, report if the page could not be written.
+      "check", "within", "in_budget"}], "limit", "chosen", "pushed_to", "record", "report", "seconds"}; chosen and
+      pushed_to are null if no candidate is within the tolerance, report if the page could not be written.
     """
     started = time.monotonic()
     if tolerance is not None:
@@ -80,6 +84,8 @@ def command(
     config = dataclasses.replace(chosen.config, pipeline_name=f"{chosen.config.pipeline_name}_sweep")
     try:
         plan = SweepPlan(config, tuple(ways), min_sparsity, max_sparsity, resolution)
+        if config.budget is not None:
+            budget_ways(config, ways)
     except (TypeError, ValueError) as error:
         raise WrongCallError(str(error)) from error
     with output.working("Checking data and module"):
@@ -90,7 +96,7 @@ def command(
     seconds = time.monotonic() - started
     found = {**outcome.to_dict(), "report": outcome.page.path, "seconds": round(seconds, 1)}
     summary = f"{len(outcome.sweep.candidates)} candidates, {seconds:.0f} s"
-    if _ends_at_the_largest(plan, outcome.sweep):
+    if config.budget is None and _ends_at_the_largest(plan, outcome.sweep):
         summary += f"\n{plan.max_sparsity:.2%} is within the tolerance: --max-sparsity allowed no more."
     output.result(found, lambda console: show_outcome(console, outcome, summary))
     tell_of_missing_page(outcome)
@@ -103,7 +109,7 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome
     # Here, after the output has its place: importing these prints.
     from tfx_pruning.pipelines.run.progress import Progress
     from tfx_pruning.pipelines.run.training_status import TrainingStatus
-    from tfx_pruning.pipelines.sweep.local_runner import run_sweep
+    from tfx_pruning.pipelines.sweep.local_runner import run_budget_sweep, run_sweep
     from tfx_pruning.pipelines.task_state import TaskFailedError
     from tfx_pruning.report.pareto import metric_text
 
@@ -125,12 +131,18 @@ def _run(chosen: ChosenConfig, plan: SweepPlan, stream: TextIO) -> "SweepOutcome
     folder = chosen.folder
     if chosen.is_example:
         print("Neither data nor module is named: this is the taxi example, on the trips that tfx ships.", file=stream)
+    budget = plan.config.budget
     where = f"{plan.min_sparsity:g} to {plan.max_sparsity:g} in {folder.root}; details in {folder.log}"
-    print(f"Sweeping {len(plan.sparsities)} sparsities from {where}", file=stream, flush=True)
+    if budget is None:
+        print(f"Sweeping {len(plan.sparsities)} sparsities from {where}", file=stream, flush=True)
+    else:
+        print(f"Pruning to {budget.in_words()} in {folder.root}; details in {folder.log}", file=stream, flush=True)
     longest = max(len(plan.candidate(option, plan.max_sparsity).name) for option in plan.options)
     status, width = TrainingStatus(), longest + len("PruningTrainer.") + 2
     try:
         with status.observing(), Progress(stream, width, detail=status) as progress:
+            if budget is not None:
+                return run_budget_sweep(plan.config, plan.options, folder, progress, chosen.beam_pipeline_args)
             return run_sweep(plan, folder, progress, on_round, chosen.beam_pipeline_args)
     except TaskFailedError as error:
         message = f"{error}. Called again with the same root, the sweep goes on where it stood"
@@ -145,6 +157,8 @@ def _ends_at_the_largest(plan: SweepPlan, sweep: "Sweep") -> bool:
 
 
 def _why(sweep: "Sweep") -> str:
+    if sweep.has_budget:
+        return f"{'; '.join(sweep.refusals)}."
     best = max(sweep.candidates, key=lambda each: sweep.goal.goodness(each.metric))
     better = "least" if sweep.goal.direction == "higher" else "most"
     return (

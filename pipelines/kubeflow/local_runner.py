@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
+from tfx_pruning.pipelines.budget_pipeline import BUDGET
 from tfx_pruning.pipelines.config import TAXI_MODULE_FILE, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow.backend import Backend
 from tfx_pruning.pipelines.kubeflow.local.container_engine import ContainerEngine
@@ -12,6 +13,7 @@ from tfx_pruning.pipelines.kubeflow.local.pipeline_file import PipelineFile
 from tfx_pruning.pipelines.kubeflow.local.shared_folder import make_folder
 from tfx_pruning.pipelines.kubeflow.runner import compile_pipeline, kubeflow_name
 from tfx_pruning.pipelines.pipeline import create_pipeline
+from tfx_pruning.pipelines.run.budget_rounds import read_budget_sweep
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.outcome import RunOutcome, run_document
@@ -30,7 +32,8 @@ def run(
     """Compiles the pipeline for the open-source backend to `pipeline.yaml`, runs it, and writes the page on the run.
 
     Args:
-        config: What to run. The name is made one that Kubeflow takes; it starts from no earlier model.
+        config: What to run. The name is made one that Kubeflow takes; it starts from no earlier model. With a budget
+            there is one training that prunes.
         folder: An existing folder, for the compiled file and the page.
         on_task: Called with a task's name and None when it begins, and with its state when it has ended.
         engine: What runs the tasks.
@@ -54,6 +57,11 @@ def run(
     compile_pipeline(pipeline, str(path), image)
     launch = Launch(PipelineFile.read(path), folder.artifacts, {}, engine, Backend.KUBEFLOW, on_task)
     launch.run()
-    latency = measured_latency(launch)
-    page = PageFile.write(folder.report, lambda: run_document(launch, latency=latency))
-    return RunOutcome.of(launch, page, latency)
+    if config.budget is None:
+        candidate, sweep = "", None
+    else:
+        sweep = read_budget_sweep(launch, config, {BUDGET: 1})
+        candidate = sweep.nearest.name
+    latency = measured_latency(launch, candidate)
+    page = PageFile.write(folder.report, lambda: run_document(launch, candidate, latency, sweep))
+    return RunOutcome.of(launch, page, latency, candidate, sweep)

@@ -22,6 +22,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import RESOLVER_STRATEGY_CLASS
 from tfx.orchestration.data_types import RuntimeParameter
 
+from tfx_pruning.budget import FORMATS
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.kubeflow.backend import Backend
@@ -30,6 +31,8 @@ from tfx_pruning.pipelines.pipeline import create_pipeline
 
 EXIT_FAILED = 1
 TRAINING = ("Trainer", "PruningTrainer")
+# What times models, if a budget has a latency.
+TIMING = ("BudgetSearch", "BudgetCheck")
 
 _COMMAND = ["python", "-m", "tfx_pruning.pipelines.kubeflow.entrypoint"]
 _KUBERNETES = "kubernetes"
@@ -119,9 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             memory_limit=arguments.memory_limit,
         )
         training = _training_resources(every, arguments)
-        pipeline = create_pipeline(_config(arguments), None, IN_PROCESS, runtime_parameters=True)
+        config = _config(arguments)
+        pipeline = create_pipeline(config, None, IN_PROCESS, runtime_parameters=True)
+        timing = _timing_resources(every, config)
+        of_kind = dict.fromkeys(TRAINING, training) | dict.fromkeys(TIMING, timing)
         resources = {
-            node.id: training if node.id in TRAINING else every
+            node.id: of_kind.get(node.id.partition(".")[0], every)
             for node in pipeline.components
             if isinstance(node, BaseComponent)
         }
@@ -280,6 +286,13 @@ def _training_resources(every: TaskResources, arguments: argparse.Namespace) -> 
     )
 
 
+def _timing_resources(every: TaskResources, config: PipelineConfig) -> TaskResources:
+    """Resources of the tasks that time models: the cores that a call may take, unless every task is promised others."""
+    if config.max_latency is None or every.cpu_request or every.cpu_limit:
+        return every
+    return dataclasses.replace(every, cpu_request=str(config.threads), cpu_limit=str(config.threads))
+
+
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
     values = PipelineConfig.file_values(arguments.config) if arguments.config else {}
     # Fields whose flags were given.
@@ -301,8 +314,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Compiles the pipeline of a configuration file, or of the taxi example, for Kubeflow Pipelines "
         "(KFP v2).",
         epilog="Data, steps, hyperparameters, thresholds and the place to push to are defaults, which every run may "
-        "set anew by the parameters data_root, train_args, pruning_args, eval_args, hparams, eval_config and "
-        "push_destination. Flags have precedence over the file. "
+        "set anew by the parameters data_root, train_args, pruning_args, eval_args, hparams, eval_config, "
+        "push_destination and, of a budget, max_bytes and max_latency. Flags have precedence over the file. "
         f"Exit status: 0 compiled, {EXIT_FAILED} failed, 2 wrong arguments.",
     )
     add = parser.add_argument
@@ -339,6 +352,14 @@ def _parser() -> argparse.ArgumentParser:
     add_field("max_metric_drop", "most that it may be worse than the dense model's", type=float)
     add_field("train_steps", "steps of dense training", type=int)
     add_field("pruning_steps", "steps while pruning", type=int)
+    add("--max-bytes", help="most that the pushed model may take, such as 1MB")
+    add(
+        "--max-latency",
+        help="longest that a call of it may take, such as 2ms; the tasks that time it get --threads cores",
+    )
+    add_field("format", "what that is for", choices=FORMATS)
+    add_field("batch_size", "examples of a call", type=int)
+    add_field("threads", "threads of a call", type=int)
     add("--hparams", help="fields of PruningHParams, such as target_sparsity=0.9,allocation=uniform")
     add("--cpu-request", default="", help="cores that each task is promised, such as 2 or 500m")
     add("--cpu-limit", default="", help="cores that each task may take")

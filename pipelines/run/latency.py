@@ -1,18 +1,18 @@
 """How long the dense and the pruned model of a run take to answer on this machine."""
 
+import functools
 import itertools
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 from tfx.utils import path_utils
 
 from tfx_pruning import properties
+from tfx_pruning.call_times import CallTimes, milliseconds_by_turns
 from tfx_pruning.examples.example_files import ExampleFile, feature_names
 from tfx_pruning.pipelines.run.outputs import RunOutputs
-from tfx_pruning.report.latency import CallTimes, Latency
+from tfx_pruning.report.latency import Latency
 from tfx_pruning.stripper.proof.example_feed import ExampleFeed
 from tfx_pruning.stripper.proof.served_model import ServedModel
 
@@ -23,17 +23,18 @@ _SECONDS = 1.5  # for each batch: slow models get fewer calls
 _EXAMPLE_GENS = ("CsvExampleGen", "ImportExampleGen")
 
 
-def measured_latency(run: RunOutputs) -> tuple[Latency, ...]:
+def measured_latency(run: RunOutputs, candidate: str = "") -> tuple[Latency, ...]:
     """Times the signature that Stripper proved, of both models, on examples of the run. Takes some seconds.
 
     Args:
         run: The run.
+        candidate: Suffix of the ids of the pruned model's nodes; '' if there is only one model.
 
     Returns:
         One for each of `BATCHES` that the signature takes. Nothing if it cannot be measured; an error is printed.
     """
     try:
-        stripped = run.output("Stripper", "model")
+        stripped = run.output(f"Stripper.{candidate}" if candidate else "Stripper", "model")
         signature = str(stripped.properties[properties.SIGNATURE_PROVEN])
         split = str(stripped.properties[properties.SPLITS_PROVEN]).partition(",")[0]
         folders = [path_utils.serving_model_dir(uri) for uri in (run.output("Trainer", "model").uri, stripped.uri)]
@@ -50,47 +51,17 @@ def _latencies(folders: Sequence[str], signature: str, records: Sequence[bytes])
     functions = [model.signatures[signature] for model in models]
     for batch in BATCHES if feed.batch_size is None else (feed.batch_size,):
         inputs = feed.inputs(list(itertools.islice(itertools.cycle(records), batch)))
-        dense, pruned = by_turns([lambda call=call, given=inputs: call(**given) for call in functions])
-        yield Latency(signature, batch, len(dense), call_times(dense), call_times(pruned))
+        calls = {
+            name: functools.partial(_answer, call, inputs)
+            for name, call in zip(("dense", "pruned"), functions, strict=True)
+        }
+        times = milliseconds_by_turns(calls, _WARM_UP, _CALLS, _SECONDS)
+        yield Latency(signature, batch, **{name: CallTimes.of(each) for name, each in times.items()})
 
 
-def by_turns(
-    calls: Sequence[Callable[[], object]], count: int = _CALLS, seconds: float = _SECONDS
-) -> list[list[float]]:
-    """Times calls one after the other, in turns, so that other load on the machine affects all alike.
-
-    Args:
-        calls: What is timed. TensorFlow answers on the CPU when the call returns; a GPU is waited for.
-        count: The most calls of each.
-        seconds: After this time no further turn begins.
-
-    Returns:
-        For each of `calls` the milliseconds of each call, at least one.
-    """
-    for call in calls:
-        for _ in range(_WARM_UP):
-            _finished(call())
-    found: list[list[float]] = [[] for _ in calls]
-    end = time.perf_counter() + seconds
-    for turn in range(count):
-        if turn and time.perf_counter() > end:
-            break
-        for times, call in zip(found, calls, strict=True):
-            began = time.perf_counter()
-            _finished(call())
-            times.append(1000 * (time.perf_counter() - began))
-    return found
-
-
-def call_times(milliseconds: Sequence[float]) -> CallTimes:
-    """Median and quartiles of times."""
-    lower, median, upper = np.quantile(milliseconds, [0.25, 0.5, 0.75])
-    return CallTimes(float(median), float(lower), float(upper))
-
-
-def _finished(answer: object) -> None:
-    """Waits until all of an answer is computed."""
-    for value in tf.nest.flatten(answer, expand_composites=True):
+def _answer(call: Callable[..., Mapping[str, tf.Tensor]], inputs: Mapping[str, tf.Tensor]) -> None:
+    """Calls a signature and waits until all of its answer is computed: a GPU computes on when the call returns."""
+    for value in tf.nest.flatten(call(**inputs), expand_composites=True):
         if isinstance(value, tf.Tensor):
             value.numpy()
 

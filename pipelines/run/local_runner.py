@@ -12,9 +12,11 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
 from tfx_pruning.pipelines.beam_workers import failing_with_their_workers
+from tfx_pruning.pipelines.budget_pipeline import BUDGET
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
 from tfx_pruning.pipelines.pipeline import create_pipeline
+from tfx_pruning.pipelines.run.budget_rounds import run_budget_rounds
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
@@ -28,7 +30,7 @@ from tfx_pruning.pipelines.user_code import UserCode
 def run(
     config: PipelineConfig, folder: RunFolder, on_task: OnTask, beam_pipeline_args: Sequence[str] = IN_PROCESS
 ) -> RunOutcome:
-    """Runs the pipeline, and writes the page on the run.
+    """Runs the pipeline, and writes the page on the run. With a budget there may be up to three trainings that prune.
 
     What earlier runs were at when they were killed is marked as failed.
 
@@ -46,18 +48,29 @@ def run(
         OSError: The user's module cannot be copied into the folder.
         TaskFailedError: A component failed; its traceback was printed.
     """
+    if config.budget is not None:
+        ways = {BUDGET: config.hparams}
+        finished, sweep = run_budget_rounds(config, ways, folder, on_task, run_pipeline, beam_pipeline_args)
+        candidate = sweep.nearest.name
+    else:
+        finished, sweep, candidate = _run_once(config, folder, on_task, beam_pipeline_args), None, ""
+    latency = measured_latency(finished, candidate)
+    page = PageFile.write(folder.report, lambda: run_document(finished, candidate, latency, sweep))
+    outcome = RunOutcome.of(finished, page, latency, candidate, sweep)
+    record_figures(finished, outcome)
+    return outcome
+
+
+def _run_once(
+    config: PipelineConfig, folder: RunFolder, on_task: OnTask, beam_pipeline_args: Sequence[str]
+) -> MetadataRun:
     metadata = str(folder.metadata)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
     code = UserCode.of(config)
     folder.end_dead_executions(config.pipeline_root)
     config = with_importable_module(config, folder.modules)
     name = run_pipeline(create_pipeline(config, connection, beam_pipeline_args), on_task, code)
-    finished = MetadataRun(metadata, config.pipeline_name, name)
-    latency = measured_latency(finished)
-    page = PageFile.write(folder.report, lambda: run_document(finished, latency=latency))
-    outcome = RunOutcome.of(finished, page, latency)
-    record_figures(finished, outcome)
-    return outcome
+    return MetadataRun(metadata, config.pipeline_name, name)
 
 
 def run_pipeline(pipeline: tfx.dsl.Pipeline, on_task: OnTask, code: UserCode) -> str:

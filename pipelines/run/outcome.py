@@ -9,6 +9,7 @@ from tfx.utils import path_utils
 import tensorflow_model_analysis as tfma  # after tfx, or it comes without its names
 
 from tfx_pruning import properties
+from tfx_pruning.budget import BudgetVerdict
 from tfx_pruning.pipelines.evaluation import EXAMPLE_COUNT
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.run.page_file import PageFile, report_of
@@ -16,6 +17,7 @@ from tfx_pruning.report.document import Evaluation, ReportDocument
 from tfx_pruning.report.figures import Table
 from tfx_pruning.report.latency import Latency
 from tfx_pruning.saved_model.sizes import directory_bytes, gzipped_bytes
+from tfx_pruning.sweep import Sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,8 @@ class RunOutcome:
         page: The page on the run.
         shrunk: What shrinking made smaller, by name: before and after; empty if the model was not to be shrunk.
         latency: How long both models take, one for each size of batch; empty if it was not measured.
+        budget: What the model takes of its budget; None if there is none.
+        trainings: How many trainings pruned; with a budget there may be more than one.
     """
 
     pipeline_name: str
@@ -57,16 +61,33 @@ class RunOutcome:
     page: PageFile
     shrunk: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     latency: tuple[Latency, ...] = ()
+    budget: BudgetVerdict | None = None
+    trainings: int = 1
 
     @classmethod
-    def of(cls, run: RunOutputs, page: PageFile, latency: tuple[Latency, ...] = ()) -> "RunOutcome":
+    def of(
+        cls,
+        run: RunOutputs,
+        page: PageFile,
+        latency: tuple[Latency, ...] = (),
+        candidate: str = "",
+        sweep: Sweep | None = None,
+    ) -> "RunOutcome":
         """Reads the figures of a run, whose page is written already and whose latency is measured.
+
+        Args:
+            run: The run.
+            page: The page.
+            latency: How long both models take; empty if it was not measured.
+            candidate: Suffix of the ids of the model's nodes; '' if there is only one model.
+            sweep: All models, if SparsitySelector judged; None if the Evaluator did.
 
         Raises:
             ValueError: The run is incomplete.
         """
-        evaluation = run.output("Evaluator", "evaluation").uri
-        stripped = run.output("Stripper", "model").properties
+        end = f".{candidate}" if candidate else ""
+        evaluation = run.output(f"Evaluator{end}", "evaluation").uri
+        stripped = run.output(f"Stripper{end}", "model").properties
         pushed = run.output("Pusher", "pushed_model").properties
         return cls(
             pipeline_name=run.pipeline_name,
@@ -79,12 +100,14 @@ class RunOutcome:
             trained_bytes=int(stripped[properties.TRAINED_BYTES]),
             stripped_bytes=int(stripped[properties.STRIPPED_BYTES]),
             gzipped_bytes=int(stripped[properties.GZIPPED_BYTES]),
-            refusals=tuple(_refusals(evaluation)),
+            refusals=tuple(_refusals(evaluation)) if sweep is None else sweep.refusals,
             pushed_to=str(pushed["pushed_destination"]) if pushed["pushed"] else None,
             record=run.record,
             page=page,
             shrunk=_shrunk(stripped),
             latency=latency,
+            budget=None if sweep is None else sweep.nearest.check,
+            trainings=1 if sweep is None else len(sweep.candidates),
         )
 
     def table(self) -> Table:
@@ -101,6 +124,10 @@ class RunOutcome:
             *(
                 (f"milliseconds a call, batch of {each.batch}", f"{each.dense.median:.3g}", f"{each.pruned.median:.3g}")
                 for each in self.latency
+            ),
+            *(
+                (f"budget, {what}: {allowed}", dense, delivered)
+                for what, allowed, dense, delivered in (self.budget.rows() if self.budget else ())
             ),
         )
         return ("", "dense", "pruned"), rows
@@ -122,13 +149,16 @@ def _shrunk(stripped: Mapping[str, object]) -> dict[str, tuple[int, int]]:
     }
 
 
-def run_document(run: RunOutputs, candidate: str = "", latency: tuple[Latency, ...] = ()) -> ReportDocument:
+def run_document(
+    run: RunOutputs, candidate: str = "", latency: tuple[Latency, ...] = (), sweep: Sweep | None = None
+) -> ReportDocument:
     """Joins the reports of a run and the Evaluator's metrics in one document.
 
     Args:
         run: The run.
         candidate: Suffix of the ids of the model's nodes; '' if there is only one model.
         latency: How long both models take; empty if it was not measured.
+        sweep: All models, if SparsitySelector judged; None if the Evaluator did.
 
     Returns:
         The stripped model's weights, the course of the pruned training, sizes, metrics against the dense model's, and
@@ -162,8 +192,9 @@ def run_document(run: RunOutputs, candidate: str = "", latency: tuple[Latency, .
         },
         evaluation=Evaluation(
             *(_metrics(evaluation, key) for key in (tfma.BASELINE_KEY, tfma.CANDIDATE_KEY)),
-            refusals=tuple(_refusals(evaluation)),
+            refusals=tuple(_refusals(evaluation)) if sweep is None else sweep.refusals,
         ),
+        budget=next((each.check for each in sweep.candidates if each.name == candidate), None) if sweep else None,
         lineage={
             "pipeline run": run.name,
             **{f"PruningTrainer: {name}": value for name, value in trained.lineage.items()},

@@ -6,9 +6,10 @@ from tfx_pruning import properties
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome
 
-# No node of the pipeline has these as an input. TFX's cache compares inputs with all their properties: if models had
-# other ones after a run, the next run would train them again.
-_OUTPUTS = (("Evaluator", "evaluation"), ("Pusher", "pushed_model"))
+# No node of the pipeline has these as an input, but with a budget SparsitySelector has the evaluations. TFX's cache
+# compares inputs with all their properties: if models had other ones after a run, the next run would train them again.
+_PUSHED = (("Pusher", "pushed_model"),)
+_OUTPUTS = (("Evaluator", "evaluation"), *_PUSHED)
 
 
 def record_figures(run: MetadataRun, outcome: RunOutcome) -> None:
@@ -32,7 +33,7 @@ def record_figures(run: MetadataRun, outcome: RunOutcome) -> None:
             found[properties.MILLISECONDS] = repr(largest.pruned.median)
             found[properties.DENSE_MILLISECONDS] = repr(largest.dense.median)
             found[properties.LATENCY_BATCH] = largest.batch
-        for node, key in _OUTPUTS:
+        for node, key in _OUTPUTS if outcome.budget is None else _PUSHED:
             run.set_properties(node, key, found)
     except Exception:
         traceback.print_exc()

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from tfx import v1 as tfx
 
 from tfx_pruning.pipelines.beam_args import IN_PROCESS
+from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.module_copy import with_importable_module
+from tfx_pruning.pipelines.run.budget_rounds import once_each, run_budget_rounds
 from tfx_pruning.pipelines.run.folder import RunFolder
 from tfx_pruning.pipelines.run.local_runner import run_pipeline
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
@@ -13,8 +15,8 @@ from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.sweep.bisection import Bisection
 from tfx_pruning.pipelines.sweep.outcome import SweepOutcome, read_candidates, sweep_document
 from tfx_pruning.pipelines.sweep.pipeline import create_sweep_pipeline
-from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan
-from tfx_pruning.pipelines.task_state import OnTask, TaskState
+from tfx_pruning.pipelines.sweep.plan import Candidate, SweepPlan, budget_ways
+from tfx_pruning.pipelines.task_state import OnTask
 from tfx_pruning.pipelines.user_code import UserCode
 from tfx_pruning.sweep import Sweep
 
@@ -56,7 +58,7 @@ def run_sweep(
     folder.end_dead_executions(plan.config.pipeline_root)
     config = with_importable_module(plan.config, folder.modules)
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata)
-    once = _once(on_task)
+    once = once_each(on_task)
     searches = {option: Bisection(plan.sparsities) for option in plan.options}
     tried: list[Candidate] = []
     number = 0
@@ -79,6 +81,35 @@ def run_sweep(
     return SweepOutcome.of(finished, sweep, PageFile.write(folder.report, lambda: sweep_document(finished)))
 
 
+def run_budget_sweep(
+    config: PipelineConfig,
+    options: Sequence[str],
+    folder: RunFolder,
+    on_task: OnTask,
+    beam_pipeline_args: Sequence[str] = IN_PROCESS,
+) -> SweepOutcome:
+    """Prunes the dense model by each option to the budget, and pushes the best model that keeps to it.
+
+    Args:
+        config: What to run, with a budget.
+        options: As `SweepPlan` takes them.
+        folder: As `run_sweep` takes it.
+        on_task: As `run_sweep` takes it.
+        beam_pipeline_args: As `run_sweep` takes it.
+
+    Returns:
+        The outcome of the sweep.
+
+    Raises:
+        ValueError: An option is unknown or given twice, or the pipeline cannot be built.
+        OSError: The user's module cannot be copied into the folder.
+        TaskFailedError: A component failed; its traceback was printed.
+    """
+    ways = budget_ways(config, options)
+    run, sweep = run_budget_rounds(config, ways, folder, on_task, run_pipeline, beam_pipeline_args)
+    return SweepOutcome.of(run, sweep, PageFile.write(folder.report, lambda: sweep_document(run)))
+
+
 def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[str, Candidate]:
     """The next candidate of each option whose search is not over."""
     found = {}
@@ -86,16 +117,3 @@ def _probes(plan: SweepPlan, searches: Mapping[str, Bisection[float]]) -> dict[s
         if (sparsity := search.next) is not None:
             found[option] = plan.candidate(option, sparsity)
     return found
-
-
-def _once(on_task: OnTask) -> OnTask:
-    """Tells of each component once: in later rounds it comes from the cache."""
-    ended: set[str] = set()
-
-    def told(name: str, state: TaskState | None) -> None:
-        if name not in ended:
-            on_task(name, state)
-        if state is not None:
-            ended.add(name)
-
-    return told

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfx_pruning.pipelines.config import PipelineConfig
+from tfx_pruning.pipelines.nodes import DENSE
+from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.outcome import run_document
 from tfx_pruning.pipelines.run.outputs import RunOutputs
 from tfx_pruning.pipelines.run.page_file import PageFile, report_of
-from tfx_pruning.pipelines.sweep.pipeline import DENSE, goal_of
 from tfx_pruning.report.document import ReportDocument
 from tfx_pruning.report.figures import Table
 from tfx_pruning.report.pareto import sweep_table
@@ -77,7 +78,7 @@ def read_candidates(run: RunOutputs, config: PipelineConfig, names: Sequence[str
         ValueError: One of the candidates' nodes has not ended, or a metric cannot be read.
     """
     return read_sweep(
-        goal_of(config),
+        config.goal,
         {name: run.output(f"Stripper.{name}", "model").properties for name in names},
         {name: run.output(f"Evaluator.{name}", "evaluation").uri for name in names},
         run.output(f"Stripper.{DENSE}", "model").properties,
@@ -94,5 +95,6 @@ def sweep_document(run: RunOutputs) -> ReportDocument:
     report = report_of(run, "SparsitySelector")
     if report.sweep is None or report.sweep.chosen is None:
         return dataclasses.replace(report, title=f"Sparsity sweep of {run.pipeline_name}")
-    chosen = run_document(run, report.sweep.chosen.name)
+    name = report.sweep.chosen.name
+    chosen = run_document(run, name, measured_latency(run, name), report.sweep)
     return dataclasses.replace(chosen, title=f"Sparsity sweep of {run.pipeline_name}", sweep=report.sweep)

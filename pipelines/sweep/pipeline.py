@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from tfx_pruning import SparsitySelector, Stripper
+from tfx_pruning import SparsitySelector
 from tfx_pruning.pipelines.config import PipelineConfig
-from tfx_pruning.pipelines.nodes import CandidateNodes, DenseNodes, pusher
+from tfx_pruning.pipelines.nodes import DENSE, CandidateNodes, DenseNodes, dense_stripper, pusher
 from tfx_pruning.pipelines.sweep.plan import Candidate
-from tfx_pruning.sweep import MetricGoal
-
-# Suffix of the ids of the dense model's nodes.
-DENSE = "dense"
 
 
 def create_sweep_pipeline(
@@ -50,16 +46,14 @@ def create_sweep_pipeline(
     """
     _check_candidates(candidates)
     dense = DenseNodes.of(dataclasses.replace(config, warm_start=False))
-    stripper = Stripper(model=dense.trainer.outputs["model"], examples=dense.example_gen.outputs["examples"]).with_id(
-        f"Stripper.{DENSE}"
-    )
+    stripper = dense_stripper(dense)
     nodes = {
         each.name: CandidateNodes.of(config, dense, each.hparams.to_string(), suffix=each.name, judge=False)
         for each in candidates
     }
     components = [*dense.components, stripper, *(node for each in nodes.values() for node in each.components)]
     if select:
-        goal = goal_of(config)
+        goal = config.goal
         selector = SparsitySelector(
             models={name: each.stripper.outputs["model"] for name, each in nodes.items()},
             evaluations={name: each.evaluator.outputs["evaluation"] for name, each in nodes.items()},
@@ -78,12 +72,6 @@ def create_sweep_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(beam_pipeline_args),
     )
-
-
-def goal_of(config: PipelineConfig) -> MetricGoal:
-    """How good a pruned model must be by a configuration."""
-    bound = config.min_metric if config.higher_is_better else config.max_metric
-    return MetricGoal(config.metric, config.max_metric_drop, config.metric_direction, bound)
 
 
 def _check_candidates(candidates: Sequence[Candidate]) -> None:

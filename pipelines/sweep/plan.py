@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tfx_pruning import PruningHParams
@@ -102,6 +103,28 @@ class SweepPlan:
             if given[index] in given[:index] or slugs[index] in slugs[:index]:
                 raise ValueError(f"The option {option!r} is given twice.")
         return options
+
+
+def budget_ways(config: PipelineConfig, options: Sequence[str]) -> dict[str, PruningHParams]:
+    """The ways to prune to a budget.
+
+    Args:
+        config: Configuration of the pipeline, with a budget.
+        options: As `SweepPlan` takes them.
+
+    Returns:
+        Hyperparameters, by a name of letters, digits and underscores; their target sparsities have no meaning.
+
+    Raises:
+        ValueError: There is no budget, or an option is unknown, given twice, or contradicts the budget.
+    """
+    plan = SweepPlan(config, tuple(options))
+    if config.budget is None:
+        raise ValueError("config has no budget: set max_bytes or max_latency.")
+    ways = {_slug(option): plan.candidate(option, plan.max_sparsity).hparams for option in plan.options}
+    for hparams in ways.values():
+        config.budget.check_hparams(hparams)
+    return ways
 
 
 def _fields(option: str) -> dict[str, Any]:

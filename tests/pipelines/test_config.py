@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tfx_pruning.budget import Budget
 from tfx_pruning.pipelines.config import PipelineConfig
 
 PATHS = {"pipeline_root": "artifacts", "data_root": "data", "serving_dir": "serving"}
@@ -166,3 +167,24 @@ def test_missing_file_and_missing_setting_are_refused(tmp_path: pathlib.Path) ->
         PipelineConfig.read(tmp_path / "nothing.yaml")
     with pytest.raises(ValueError, match="serving_dir is missing: it has no default"):
         PipelineConfig.from_values({"pipeline_root": "artifacts", "data_root": "data"})
+
+
+def test_a_budget_prunes_channels_and_shrinks_also_a_module_of_ones_own(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "data_root: data\nmodule_file: houses.py\nlabel_key: price\nmetric: MeanSquaredError\n"
+        "metric_direction: lower\nmax_metric_drop: 1\nmax_bytes: 1.5MB\nmax_latency: 2ms\nformat: tflite\n",
+        encoding="utf-8",
+    )
+    overrides = {"pipeline_root": "r", "serving_dir": "s"}
+    config = PipelineConfig.read(tmp_path / "own.yaml", overrides)
+    assert config.budget == Budget(max_bytes=1_500_000, max_latency=2.0, format="tflite")
+    assert config.shrink
+    assert (config.hparams.granularity, config.hparams.cost) == ("channel", "flops")
+    zipped = PipelineConfig.read(tmp_path / "own.yaml", {**overrides, "max_latency": None, "format": "savedmodel_gz"})
+    assert (zipped.hparams.granularity, zipped.hparams.cost) == ("element", "parameters")
+    with pytest.raises(ValueError, match="shrink must be true with a budget"):
+        PipelineConfig.read(tmp_path / "own.yaml", {**overrides, "shrink": False})
+
+
+def test_without_a_limit_there_is_no_budget() -> None:
+    assert PipelineConfig(**PATHS).budget is None

@@ -172,6 +172,13 @@ def test_hyperparameters_without_kerastuners_form_reach_pruning_and_run_fn(tmp_p
     assert read_report(run.report.uri).hparams == effective.to_string()
 
 
+def test_the_sparsity_of_a_budget_is_none_of_run_fns_hyperparameters(tmp_path):
+    given = {"space": [], "values": {"pruning/target_sparsity": 0.5}, "budget_plan": {}}
+    module = MODULE.replace("    rng =", "    assert fn_args.hyperparameters is None\n    rng =")
+    run = Run(tmp_path, module=module, hyperparameters=json.dumps(given)).do()
+    assert run.model.get_custom_property(properties.TARGET_SPARSITY) == 0.5
+
+
 @pytest.mark.parametrize(
     ("hyperparameters", "words"),
     [

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from helpers.page_text import PageText
+from tfx_pruning.call_times import CallTimes
 from tfx_pruning.engine.history.histogram import Histogram
 from tfx_pruning.engine.history.training_history import StepRange, WeightHistory
 from tfx_pruning.engine.keras.delivered_sparsity import WeightSparsity
 from tfx_pruning.engine.model_variables import model_variables
 from tfx_pruning.report import figures
 from tfx_pruning.report.document import Export, ReportDocument, Shrinking
-from tfx_pruning.report.latency import CallTimes, Latency
+from tfx_pruning.report.latency import Latency
 from tfx_pruning.report.page import page
 from tfx_pruning.saved_model.variables import SavedVariables
 
@@ -275,9 +276,10 @@ def test_a_run_leads_with_the_verdict_and_what_is_served(trained):
 def test_speed_is_told_only_where_it_was_measured(trained, shown):
     assert "Speed" not in shown.tiles
     assert "latency" not in shown.tables
-    slow, fast = CallTimes(5.5, 5.25, 6.0), CallTimes(2.0, 1.875, 2.125)
-    single = Latency("serve", 1, 200, fast, fast)
-    document = dataclasses.replace(trained.document, latency=(single, Latency("serve", 64, 150, slow, fast)))
+    slow, fast = CallTimes(5.5, 5.25, 6.0, 150), CallTimes(2.0, 1.875, 2.125, 150)
+    often = dataclasses.replace(fast, calls=200)
+    single = Latency("serve", 1, often, often)
+    document = dataclasses.replace(trained.document, latency=(single, Latency("serve", 64, slow, fast)))
     assert ReportDocument.from_json(document.to_json()) == document
     measured = PageText(page(document))
     tile = " ".join(measured.tiles["Speed"].replace("\xa0", " ").split())

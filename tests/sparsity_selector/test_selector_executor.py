@@ -1,6 +1,7 @@
 """What SparsitySelector puts out."""
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from tfx.types import standard_artifacts
 from helpers.evaluations import write_evaluation
 from helpers.store_builder import stored_properties
 from tfx_pruning import PruningReport, properties
+from tfx_pruning.budget import Budget, BudgetVerdict, Delivered
 from tfx_pruning.report.files import HTML_NAME, JSON_NAME, read_report
 from tfx_pruning.sparsity_selector.executor import Executor
 
@@ -312,3 +314,41 @@ def _runtime_artifact(artifact, artifact_type, name):
     keys = artifact.mlmd_artifact.custom_properties
     metadata = {key: artifact.get_custom_property(key) for key in keys}
     return {"name": name, "uri": artifact.uri, "type": artifact_type, "metadata": metadata}
+
+
+def _checks(budget, **sizes):
+    """BudgetCheck's reports, by the keys of the inputs."""
+    found = {}
+    for name, size in sizes.items():
+        report = PruningReport()
+        verdict = BudgetVerdict(budget, Delivered(4000), Delivered(size))
+        report.set_string_custom_property(properties.BUDGET_VERDICT, json.dumps(dataclasses.asdict(verdict)))
+        found[f"check_{name}"] = [report]
+    return found
+
+
+def test_the_best_within_the_budget_is_copied_and_says_what_it_takes(selector):
+    selector.run(_checks(Budget(max_bytes=1000), s50=1001, s90=1000, s99=100))
+    assert selector.files("model")["Format-Serving/saved_model.pb"] == "model s90"
+    for artifact in selector.outputs.values():
+        assert artifact.get_int_custom_property(properties.BUDGET_MET) == 1
+        assert artifact.get_int_custom_property(properties.DELIVERED_BYTES) == 1000
+        assert json.loads(artifact.get_string_custom_property(properties.BUDGET))["max_bytes"] == 1000
+    assert read_report(selector.outputs["report"].uri).sweep.chosen.name == "s90"
+
+
+def test_of_a_tflite_budget_the_file_alone_is_served(selector):
+    selector.run(_checks(Budget(max_bytes=1000, format="tflite"), s50=900, s90=800, s99=700))
+    assert selector.files("model") == {"Format-Serving/model.tflite": "export s50"}
+
+
+def test_no_model_is_blessed_that_is_over_the_budget(selector):
+    selector.run(_checks(Budget(max_bytes=10), s50=11, s90=11, s99=11))
+    assert not model_utils.is_model_blessed(selector.outputs["blessing"])
+    assert selector.files("model") == {}
+
+
+def test_a_report_that_is_none_of_a_check_is_refused(selector):
+    reports = {f"check_{name}": [PruningReport()] for name in selector.models}
+    with pytest.raises(ValueError, match="The check of 's50' has no property 'budget_verdict' that can be read"):
+        selector.run(reports)

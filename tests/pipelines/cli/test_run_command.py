@@ -83,6 +83,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         (["--runner", "kubeflow-local", "--engine", "podman"], "--engine=podman needs --image"),
         (["--runner", "flink"], "'flink' is not one of 'local', 'kubeflow-local'."),
         (["--data-format", "parquet"], "'parquet' is not one of 'csv', 'tfrecord'."),
+        (["--max-bytes", "1mb"], "max_bytes must be a number of bytes, alone or with one of kB, MB, GB, KiB, MiB, GiB"),
+        (["--max-latency", "2min"], "max_latency must be a number of milliseconds, alone or with one of us, ms, s"),
+        (["--max-bytes", "1MB", "--hparams", "target_sparsity=0.5"], "A budget and target_sparsity exclude each other"),
+        (["--max-bytes", "1MB", "--hparams", "granularity=element"], "needs granularity='channel', got 'element'"),
+        (["--max-bytes", "1MB", "--no-cache"], "enable_cache must be True with a budget"),
+        (["--max-bytes", "1MB", "--threads", "0"], "threads must be at least 1, got 0."),
+        (["--format", "tflite"], "format='tflite' says what a budget is for, and there is none."),
     ],
 )
 def test_wrong_call_is_refused_before_anything_is_written(
@@ -175,8 +182,8 @@ def test_kubeflow_local_without_kfp_is_refused(tmp_path: pathlib.Path, monkeypat
 def test_help_names_every_exit_status() -> None:
     text = " ".join(CliRunner().invoke(cli, ["run", "--help"]).stdout.split())
     assert (
-        "Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the Evaluator refused the model "
-        "and nothing was pushed." in text
+        "Exit status: 0 pushed, 1 failed, 2 wrong call or input, nothing was run, 3 the model is refused, "
+        "for its metric or its budget, and nothing was pushed." in text
     )
 
 

@@ -24,6 +24,7 @@ HERE = pathlib.Path(__file__).parent
         (["--min-sparsity", "0.9", "--max-sparsity", "0.8"], "the first no larger than the second, got 0.9 and 0.8."),
         (["--resolution", "0.00001"], "resolution must be a multiple of 0.0001"),
         (["--no-cache"], "enable_cache must be True"),
+        (["--max-bytes", "1MB", "--option", "n_of_m=2:4"], "n_of_m"),
         (["--data-root", str(HERE / "nowhere")], "nowhere: name the folder of the data with --data-root"),
         (["--metric", "AUCC"], "There is no metric 'AUCC' in TFMA or Keras. Did you mean 'AUC'?"),
     ],

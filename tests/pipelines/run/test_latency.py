@@ -4,9 +4,10 @@ import pytest
 import tensorflow as tf
 
 from tfx_pruning import properties
-from tfx_pruning.pipelines.run.latency import by_turns, call_times, measured_latency
+from tfx_pruning.call_times import CallTimes
+from tfx_pruning.pipelines.run.latency import measured_latency
 from tfx_pruning.pipelines.run.outputs import NodeOutput
-from tfx_pruning.report.latency import CallTimes, Latency
+from tfx_pruning.report.latency import Latency
 
 
 class Outputs:
@@ -53,15 +54,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_both_models_are_called_on_examples_of_the_run(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def timed(calls):
-        asked.append([len(call()["y"]) for call in calls])
-        return [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]]
+    def timed(calls, *_):
+        asked.append({name: len(call.args[0](**call.args[1])["y"]) for name, call in calls.items()})
+        return {"dense": [3.0, 1.0, 2.0], "pruned": [1.0, 1.0, 1.0]}
 
-    monkeypatch.setattr("tfx_pruning.pipelines.run.latency.by_turns", timed)
+    monkeypatch.setattr("tfx_pruning.pipelines.run.latency.milliseconds_by_turns", timed)
     assert measured_latency(Outputs(folder)) == tuple(
-        Latency("serving_default", batch, 3, CallTimes(2.0, 1.5, 2.5), CallTimes(1.0, 1.0, 1.0)) for batch in (1, 64)
+        Latency("serving_default", batch, CallTimes(2.0, 1.5, 2.5, 3), CallTimes(1.0, 1.0, 1.0, 3)) for batch in (1, 64)
     )
-    assert asked == [[1, 1], [64, 64]]
+    assert asked == [{"dense": batch, "pruned": batch} for batch in (1, 64)]
 
 
 def test_nothing_is_said_where_it_cannot_be_measured(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,20 +70,8 @@ def test_nothing_is_said_where_it_cannot_be_measured(folder: pathlib.Path, capsy
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_calls_take_turns_after_the_warm_up() -> None:
-    called: list[str] = []
-    times = by_turns([lambda: called.append("a"), lambda: called.append("b")], count=4, seconds=60.0)
-    assert called == ["a"] * 3 + ["b"] * 3 + ["a", "b"] * 4
-    assert [len(each) for each in times] == [4, 4]
-    assert [len(each) for each in by_turns([lambda: None], count=9, seconds=-1.0)] == [1]
-
-
-def test_quartiles() -> None:
-    assert call_times([5.0, 1.0, 2.0, 3.0, 4.0]) == CallTimes(3.0, 2.0, 4.0)
-
-
 def test_times_that_lie_apart_are_clear() -> None:
-    slow, fast, between = CallTimes(3.0, 2.5, 4.0), CallTimes(1.0, 0.9, 1.1), CallTimes(2.0, 1.0, 2.6)
-    assert (Latency("s", 1, 9, slow, fast).times_as_fast, Latency("s", 1, 9, slow, fast).is_clear) == (3.0, True)
-    assert Latency("s", 1, 9, fast, slow).is_clear
-    assert not Latency("s", 1, 9, slow, between).is_clear
+    slow, fast, between = (CallTimes(*times, 9) for times in ((3.0, 2.5, 4.0), (1.0, 0.9, 1.1), (2.0, 1.0, 2.6)))
+    assert (Latency("s", 1, slow, fast).times_as_fast, Latency("s", 1, slow, fast).is_clear) == (3.0, True)
+    assert Latency("s", 1, fast, slow).is_clear
+    assert not Latency("s", 1, slow, between).is_clear

@@ -5,11 +5,12 @@ import pytest
 
 from helpers.store_builder import STRIPPED, StoreBuilder
 from tfx_pruning import properties
+from tfx_pruning.call_times import CallTimes
 from tfx_pruning.pipelines.run.metadata_run import MetadataRun
 from tfx_pruning.pipelines.run.outcome import RunOutcome
 from tfx_pruning.pipelines.run.page_file import PageFile
 from tfx_pruning.pipelines.run.recorded_figures import record_figures
-from tfx_pruning.report.latency import CallTimes, Latency
+from tfx_pruning.report.latency import Latency
 
 OUTCOME = RunOutcome(
     pipeline_name="line",
@@ -47,7 +48,7 @@ def _added(builder: StoreBuilder, node: str, key: str) -> dict[str, str | int | 
 
 def test_metric_and_latency_are_on_artifacts_that_no_node_takes(builder: StoreBuilder) -> None:
     latency = tuple(
-        Latency("serve", batch, 9, CallTimes(3.0 * batch, 1.0, 4.0), CallTimes(1.5 * batch, 1.0, 4.0))
+        Latency("serve", batch, CallTimes(3.0 * batch, 1.0, 4.0, 9), CallTimes(1.5 * batch, 1.0, 4.0, 9))
         for batch in (1, 64)
     )
     run = MetadataRun(str(builder.path), "line", "run-1")

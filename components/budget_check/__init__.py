@@ -1,0 +1,1 @@
+"""The BudgetCheck component."""

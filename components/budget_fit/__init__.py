@@ -1,0 +1,1 @@
+"""Which sparsity gives a model of a size or a latency."""
