@@ -1,11 +1,10 @@
 """CallTimes: how long the calls of a model take, and calls of several models by turns."""
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 _LEAST_TURNS = 10
 
@@ -34,7 +33,9 @@ class CallTimes:
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> "CallTimes":
         """Takes the milliseconds of each call, at least one."""
-        lower, median, upper = (float(each) for each in np.quantile(milliseconds, [0.25, 0.5, 0.75]))
+        # One value has no quartiles for `statistics` before Python 3.13.
+        times = milliseconds if len(milliseconds) > 1 else [*milliseconds] * 2
+        lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
         return cls(median, lower, upper, len(milliseconds))
 
     def in_words(self) -> str:

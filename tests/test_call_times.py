@@ -17,4 +17,6 @@ def test_time_that_is_up_ends_the_turns_but_not_before_ten() -> None:
 
 def test_quartiles() -> None:
     assert CallTimes.of([5.0, 1.0, 2.0, 3.0, 4.0]) == CallTimes(3.0, 2.0, 4.0, 5)
+    assert CallTimes.of([1.0, 2.0]) == CallTimes(1.5, 1.25, 1.75, 2)
+    assert CallTimes.of([3.0]) == CallTimes(3.0, 3.0, 3.0, 1)
     assert CallTimes(1.25, 1.2, 1.306, 9).in_words() == "1.25 ms (1.2 to 1.31)"
