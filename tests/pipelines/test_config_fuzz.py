@@ -67,7 +67,7 @@ def test_values_of_a_file(fields: dict[str, Any]) -> None:
 
 
 _TOKENS = ["a", "&x ", "*x", "<<: ", "- ", "1e3", "2026-99-99", "!!int "]
-_YAML = st.one_of(
+YAML = st.one_of(
     st.text(),
     st.lists(st.sampled_from([*"[]{}:,&*<>!|'\"#%-?= \n\t", *_TOKENS])).map("".join),
     st.dictionaries(NAMES, _VALUES, max_size=3).map(yaml.dump),
@@ -76,9 +76,13 @@ _YAML = st.one_of(
 
 @pytest.mark.slow
 @SETTINGS
-@hypothesis.given(text=_YAML)
+@hypothesis.given(text=YAML)
 def test_files(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    file = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+    check_file(tmp_path_factory.getbasetemp(), text)
+
+
+def check_file(folder: pathlib.Path, text: str) -> None:
+    file = folder / "fuzzed.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         assert isinstance(read_mapping(file), dict)

@@ -1,6 +1,7 @@
 """A damaged report is refused, or is a report."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -38,21 +39,24 @@ def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     return copied
 
 
-@pytest.fixture(scope="module")
-def fields(trained):
+def fields_of(document: ReportDocument) -> dict[str, Any]:
+    """A report with all its parts."""
     sweep = Sweep(MetricGoal("auc", 0.1), SweepBaseline(0.9), (SweepCandidate("a", 0.5, 0.8, 10, 5),))
-    whole = json.loads(trained.document.to_json())
+    whole = json.loads(document.to_json())
     return {**whole, "sweep": sweep.to_dict(), "evaluation": {"baseline": {"auc": 0.9}, "pruned": {"auc": 0.8}}}
 
 
-@pytest.mark.slow
-def test_a_value_anywhere(fields):
-    known = places(fields)
-    assert len(known) > 100
+@pytest.fixture(scope="module")
+def fields(trained):
+    return fields_of(trained.document)
+
+
+def value_anywhere(fields: dict[str, Any]) -> Callable[[], None]:
+    """A property test: a wrong value at any place."""
 
     @SETTINGS
-    @hypothesis.given(st.sampled_from(known), _VALUES)
-    def fuzz(place, new):
+    @hypothesis.given(st.sampled_from(places(fields)), _VALUES)
+    def check(place, new):
         text = json.dumps(replaced(fields, place, new))
         try:
             document = ReportDocument.from_json(text, "here.json")
@@ -61,7 +65,13 @@ def test_a_value_anywhere(fields):
         else:
             assert ReportDocument.from_json(document.to_json()) == document
 
-    fuzz()
+    return check
+
+
+@pytest.mark.slow
+def test_a_value_anywhere(fields):
+    assert len(places(fields)) > 100
+    value_anywhere(fields)()
 
 
 @pytest.mark.slow
