@@ -36,10 +36,12 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     ) -> beam_fn_api_pb2.StartWorkerResponse:
         """Starts the process of a worker."""
         asked = start_worker_request
-        command = [sys.executable, "-m", _PROCESS, asked.worker_id, asked.control_endpoint.url]
+        command = [sys.executable, "-m", _PROCESS, asked.control_endpoint.url]
         command += [asked.logging_endpoint.url, asked.provision_endpoint.url]
+        # Beam's log handler reads the name as it is imported; engines refuse logs without.
+        variables = {"WORKER_ID": asked.worker_id, "PYTHONSAFEPATH": "1"}
         try:
-            process = subprocess.Popen(command, env=os.environ | {"PYTHONSAFEPATH": "1"})
+            process = subprocess.Popen(command, env=os.environ | variables)
         except OSError as error:
             return beam_fn_api_pb2.StartWorkerResponse(error=str(error))
         with self._lock:

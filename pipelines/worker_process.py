@@ -5,7 +5,6 @@ It asks the engine for the options of the job. Then it runs Beam's own worker, w
 
 import os
 import sys
-import tempfile
 
 import grpc
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc, endpoints_pb2
@@ -16,7 +15,7 @@ _SECONDS_TO_ANSWER = 60
 
 
 def environment(worker: str, control: str, logging: str, provision: str) -> dict[str, str]:
-    """The variables from which Beam's worker takes its job.
+    """The variables, beside WORKER_ID, from which Beam's worker takes its job.
 
     Args:
         worker: Name that the engine gave to the worker.
@@ -37,7 +36,6 @@ def environment(worker: str, control: str, logging: str, provision: str) -> dict
             metadata=[("worker_id", worker)],
         )
     return {
-        "WORKER_ID": worker,
         "PIPELINE_OPTIONS": json_format.MessageToJson(answer.info.pipeline_options),
         "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(answer.info.control_endpoint.url or control),
         "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(answer.info.logging_endpoint.url or logging),
@@ -50,6 +48,5 @@ def _descriptor(url: str) -> str:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(environment(*sys.argv[1:]), SEMI_PERSISTENT_DIRECTORY=folder)
-        sdk_worker_main.main([])
+    os.environ.update(environment(os.environ["WORKER_ID"], *sys.argv[1:]))
+    sdk_worker_main.main([])

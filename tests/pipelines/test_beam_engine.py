@@ -47,7 +47,7 @@ def test_beam_reads_the_arguments_as_they_are_meant() -> None:
 @pytest.mark.parametrize("address", ["", "host", "host:", ":8099", "host:0", "host:65536", "http://host:8099", "a b:1"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     for name, given in (("job_server", (address, "host:1")), ("worker_pool", ("host:1", address))):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match="must be HOST:PORT") as caught:
             beam_engine_args(*given)
         assert str(caught.value) == f"{name} must be HOST:PORT, got {address!r}. Write it as localhost:8099."
 
