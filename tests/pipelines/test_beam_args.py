@@ -89,12 +89,14 @@ class _Starts:
             (SubprocessSdkWorkerHandler, "start_worker"),
             (PortableRunner, "run_portable_pipeline"),
         ):
-            patch.setattr(starter, method, self._counting(getattr(starter, method)))
+            patch.setattr(starter, method, self._counting(starter, getattr(starter, method)))
 
-    def _counting(self, start: Callable[..., Any]) -> Callable[..., Any]:
-        def counting(*arguments: Any) -> Any:
-            self.by_node[self._node] += 1
-            return start(*arguments)
+    def _counting(self, starter: type, start: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(of: Any, *arguments: Any) -> Any:
+            # DirectRunner tries a PrismRunner first, which is a PortableRunner.
+            if type(of) is starter:
+                self.by_node[self._node] += 1
+            return start(of, *arguments)
 
         return counting
 
@@ -161,8 +163,7 @@ def _pipeline(root: pathlib.Path, beam_args: list[str]) -> tfx.dsl.Pipeline:
         ),
     )
     twins = [
-        # What a component does not override it has from the pipeline.
-        node.with_id(_in_memory(name)).with_beam_pipeline_args(["--runner=DirectRunner", *beam_pipeline_args(1)])
+        node.with_id(_in_memory(name)).with_beam_pipeline_args(beam_pipeline_args(1))
         for name, node in zip(BEAM_NODES, again, strict=True)
     ]
     return tfx.dsl.Pipeline(
