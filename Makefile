@@ -1,4 +1,4 @@
-# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | docs | tutorial | release-check | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
+# make venv | demo | test | test-quick | test-numerical | test-container | test-trixie | test-engines | docs | tutorial | release-check | lint | lock | clean.  Needs Python 3.10 to 3.13, 4 GB of disk.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -10,7 +10,7 @@ PYTEST_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help venv demo test test-quick test-numerical test-container test-trixie docs tutorial release-check lint lock clean
+.PHONY: help venv demo test test-quick test-numerical test-container test-trixie test-engines docs tutorial release-check lint lock clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -42,6 +42,10 @@ test-container: venv
 test-trixie:
 	tests/trixie/run.sh
 
+# Nor is this: it needs Go, builds Beam's Prism with it, and takes ten minutes.
+test-engines: venv
+	tests/engines/run.sh
+
 # The site of docs/, in build/site; `.venv/bin/mkdocs serve` shows it as you write.
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -63,5 +67,5 @@ lock: venv
 	scripts/lock.sh
 
 clean:
-	rm -rf .venv build dist demo_output container_output trixie_output *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist demo_output container_output trixie_output engines_output *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,10 +5,10 @@ from tfx_pruning.typed_value import checked_value
 # Worker processes import TFX's libraries one by one. TFDV before 1.21 loads only after tfx, which provides the part of
 # tfx_bsl that it misses. Beam's workers import plugins first, so tfx is given as one. The other lets them import copies
 # of users' modules.
-_WORKER_IMPORTS = ("--beam_plugin=tfx", "--beam_plugin=tfx_pruning.pipelines.worker_path")
+WORKER_IMPORTS = ("--beam_plugin=tfx", "--beam_plugin=tfx_pruning.pipelines.worker_path")
 # TFX packs its source for the workers of each Beam step, unless the arguments say where else they have it from. Workers
 # of this machine have it installed; the local runner starts no image, whatever its name.
-_NOT_PACKED = "--sdk_container_image=none"
+NOT_PACKED = "--sdk_container_image=none"
 
 
 def beam_pipeline_args(workers: int) -> list[str]:
@@ -24,8 +24,8 @@ def beam_pipeline_args(workers: int) -> list[str]:
     if checked_value("workers", int, workers) < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: 1 runs the Beam steps in this process.")
     mode = "in_memory" if workers == 1 else "multi_processing"
-    arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", _NOT_PACKED]
-    return arguments if workers == 1 else [*arguments, *_WORKER_IMPORTS]
+    arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", NOT_PACKED]
+    return arguments if workers == 1 else [*arguments, *WORKER_IMPORTS]
 
 
 IN_PROCESS = tuple(beam_pipeline_args(1))

@@ -15,6 +15,13 @@ gc.disable()
 _LONG = ("e2e", "slow")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what `make test-engines` gives."""
+    parser.addoption(
+        "--beam-job-server", metavar="HOST:PORT", help="Job server that runs the Beam steps of test_beam_args.py."
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts files by their longest tests; the tests of a file stay together, in their order."""
     rank: dict[str, int] = {}

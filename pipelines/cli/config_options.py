@@ -12,14 +12,16 @@ import click
 from tfx_pruning.budget import FORMATS
 from tfx_pruning.cli.interruption import Interruption
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
+from tfx_pruning.pipelines.beam_engine import beam_engine_args, check_answers
 from tfx_pruning.pipelines.cli.captured_output import output_in
 from tfx_pruning.pipelines.cli.temporary_folder import temporary_folder
-from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, PipelineConfig
+from tfx_pruning.pipelines.config import DATA_FORMATS, DIRECTIONS, TAXI_MODULE_PATH, PipelineConfig
 from tfx_pruning.pipelines.run.folder import FolderInUseError, RunFolder
 from tfx_pruning.pipelines.taxi_example import shipped_data
 from tfx_pruning.quick_import import quick_import
 
 _Function = Callable[..., None]
+_WORKER_POOL = "localhost:50000"
 
 
 def _option_of_field(name: str, help: str, **attributes: Any) -> Callable[[_Function], _Function]:
@@ -61,6 +63,12 @@ _OPTIONS = (
         show_default=True,
         help="Processes of each Beam step.",
     ),
+    click.option("--beam-job-server", metavar="HOST:PORT", help="Beam job server of an engine that runs these steps."),
+    click.option(
+        "--beam-worker-pool",
+        metavar="HOST:PORT",
+        help=f"Pool of workers, as the engine sees it.  [default: {_WORKER_POOL}]",
+    ),
     click.option(
         "--try-module/--no-try-module", default=None, help="Try the module on a few examples first.  [default: try]"
     ),
@@ -91,12 +99,14 @@ class ChosenConfig:
         folder: Where the run writes.
         is_example: Whether this is the taxi example with the data that tfx ships.
         beam_pipeline_args: Arguments of the components that run on Beam.
+        job_server: HOST:PORT of the Beam job server that runs them; '' for none.
     """
 
     config: PipelineConfig
     folder: RunFolder
     is_example: bool
     beam_pipeline_args: tuple[str, ...]
+    job_server: str = ""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "ChosenConfig":
@@ -129,8 +139,17 @@ class ChosenConfig:
             elif "data_root" not in values:
                 raise ValueError("data_root is missing: name the folder of the data that the module is for.")
             places = {"pipeline_root": str(folder.artifacts), "serving_dir": str(folder.serving)}
-            beam_args = tuple(beam_pipeline_args(options["beam_workers"]))
-            return cls(PipelineConfig.from_values(places | values), folder, is_example, beam_args)
+            beam_args = tuple(_beam_args(options))
+            job_server = options["beam_job_server"] or ""
+            if job_server and is_example:
+                values["module_path"] = TAXI_MODULE_PATH
+            config = PipelineConfig.from_values(places | values)
+            if job_server and not config.module_path:
+                raise ValueError(
+                    f"--beam-job-server needs --module-path, got the file {config.module_file}: an engine's workers "
+                    "import the module by its name. Install it where they run."
+                )
+            return cls(config, folder, is_example, beam_args, job_server)
         except (OSError, TypeError, ValueError) as error:
             raise WrongCallError(str(error)) from error
 
@@ -187,6 +206,8 @@ class ChosenConfig:
         # processes of their own need too.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         try:
+            if self.job_server:
+                check_answers(self.job_server)
             if not in_containers or not self.config.module_path:
                 check_module(self.config)
             check_data(self.config)
@@ -219,6 +240,25 @@ def _interruption_explained(folder: RunFolder) -> Iterator[None]:
             f"what is finished is in {folder.root}; details in {folder.log}. Called again with the same root, the "
             "command goes on where it stood."
         ) from error
+
+
+def _beam_args(options: Mapping[str, Any]) -> list[str]:
+    """Arguments of the components that run on Beam.
+
+    Raises:
+        ValueError: Two options contradict each other, or a value is refused.
+    """
+    job_server, worker_pool, workers = (options[f"beam_{name}"] for name in ("job_server", "worker_pool", "workers"))
+    if job_server is None:
+        if worker_pool is not None:
+            raise ValueError(f"--beam-worker-pool {worker_pool} needs --beam-job-server, of the engine that calls it.")
+        return beam_pipeline_args(workers)
+    if workers != 1:
+        raise ValueError(
+            f"--beam-workers {workers} is for this machine, and --beam-job-server {job_server} for an engine, which "
+            "starts workers by settings of its own: leave one out."
+        )
+    return beam_engine_args(job_server, worker_pool or _WORKER_POOL)
 
 
 def _absolute(path: str) -> str:

@@ -117,6 +117,8 @@ def _tasks_engine(chosen: ChosenConfig, runner: str, engine: str | None, image: 
             if value is not None:
                 raise click.UsageError(f"{option} needs --runner=kubeflow-local.")
         return None
+    if chosen.job_server:
+        raise click.UsageError("--beam-job-server needs --runner=local: an engine was not tried with Kubeflow's tasks.")
     if importlib.util.find_spec("kfp") is None:
         raise WrongCallError("kfp is not installed, which compiles pipelines: pip install 'tfx-pruning[kubeflow]'.")
     if engine == "podman" and not image:

@@ -7,6 +7,7 @@ import importlib.resources
 import itertools
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import SubprocessSdkWorkerHandler
+from apache_beam.runners.portability.portable_runner import PortableRunner
 from google.protobuf import json_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import v1 as tfx
@@ -25,6 +27,7 @@ from tfx_pruning.metadata.artifacts import ArtifactRecord, list_artifacts
 from tfx_pruning.metadata.connection import connection_config, open_store
 from tfx_pruning.metadata.store_reader import StoreReader
 from tfx_pruning.pipelines.beam_args import beam_pipeline_args
+from tfx_pruning.pipelines.beam_engine import beam_engine_args
 from tfx_pruning.pipelines.config import PipelineConfig
 from tfx_pruning.pipelines.pipeline import create_pipeline
 
@@ -70,35 +73,46 @@ def test_beam_knows_the_arguments_in_the_docs(heading: str) -> None:
     assert len(known) >= 3
 
 
-class _WorkerCount:
-    """How many worker processes each node starts."""
+class _Starts:
+    """How many worker processes of this machine each node starts, or how many jobs of an engine."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.by_node: collections.Counter[str] = collections.Counter()
-        launch, start_worker = Launcher.launch, SubprocessSdkWorkerHandler.start_worker
+        launch = Launcher.launch
 
         def launch_counting(launcher: Launcher) -> Any:
             self._node = launcher._pipeline_node.node_info.id
             return launch(launcher)
 
-        def start_counting(handler: SubprocessSdkWorkerHandler) -> None:
-            self.by_node[self._node] += 1
-            start_worker(handler)
-
         patch.setattr(Launcher, "launch", launch_counting)
-        patch.setattr(SubprocessSdkWorkerHandler, "start_worker", start_counting)
+        for starter, method in (
+            (SubprocessSdkWorkerHandler, "start_worker"),
+            (PortableRunner, "run_portable_pipeline"),
+        ):
+            patch.setattr(starter, method, self._counting(starter, getattr(starter, method)))
+
+    def _counting(self, starter: type, start: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(of: Any, *arguments: Any) -> Any:
+            # DirectRunner tries a PrismRunner first, which is a PortableRunner.
+            if type(of) is starter:
+                self.by_node[self._node] += 1
+            return start(of, *arguments)
+
+        return counting
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The taxi pipeline with its Beam steps in two worker processes, and each of them once more in this process.
+    """The taxi pipeline with its Beam steps in two worker processes or an engine, and each once more in this process.
 
     Attributes:
-        workers: How many worker processes each node started.
+        starts: How many worker processes, or jobs of the engine, each node started.
+        expected_starts: How many the nodes without a twin's name have to start.
         artifacts: By node and type.
     """
 
-    workers: dict[str, int]
+    starts: dict[str, int]
+    expected_starts: int
     artifacts: dict[tuple[str, str], ArtifactRecord]
 
     def folder(self, node: str, kind: str) -> pathlib.Path:
@@ -116,7 +130,7 @@ def _in_memory(node: str) -> str:
     return f"{node}.in_memory"
 
 
-def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
+def _pipeline(root: pathlib.Path, beam_args: list[str]) -> tfx.dsl.Pipeline:
     config = PipelineConfig(
         pipeline_root=str(root / "artifacts"),
         data_root=str(root / "data"),
@@ -128,7 +142,7 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
         warm_start=False,
         shrink=False,  # so that answers agree bit for bit, whatever the batches
     )
-    pipeline = create_pipeline(config, beam_pipeline_args=beam_pipeline_args(2))
+    pipeline = create_pipeline(config, beam_pipeline_args=beam_args)
     nodes = {node.id: node for node in pipeline.components}
     examples, model = nodes["CsvExampleGen"].outputs["examples"], nodes["Stripper"].outputs["model"]
     again = (
@@ -163,24 +177,26 @@ def _pipeline(root: pathlib.Path) -> tfx.dsl.Pipeline:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Run:
     """One run on some of the taxi trips."""
+    job_server = pytestconfig.getoption("--beam-job-server")
+    beam_args = beam_engine_args(job_server, "localhost:50000") if job_server else beam_pipeline_args(2)
     root = tmp_path_factory.mktemp("beam")
     (root / "data").mkdir()
     with (importlib.resources.files("tfx") / TAXI_DATA).open(encoding="utf-8") as shipped:
         (root / "data" / "data.csv").write_text("".join(itertools.islice(shipped, ROWS + 1)))
     with pytest.MonkeyPatch.context() as patch:
-        workers = _WorkerCount(patch)
-        tfx.orchestration.LocalDagRunner().run(_pipeline(root))
+        starts = _Starts(patch)
+        tfx.orchestration.LocalDagRunner().run(_pipeline(root, beam_args))
     reader = StoreReader(open_store(connection_config(str(root / "metadata.sqlite"))))
     kinds = ("Examples", "ExampleStatistics", "TransformGraph", "Model", "ModelEvaluation")
     artifacts = {(record.made_by.node, kind): record for kind in kinds for record in list_artifacts(reader, kind)}
-    return Run(dict(workers.by_node), artifacts)
+    return Run(dict(starts.by_node), 1 if job_server else 2, artifacts)
 
 
 @pytest.mark.e2e
-def test_every_beam_step_runs_in_two_worker_processes_and_its_twin_in_none(run: Run) -> None:
-    assert run.workers == dict.fromkeys(BEAM_NODES, 2)
+def test_every_beam_step_runs_elsewhere_and_its_twin_in_this_process(run: Run) -> None:
+    assert run.starts == dict.fromkeys(BEAM_NODES, run.expected_starts)
 
 
 @pytest.mark.e2e

@@ -188,7 +188,7 @@ def test_help_names_every_exit_status() -> None:
 
 
 def _options(root: pathlib.Path, **given: Any) -> dict[str, Any]:
-    names = ("config", "data_root", "module_file", "hparams")
+    names = ("config", "data_root", "module_file", "hparams", "beam_job_server", "beam_worker_pool")
     return {"root": str(root), "no_cache": False, "beam_workers": 1} | dict.fromkeys(names) | given
 
 
