@@ -15,7 +15,6 @@ Trainings share no state, so a run that was cut short goes on where it stood if 
 
 import argparse
 import concurrent.futures
-import functools
 import multiprocessing
 import os
 import pathlib
@@ -28,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from _mnist1d import mnist1d
+from _mnist1d import BATCH, DROPOUT, EPOCHS, FILTERS, KERNEL, RATE, STEPS_PER_EXECUTION, compiled, mnist1d
 from _models import STEPS, TIMES
 from _results_file import ResultsFile
 from _table import publish
@@ -36,10 +35,6 @@ from _turns import step_seconds
 
 from tfx_pruning import PruningHParams, pruning_scope
 
-_FILTERS, _KERNEL, _DROPOUT = 64, 5, 0.5
-_BATCH, _EPOCHS, _RATE = 100, 100, 2e-3
-# Steps that Keras runs in one call where nothing is timed. Changes the time only.
-_STEPS_PER_EXECUTION = 40
 _SPARSITY = 0.98
 _ALONE = "no teacher"
 _JUDGED = "teacher, w = 0.5, T = 3"
@@ -51,7 +46,7 @@ _ROWS: Mapping[str, Mapping[str, float]] = {
 }
 _LEAST_GAIN, _MOST_TIME = 0.01, 1.5
 _DENSE = "dense"
-_TIMES_KEY = ["seconds of a step", _FILTERS, _KERNEL, _BATCH, _JUDGED]
+_TIMES_KEY = ["seconds of a step", FILTERS, KERNEL, BATCH, _JUDGED]
 # Test accuracy, and accuracy on the data that was trained on.
 Result = tuple[float, float]
 
@@ -93,8 +88,8 @@ def main() -> int:
         [_row(name, results[name], results[f"{name}, train"], alone) for name in (_DENSE, *_ROWS)],
         [
             *(f"{'pass' if met else 'FAIL'}: {what}." for what, met in passed.items()),
-            f"MNIST-1D, three convolutions of {_FILTERS} filters and a kernel of {_KERNEL}, dropout of {_DROPOUT:g} "
-            f"before the last layer; {_EPOCHS} epochs of Adam at {_RATE:g}, batch {_BATCH}, dense and pruned to "
+            f"MNIST-1D, three convolutions of {FILTERS} filters and a kernel of {KERNEL}, dropout of {DROPOUT:g} "
+            f"before the last layer; {EPOCHS} epochs of Adam at {RATE:g}, batch {BATCH}, dense and pruned to "
             f"{_SPARSITY:.0%}, starting from the dense model.",
             f"Means over {len(alone)} seeds and the standard deviation; a difference with its standard error, over the "
             "seeds' differences.",
@@ -142,10 +137,10 @@ def _results(
 def _key(seed: int) -> list[Any]:
     """What the results of a seed depend on."""
     rows = {row: _hparams(row).to_string() for row in _ROWS}
-    return [_FILTERS, _KERNEL, _DROPOUT, _BATCH, _EPOCHS, _RATE, rows, seed]
+    return [FILTERS, KERNEL, DROPOUT, BATCH, EPOCHS, RATE, rows, seed]
 
 
-def _hparams(row: str, steps: int = _EPOCHS * 4000 // _BATCH) -> PruningHParams:
+def _hparams(row: str, steps: int = EPOCHS * 4000 // BATCH) -> PruningHParams:
     return PruningHParams.for_steps(steps, target_sparsity=_SPARSITY, **_ROWS[row])
 
 
@@ -154,12 +149,12 @@ def _of_seed(data: Mapping[str, np.ndarray], seed: int) -> dict[str, Result]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
-    dense = _network(_STEPS_PER_EXECUTION)
+    dense = compiled(STEPS_PER_EXECUTION)
     _fit(dense, data)
     found = {_DENSE: _accuracies(dense, data)}
     for row in _ROWS:
         keras.utils.set_random_seed(seed)
-        network = _network(_STEPS_PER_EXECUTION)
+        network = compiled(STEPS_PER_EXECUTION)
         network.set_weights(dense.get_weights())
         with pruning_scope(_hparams(row), teacher=dense if _ROWS[row] else None):
             _fit(network, data)
@@ -167,29 +162,8 @@ def _of_seed(data: Mapping[str, np.ndarray], seed: int) -> dict[str, Result]:
     return found
 
 
-def _network(steps_per_execution: int = 1) -> keras.Model:
-    layers = keras.layers
-    convolution = functools.partial(layers.Conv1D, _FILTERS, _KERNEL, padding="same", activation="relu")
-    network = keras.Sequential(
-        [
-            keras.Input((40, 1)),
-            convolution(),
-            layers.MaxPooling1D(),
-            convolution(),
-            layers.MaxPooling1D(),
-            convolution(),
-            layers.Flatten(),
-            layers.Dropout(_DROPOUT),
-            layers.Dense(10),
-        ]
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(_RATE), loss, steps_per_execution=steps_per_execution)
-    return network
-
-
 def _fit(network: keras.Model, data: Mapping[str, np.ndarray]) -> None:
-    network.fit(data["x"], data["y"], batch_size=_BATCH, epochs=_EPOCHS, verbose=0)
+    network.fit(data["x"], data["y"], batch_size=BATCH, epochs=EPOCHS, verbose=0)
 
 
 def _accuracies(network: keras.Model, data: Mapping[str, np.ndarray]) -> Result:
@@ -201,14 +175,14 @@ def _accuracies(network: keras.Model, data: Mapping[str, np.ndarray]) -> Result:
 
 def _step_seconds(data: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """Seconds of a pruned step without and with the teacher, by turns."""
-    rows = np.random.default_rng(0).integers(0, len(data["x"]), TIMES * STEPS * _BATCH)
+    rows = np.random.default_rng(0).integers(0, len(data["x"]), TIMES * STEPS * BATCH)
     x, y = data["x"][rows], data["y"][rows]
 
     def fit(row: str) -> Callable[[Any], object]:
         def of_callback(callback: Any) -> None:
-            network = _network()
-            with pruning_scope(_hparams(row, TIMES * STEPS), teacher=_network() if _ROWS[row] else None):
-                network.fit(x, y, batch_size=_BATCH, callbacks=[callback], verbose=0)
+            network = compiled()
+            with pruning_scope(_hparams(row, TIMES * STEPS), teacher=compiled() if _ROWS[row] else None):
+                network.fit(x, y, batch_size=BATCH, callbacks=[callback], verbose=0)
 
         return of_callback
 

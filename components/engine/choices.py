@@ -22,6 +22,9 @@ GRADIENT_ESTIMATORS = (BACKPROP, WEIGHT_DELTA, HUTCHINSON, BLOCK_FISHER)
 CATEGORICAL, BINARY, SQUARED_ERROR, FROM_LOGITS = "categorical", "binary", "squared_error", "_from_logits"
 DISTILL_LOSSES = (CATEGORICAL, CATEGORICAL + FROM_LOGITS, BINARY, BINARY + FROM_LOGITS, SQUARED_ERROR)
 
+# What the last part of a training simulates the rounding of.
+QUANTIZATIONS = ("int8",)
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleEntry:

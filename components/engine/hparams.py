@@ -136,6 +136,12 @@ class PruningHParams(HParamsFields):
         distill_loss: What D is. '' chooses it from the compiled loss of each output: 'categorical' for a softmax and
             'binary' for a sigmoid, both followed by '_from_logits' if the model returns logits, and 'squared_error' for
             regression. Any of these holds for all outputs that have a loss.
+        quantize: 'int8': the last part of a training in `fit` computes with kernels and inputs of Dense, EinsumDense,
+            and 1-D and 2-D convolution layers rounded as in TFLite's int8 files, so that the weights get used to it
+            (Jacob et al., 2018). Kernels have a symmetric scale for each output channel, max |w| / 127: zeros stay
+            zeros. Inputs have 256 values over the range of the batch. The gradients are as if nothing were rounded.
+            What is saved is a float model. '' for no rounding.
+        quantize_begin_step: First step that is rounded; -1 for the one after the sparsity has reached its target.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.
@@ -207,7 +213,7 @@ class PruningHParams(HParamsFields):
         }
         steps = {name: _typed(name, int, fields.get(name, step)) for name, step in steps.items()}
         _check_ramp_ends(steps, fields, num_steps, steps_field)
-        return cls(
+        made = cls(
             **{
                 **_MEASURED_BEST,
                 "allocation": "uniform" if own_sparsities else _MEASURED_BEST["allocation"],
@@ -217,6 +223,13 @@ class PruningHParams(HParamsFields):
                 **fields,
             }
         )
+        if made.quantize and made.first_quantized_step > num_steps:
+            raise ValueError(
+                f"quantize={made.quantize!r} would begin at step {made.first_quantized_step}, after the training ends "
+                f"with {steps_field}={num_steps}. Set quantize_begin_step to {num_steps} or less, or {steps_field} to "
+                "more."
+            )
+        return made
 
     @classmethod
     def parse(cls, string: str) -> "PruningHParams":

@@ -5,7 +5,16 @@ import re
 
 from ..typed_value import shown
 from . import hparams_string, path_map
-from .choices import BACKPROP, CHANNEL, CRITERIA, DISTILL_LOSSES, GRADIENT_ESTIMATORS, GRANULARITIES, SCHEDULES
+from .choices import (
+    BACKPROP,
+    CHANNEL,
+    CRITERIA,
+    DISTILL_LOSSES,
+    GRADIENT_ESTIMATORS,
+    GRANULARITIES,
+    QUANTIZATIONS,
+    SCHEDULES,
+)
 from .hparams_fields import RUN_TOLERANCE, HParamsFields
 
 ALLOCATIONS = ("uniform", "global", "erk")
@@ -30,6 +39,7 @@ def check(hparams: HParamsFields) -> None:
     _check_allocation(hparams)
     _check_regrowth(hparams)
     _check_distillation(hparams)
+    _check_quantization(hparams)
     _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims
 
 
@@ -47,12 +57,17 @@ def check_teacher(hparams: HParamsFields, is_given: bool) -> None:
         )
 
 
-def check_without_teacher(hparams: HParamsFields) -> None:
-    """Raises a ValueError if a teacher has a weight in the loss, which a loop of the user's own computes itself."""
+def check_for_own_loop(hparams: HParamsFields) -> None:
+    """Raises a ValueError if a teacher or rounding is asked for: a loop of the user's own computes its own loss."""
     if hparams.distill_weight:
         raise ValueError(
             f"distill_weight={hparams.distill_weight} is for fit in a pruning_scope with a teacher. A loop of your own "
             "computes its own loss: add the teacher's part there, and leave distill_weight at 0."
+        )
+    if hparams.quantize:
+        raise ValueError(
+            f"quantize={hparams.quantize!r} is for fit and train_on_batch in a pruning_scope, whose forward pass it "
+            "rounds. A loop of your own has its own: leave out quantize, and quantize the model after the training."
         )
 
 
@@ -269,6 +284,24 @@ def _check_distillation(hparams: HParamsFields) -> None:
         raise ValueError(
             f"distill_loss must be {', '.join(map(repr, DISTILL_LOSSES[:-1]))} or {DISTILL_LOSSES[-1]!r}, or '' to "
             f"choose it from the compiled loss, got {shown(hparams.distill_loss)}."
+        )
+
+
+def _check_quantization(hparams: HParamsFields) -> None:
+    if hparams.quantize not in ("", *QUANTIZATIONS):
+        raise ValueError(
+            f"quantize must be {' or '.join(map(repr, QUANTIZATIONS))}, or '' for no rounding, got "
+            f"{shown(hparams.quantize)}."
+        )
+    if hparams.quantize_begin_step != -1 and hparams.quantize_begin_step < 1:
+        raise ValueError(
+            f"quantize_begin_step must be a step from 1 on, or -1 for the one after the sparsity has reached its "
+            f"target, got {hparams.quantize_begin_step}."
+        )
+    if not hparams.quantize and hparams.quantize_begin_step != -1:
+        raise ValueError(
+            f"quantize_begin_step={hparams.quantize_begin_step} has no effect without quantize. Set quantize='int8', "
+            "or leave quantize_begin_step at -1."
         )
 
 

@@ -57,6 +57,8 @@ class HParamsFields:
     distill_weight: float = 0.0
     temperature: float = 3.0
     distill_loss: str = ""
+    quantize: str = ""
+    quantize_begin_step: int = -1
 
     @property
     def weight_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:
@@ -87,6 +89,13 @@ class HParamsFields:
     def regrow_end_step(self) -> int:
         """The step from which no unit makes room for another."""
         return self.target_step if self.end_pruning_step == -1 else self.end_pruning_step
+
+    @property
+    def first_quantized_step(self) -> int:
+        """The first optimizer step whose forward pass is rounded, with `quantize`."""
+        if self.quantize_begin_step == -1:
+            return max(self.target_step, self.begin_pruning_step) + 1
+        return self.quantize_begin_step
 
     @property
     def block_dims(self) -> tuple[tuple[NamePattern, tuple[int, int]], ...]:

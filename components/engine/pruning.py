@@ -12,7 +12,7 @@ from .channel_update import ChannelUpdate
 from .choices import CHANNEL
 from .forward_pass import Forward, channels_of_weights, traced_forward
 from .hparams import PruningHParams
-from .hparams_checks import check_without_teacher
+from .hparams_checks import check_for_own_loop
 from .mask_update import MaskUpdate
 from .ranking.criteria import Criterion, GradientCriterion, HessianCriterion, criterion_of
 from .ranking.schedule import SparsitySource
@@ -204,9 +204,9 @@ class Pruning(Trackable):
 
         Raises:
             ValueError: Gradients are missing, or their number is wrong; the loss is missing, or has no second
-                derivative; or `hparams.distill_weight` is set.
+                derivative; or `hparams.distill_weight` or `quantize` is set.
         """
-        check_without_teacher(self.hparams)
+        check_for_own_loop(self.hparams)
         samples_hessian = isinstance(self.criterion, HessianCriterion)
         if samples_hessian and loss is None:
             raise ValueError(

@@ -100,6 +100,11 @@ def _criterion_after_training(hparams: PruningHParams) -> Criterion:
         )
     if hparams.regrow:
         raise ValueError(f"regrow={hparams.regrow!r} needs a training; leave it out to prune a trained model.")
+    if hparams.quantize:
+        raise ValueError(
+            f"quantize={hparams.quantize!r} needs a training; leave it out to prune a trained model, and export that "
+            "as 'tflite_int8'."
+        )
     if hparams.granularity != "element":
         raise ValueError(
             f"granularity={hparams.granularity!r} is not supported for a model that is pruned after its training. Use "

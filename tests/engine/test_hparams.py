@@ -53,6 +53,8 @@ NEW_DEFAULTS = {
     "distill_weight": 0.0,
     "temperature": 3.0,
     "distill_loss": "",
+    "quantize": "",
+    "quantize_begin_step": -1,
 }
 
 
@@ -212,6 +214,9 @@ REFUSED = [
     ({"temperature": 0.0}, ValueError, ["temperature must be above 0", "got 0.0"]),
     ({"temperature": -1}, ValueError, ["temperature must be above 0", "got -1.0"]),
     ({"distill_loss": "softmax"}, ValueError, ["distill_loss must be 'categorical'", "got 'softmax'"]),
+    ({"quantize": "int4"}, ValueError, ["quantize must be 'int8'", "'' for no rounding", "got 'int4'"]),
+    ({"quantize": "int8", "quantize_begin_step": 0}, ValueError, ["quantize_begin_step must be", "got 0"]),
+    ({"quantize_begin_step": 9}, ValueError, ["quantize_begin_step=9 has no effect", "Set quantize='int8'"]),
     ({"regrow": "gradient", "n_of_m": "2:4"}, ValueError, ["regrow_fraction=0.3", "2 weights", "run of 4", "0.5"]),
     (
         {"regrow": "gradient", "n_of_m": "1:4", "target_sparsity": 0.75},
@@ -456,3 +461,21 @@ def test_tuned_takes_what_is_named_under_pruning_and_passes_over_the_rest():
 def test_wrong_tuned_values_are_refused_with_what_was_tuned(values, message):
     with pytest.raises(ValueError, match=message):
         PruningHParams().tuned(values)
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"sparsity_function_end_step": 60}, 61),
+        ({"sparsity_function_end_step": 60, "begin_pruning_step": 80}, 81),
+        ({"sparsity_function_end_step": 60, "quantize_begin_step": 7}, 7),
+    ],
+)
+def test_rounding_begins_when_the_target_is_reached_or_at_a_step_of_ones_own(fields, first):
+    assert PruningHParams(quantize="int8", **fields).first_quantized_step == first
+
+
+@pytest.mark.parametrize("fields", [{"sparsity_function_end_step": 40}, {"quantize_begin_step": 41}])
+def test_for_steps_refuses_a_rounding_that_would_never_begin(fields):
+    with pytest.raises(ValueError, match="would begin at step 41, after the training ends with num_steps=40"):
+        PruningHParams.for_steps(40, quantize="int8", **fields)

@@ -224,6 +224,7 @@ def _hparams(**fields):
         ),
         (_hparams(prune_option="first_order_gradient"), {}, None, "looks at the gradients of a loss: give it examples"),
         (_hparams(regrow="gradient"), {}, None, "regrow='gradient' needs a training"),
+        (_hparams(quantize="int8"), {}, None, "quantize='int8' needs a training"),
         (_hparams(prune_option="obc", allocation="global"), {}, ..., "cannot be ranked together"),
         (_hparams(), {}, None, "give it examples"),
         (_hparams(), {}, {"image": np.zeros([3, 4, 4, 2])}, r"\['word'\] is missing"),

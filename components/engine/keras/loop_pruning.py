@@ -11,7 +11,7 @@ from .. import hessian, naming, summaries
 from ..forward_pass import Forward
 from ..history.recorder import TrainingRecorder
 from ..hparams import PruningHParams
-from ..hparams_checks import check_without_teacher
+from ..hparams_checks import check_for_own_loop
 from ..pruning import Pruning
 from ..ranking.schedule import SparsitySource
 from ..shown import only_shown
@@ -59,9 +59,9 @@ class LoopPruning(Pruning):
             log_dir: Directory for TensorBoard summaries; None for none.
 
         Raises:
-            ValueError: `hparams.distill_weight` is set, or as `Pruning`.
+            ValueError: `hparams.distill_weight` or `hparams.quantize` is set, or as `Pruning`.
         """
-        check_without_teacher(hparams)
+        check_for_own_loop(hparams)
         is_keras = isinstance(model, (keras.Model, tf_keras.Model))
         if is_keras:
             warn_of_altered_kernels(model, hparams)

@@ -236,9 +236,9 @@ def pruning_scope(
         ValueError: `teacher` without `hparams.distill_weight` or the other way round, or it was never trained, or no
             function of its SavedModel takes features; or `prune_option` needs the inputs of the layers. By `fit`,
             before its first step: no weight to prune, a regex that matches nothing, a layer that would lose all its
-            weights, a teacher that cannot read the batch or has other outputs; after its first step: a weight that no
-            optimizer of the model trains, a `train_step` that does not call `compute_loss` for the teacher, or
-            `hparams.regrow` with several optimizers that train pruned weights.
+            weights, a teacher that cannot read the batch or has other outputs, layers that are not in float32 with
+            `quantize`; after its first step: a weight that no optimizer trains, a `train_step` without `compute_loss`
+            for the teacher, no layer for `quantize`, or `regrow` with several optimizers of pruned weights.
         FloatingPointError: By `fit`: a pruned weight is NaN or infinite at a mask update or at the end, or a
             LossScaleOptimizer skipped 100 batches in a row.
         RuntimeError: Another scope is open, nothing was fitted in this one, or a loop's pruning took no step or was not

@@ -23,6 +23,7 @@ from .batch_loss import BatchLoss, losses_put_back
 from .distillation import Distillation
 from .finite_weights import check_finite
 from .fitting_weights import warn_of_changed_weights, warn_of_other_weights
+from .int8_simulation import Int8Simulation
 from .last_weights import LastWeights, MaskedEpochs
 from .model_optimizers import model_optimizers
 from .optimizer import PrunedOptimizer
@@ -80,6 +81,7 @@ class PrunedTraining:
         self._batch = WatchedBatch(model)
         self._batch_loss = BatchLoss(self._batch)
         self._distillation = None if teacher is None else Distillation(teacher, hparams, self._batch)
+        self._int8 = Int8Simulation(hparams, self._batch, saved.step) if hparams.quantize else None
         self._last_weights: LastWeights | None = None
         self._masked_epochs = MaskedEpochs()
         # Whether weights that were loaded since the last `fit` are still to be compared with the masks.
@@ -95,16 +97,18 @@ class PrunedTraining:
 
     @contextlib.contextmanager
     def batches(self) -> Iterator[None]:
-        """A context for `fit`, with the teacher, if any.
+        """A context for `fit`, with the teacher and the rounding, if any.
 
-        The batch is known in it if the criterion needs its loss, channels its inputs, or the teacher both.
+        The batch is known in it if the criterion needs its loss, channels its inputs, or the teacher or rounding.
         """
         if self._samples_hessian:
             self._batch_loss.check()
         of_channels = self._hparams.granularity == CHANNEL and not knows_inputs(self.model)
         with contextlib.ExitStack() as stack:
-            if self._samples_hessian or of_channels or self._distillation is not None:
+            if self._samples_hessian or of_channels or self._distillation is not None or self._int8 is not None:
                 stack.enter_context(self._batch.watch())
+            if self._int8 is not None:
+                stack.enter_context(self._int8.covering())
             if self._distillation is not None:
                 stack.enter_context(self._distillation.joined())
             yield
@@ -113,10 +117,12 @@ class PrunedTraining:
         """Hooks into the optimizer, before `fit` traces its first step.
 
         Raises:
-            ValueError: A pruned weight is not what its layer multiplies by any more.
+            ValueError: A pruned weight is not what its layer multiplies by any more, or a layer cannot be rounded.
         """
         if self.pruning is not None:
             check_not_altered(self.model, self.pruning)
+        if self._int8 is not None:
+            self._int8.cover()
         self.is_running = True
         optimizer = model_optimizers(self.model)
         known = self.optimizer.parts if self.optimizer is not None else []
@@ -217,7 +223,7 @@ class PrunedTraining:
         return True
 
     def check_trained(self) -> None:
-        """Raises if the first step did not train every weight that is pruned, or left out the teacher."""
+        """Raises if the first step did not train every weight that is pruned, or left out the teacher or rounding."""
         if self.pruning is None:
             raise ValueError(
                 f"No optimizer that {self.model.name!r} holds took a step in fit: its train_step updates the weights "
@@ -232,6 +238,8 @@ class PrunedTraining:
             )
         if self._distillation is not None:
             self._distillation.check_joined()
+        if self._int8 is not None:
+            self._int8.check_covered(self.pruning)
         if len(self._turns) > 1 and self._hparams.regrow:
             raise ValueError(
                 f"regrow={self._hparams.regrow!r} chooses pruned weights by how the optimizer has moved them, and "
@@ -280,6 +288,8 @@ class PrunedTraining:
         if self.pruning is not None:
             self.restore_loaded()
             warn_of_changed_weights(self.model, self.pruning, self.step())
+            if self._int8 is not None:
+                self._int8.warn_if_unused(self.step())
 
     def release_optimizer(self) -> None:
         """Gives the optimizer its own class back."""

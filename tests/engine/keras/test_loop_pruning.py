@@ -185,6 +185,15 @@ def test_a_teacher_is_refused_before_the_loop() -> None:
         scope.pruning_of(build())
 
 
+def test_rounding_is_refused_before_the_loop() -> None:
+    hparams = HPARAMS.from_dict({"quantize": "int8"})
+    with (
+        pytest.raises(ValueError, match=r"quantize='int8' is for fit and train_on_batch in a pruning_scope"),
+        pruning_scope(hparams) as scope,
+    ):
+        scope.pruning_of(build())
+
+
 def test_a_loop_that_ends_before_the_ramp_does_not_pass_the_check(tmp_path: pathlib.Path) -> None:
     model = build()
     with pruning_scope(HPARAMS) as scope:
