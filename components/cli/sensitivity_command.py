@@ -41,7 +41,7 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
 @click.option(
     "--hparams",
     default="",
-    help="Hyperparameters as PruningHParams reads them, such as 'prune_option=obc,exclude=[head]'.",
+    help="Hyperparameters as PruningHParams reads them, such as 'prune_option=wanda,exclude=[head]'.",
 )
 @click.option("--signature", help="Signature that answers the examples.  [default: serving_default, or the only one]")
 @click.option("--label", help="The feature that holds the labels. Without one, the distance from the dense answers.")
@@ -58,11 +58,17 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
     help="Output of the signature that is compared with the labels, or is the loss.  [default: the only one]",
 )
 @click.option(
+    "--repair/--no-repair",
+    default=True,
+    show_default=True,
+    help="Whether the weights that a layer keeps make up for the others, as they would learn to in a training.",
+)
+@click.option(
     "--unseen",
     type=click.Choice(["error", "magnitude"]),
     default="error",
     show_default=True,
-    help="For 'wanda' and 'obc': what becomes of weights whose inputs are not seen.",
+    help="For 'wanda': what becomes of weights whose inputs are not seen.",
 )
 @reporting
 def command(
@@ -77,6 +83,7 @@ def command(
     label: str | None,
     loss: str,
     output_name: str | None,
+    repair: bool,
     unseen: str,
 ) -> None:
     """Prunes one layer of the SavedModel in MODEL_DIR at a time, in memory, and shows the loss at each sparsity.
@@ -87,7 +94,7 @@ def command(
     Examples:
       tfx-pruning sensitivity trained/model --examples 'examples/Split-eval/*.gz' --label species
       tfx-pruning sensitivity trained/model --examples eval.tfrecord --label species --target-sparsity 0.9
-      tfx-pruning sensitivity trained/model --examples eval.tfrecord --hparams prune_option=obc --json
+      tfx-pruning sensitivity trained/model --examples eval.tfrecord --hparams prune_option=wanda --json
     """
     with output.working(f"Pruning the layers of {model_dir}"):
         chosen = PruningHParams.parse(hparams)
@@ -103,6 +110,7 @@ def command(
             label=label,
             loss=loss,
             output=output_name,
+            repair=repair,
             unseen=unseen,
         )
         shared_out = None if target_sparsity is None else found.layer_sparsities(target_sparsity)

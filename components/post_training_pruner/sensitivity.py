@@ -19,11 +19,12 @@ from ..typed_value import checked_value
 from .answer_measure import AnswerMeasure
 from .calibration import Calibration, Examples
 from .checks import DEFAULT_DAMPING, UNSEEN_ERROR, checked_criterion, needs_examples, needs_loss
+from .layer_repair import LayerRepair
 from .layer_sensitivity import LayerSensitivity, Sensitivity
 from .loss import AUTO, Loss
 from .model_to_prune import multiplied_weights, opened_model, signature_name
 from .multiply_adds import multiply_adds
-from .pruned_values import PrunedValues, pruned_by_inputs, pruned_by_magnitude
+from .pruned_values import pruned_by_inputs, pruned_by_magnitude
 from .saved_weights import SavedWeight, chosen_weights, saved_weights
 from .traced_signature import TracedSignature
 
@@ -40,14 +41,18 @@ def sensitivity(
     label: str | None = None,
     loss: str = AUTO,
     output: str | None = None,
+    repair: bool = True,
     unseen: str = UNSEEN_ERROR,
     damping: float = DEFAULT_DAMPING,
 ) -> Sensitivity:
     """Measures how much worse a trained SavedModel gets as one of its layers is pruned, for each layer.
 
     Each weight is pruned by itself, in memory, to each of the sparsities; all others stay dense. The model is only
-    read. With a label the loss is measured; so is it with an `output` that is the loss; else the distance of all
-    answers from those of the dense model.
+    read. The weights that are kept in the layer, and its bias, are repaired by least squares: its outputs become as
+    near as possible to what they were. So the loss tells more of what is lost after a training.
+
+    With a label the loss is measured; so is it with an `output` that is the loss; else the distance of all answers from
+    those of the dense model.
 
     The result shares out the zeros of a training:
 
@@ -58,16 +63,17 @@ def sensitivity(
         source: Folder of a SavedModel of TensorFlow 2, without variables of pruning.
         examples: Serialized tf.Examples, or other records that the signature parses; or arrays by the names of its
             inputs. All are held in memory.
-        hparams: `prune_option` chooses the weights: 'weight', 'wanda' or 'obc', or a criterion of your own that looks
-            at weights alone. `include`, `exclude`, blocks and `seed` mean what they mean in a training; sparsities,
-            maps and `allocation` have no effect. None for |w| and all kernels.
+        hparams: `prune_option` chooses the weights: 'weight' or 'wanda', or a criterion of your own that looks at
+            weights alone. `include`, `exclude`, blocks and `seed` mean what they mean in a training; sparsities, maps
+            and `allocation` have no effect. None for |w| and all kernels.
         sparsities: Those that are measured, fractions in (0, 1). A weight is left out where it would lose all.
         signature: As `prune_saved_model` takes it.
         label: The feature or array that the answers are compared with.
         loss: As `prune_saved_model` takes it.
         output: The output that is compared with the labels; without a label, the output that is the loss.
-        unseen: As `prune_saved_model` takes it.
-        damping: As `prune_saved_model` takes it.
+        repair: Whether the weights that are kept are repaired. A layer whose inputs are not seen never is.
+        unseen: As `prune_saved_model` takes it, for 'wanda'.
+        damping: Of the repair: what is added to the diagonal of each layer's X^T X, as a fraction of its mean.
 
     Returns:
         What was measured.
@@ -76,7 +82,7 @@ def sensitivity(
         FileNotFoundError: There is no SavedModel at `source`.
         TypeError: `hparams` is not PruningHParams, or an argument is of another type.
         ValueError: A sparsity is outside (0, 1), or there is none; `source` is not a SavedModel of TensorFlow 2 with
-            signatures, or holds variables of pruning; the criterion needs gradients; the hyperparameters leave no
+            signatures, or holds variables of pruning; the criterion is another; the hyperparameters leave no
             weight; the examples do not fit the signature; or the measure is not finite.
     """
     hparams = PruningHParams() if hparams is None else hparams
@@ -96,25 +102,31 @@ def sensitivity(
     if label is not None or output is not None:
         _, labels = next(calibration.batches(1))
         chosen_loss = Loss.of(traced, labels, loss, output)
-    updates = isinstance(criterion, OptimalBrainCompression)
-    measure = AnswerMeasure(traced, calibration, chosen_loss, weights if updates else chosen)
-    pruning = _Pruning(model, traced, calibration, criterion, hparams, unseen, damping, weights)
+    measure = AnswerMeasure(traced, calibration, chosen_loss, weights if repair else chosen)
+    pruning = _Pruning(model, traced, calibration, criterion, hparams, unseen)
     names = [each.name for each in chosen]
     units = [each.units for each in granularities(hparams, names, [each.shape for each in chosen])]
-    measured: list[list[tuple[float, float]]] = [[] for _ in chosen]
+    masks: list[list[tuple[float, np.ndarray]]] = [[] for _ in chosen]
     for sparsity in sparsities:
         bearing = [index for index, size in enumerate(units) if int(kept_count(size, sparsity))]
-        for index, values in pruning.alone(chosen, bearing, sparsity):
-            found = measure.of(values)
+        for index, mask in zip(bearing, pruning.masks([chosen[index] for index in bearing], sparsity), strict=True):
+            masks[index].append((sparsity, mask))
+    biases = {each.node: each for each in weights}
+    measured: list[list[tuple[float, float]]] = [[] for _ in chosen]
+    for index, weight in enumerate(chosen):
+        repairing = LayerRepair.of(traced, calibration, weight, biases, damping) if repair and masks[index] else None
+        for sparsity, mask in masks[index]:
+            kept = (
+                {weight.node: np.where(mask, traced.value(weight), 0)} if repairing is None else repairing.values(mask)
+            )
+            found = measure.of(kept)
             if not math.isfinite(found):
                 raise ValueError(
-                    f"With {names[index]} at sparsity {sparsity} the measure, {measure.name!r}, is {found}. Leave out "
+                    f"With {weight.name} at sparsity {sparsity} the measure, {measure.name!r}, is {found}. Leave out "
                     "that sparsity, or take the weight out with exclude."
                 )
             measured[index].append((sparsity, found))
-            logging.info(
-                "%s at sparsity %s: %s %.6g, dense %.6g.", names[index], sparsity, measure.name, found, measure.dense
-            )
+            logging.info("%s at sparsity %s: %s %.6g.", weight.name, sparsity, measure.name, found)
     if lacking := [name for name, points in zip(names, measured, strict=True) if not points]:
         raise ValueError(
             f"{', '.join(lacking)} would lose all at each of the sparsities {sparsities}. Measure a lower one, or take "
@@ -146,23 +158,11 @@ class _Pruning:
     criterion: Criterion
     hparams: PruningHParams
     unseen: str
-    damping: float
-    weights: Sequence[SavedWeight]
 
-    def alone(
-        self, chosen: Sequence[SavedWeight], indices: Sequence[int], sparsity: float
-    ) -> Iterable[tuple[int, dict[int, np.ndarray]]]:
-        """Yields each index with the values that variables have when that weight alone is pruned."""
-        if isinstance(self.criterion, OptimalBrainCompression):
-            # Changes biases too, and looks at the layers below.
-            for index in indices:
-                yield index, dict(self._pruned([chosen[index]], sparsity).values)
-        elif indices:
-            values = self._pruned([chosen[index] for index in indices], sparsity).values
-            for index in indices:
-                yield index, {chosen[index].node: values[chosen[index].node]}
-
-    def _pruned(self, weights: Sequence[SavedWeight], sparsity: float) -> PrunedValues:
+    def masks(self, weights: Sequence[SavedWeight], sparsity: float) -> Sequence[np.ndarray]:
+        """The mask of each weight."""
+        if not weights:
+            return ()
         names = [each.name for each in weights]
         blocks = zip(self.hparams.block_dims_map, self.hparams.block_dims, strict=True)
         hparams = dataclasses.replace(
@@ -178,21 +178,21 @@ class _Pruning:
             block_dims_map=tuple(item for item, (pattern, _) in blocks if any(map(pattern.search, names))),
         )
         if not needs_examples(self.criterion):
-            return pruned_by_magnitude(self.model, weights, hparams, self.criterion)
+            return pruned_by_magnitude(self.model, weights, hparams, self.criterion).masks
         return pruned_by_inputs(
             *(self.signature, self.calibration, weights, hparams, self.criterion),
             unseen=self.unseen,
-            damping=self.damping,
-            biases=self.weights,
-            update=True,
-        )
+            damping=DEFAULT_DAMPING,
+            biases=(),
+            update=False,
+        ).masks
 
 
 def _check_hparams(hparams: PruningHParams, criterion: Criterion) -> None:
-    if needs_loss(criterion):
+    if needs_loss(criterion) or isinstance(criterion, OptimalBrainCompression):
         raise ValueError(
-            f"prune_option={hparams.prune_option!r} takes the gradients of every example anew for each layer and "
-            "sparsity. Use 'weight', 'wanda' or 'obc'."
+            f"prune_option={hparams.prune_option!r} prunes in rounds, which take too long for each layer and sparsity. "
+            "Use 'weight' or 'wanda'."
         )
     if hparams.run_length:
         raise ValueError(

@@ -44,7 +44,8 @@ def run(source):
 
 def test_the_table_has_a_row_a_layer_and_ends_with_hyperparameters(source, run):
     result = run(
-        *("--examples", source / "examples", "--label", "y", "--sparsities", "0.25,0.5", "--target-sparsity", 0.375)
+        *("--examples", source / "examples", "--label", "y", "--sparsities", "0.25,0.5", "--target-sparsity", 0.375),
+        "--no-repair",
     )
     assert result.exit_code == 0, result.output
     first, header, *rows, empty, hparams = result.stdout.splitlines()
@@ -61,7 +62,16 @@ def test_the_table_has_a_row_a_layer_and_ends_with_hyperparameters(source, run):
 
 def test_json_is_that_of_sensitivity_and_more(source, run):
     result = run(
-        "--examples", source / "examples", "--label", "y", "--sparsities", "0.5", "--num-examples", 3, "--json"
+        "--examples",
+        source / "examples",
+        "--label",
+        "y",
+        "--sparsities",
+        "0.5",
+        "--num-examples",
+        3,
+        "--json",
+        "--no-repair",
     )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,7 +55,7 @@ def _measured(found):
 @pytest.mark.parametrize("call", [{"label": "y"}, {"signature": "loss", "output": "loss"}], ids=["label", "output"])
 def test_the_loss_is_that_of_the_model_with_one_layer_pruned(model, call):
     hparams = PruningHParams(include=("first", "second"))
-    found = sensitivity(model, {"x": X, "y": Y}, hparams, sparsities=[0.75, 0.5], **call)
+    found = sensitivity(model, {"x": X, "y": Y}, hparams, sparsities=[0.75, 0.5], repair=False, **call)
     assert found.dense == pytest.approx(_loss(_answer()), rel=1e-5)
     measured = _measured(found)
     assert list(measured) == ["first/kernel", "second/kernel"]
@@ -66,7 +67,7 @@ def test_the_loss_is_that_of_the_model_with_one_layer_pruned(model, call):
 
 
 def test_without_a_label_it_is_the_distance_from_the_dense_answers(model):
-    found = sensitivity(model, {"x": X}, sparsities=[0.5])
+    found = sensitivity(model, {"x": X}, sparsities=[0.5], repair=False)
     wrong = _answer(second=np.diag([2.0, 3.0])) - _answer()
     expected = np.square(wrong).sum() / np.square(_answer()).sum()
     assert (found.measure, found.dense) == ("distance", 0.0)
@@ -81,15 +82,45 @@ def test_a_layer_that_does_nothing_costs_nothing(model):
     assert "^idle/kernel$:0.5=0;0.8=0" in found.fields["sensitivity_map"]
 
 
-@pytest.mark.parametrize("option", ["wanda", "obc"])
-def test_other_criteria_measure_what_they_leave_behind(model, tmp_path, option):
-    hparams = PruningHParams(prune_option=option, include=("first",), target_sparsity=0.5)
-    found = sensitivity(model, {"x": X, "y": Y}, hparams, sparsities=[0.5], label="y")
-    prune_saved_model(model, tmp_path / "pruned", {"x": X}, hparams)
+def test_wanda_chooses_by_the_inputs(model, tmp_path):
+    hparams = PruningHParams(prune_option="wanda", include=("first",), target_sparsity=0.5)
+    examples = {"x": X * [1, 100, 0.01], "y": Y}
+    found = sensitivity(model, examples, hparams, sparsities=[0.5], label="y", repair=False)
+    prune_saved_model(model, tmp_path / "pruned", {"x": examples["x"]}, hparams)
     pruned = tf.saved_model.load(str(tmp_path / "pruned"))
-    logits = pruned.signatures["serving_default"](x=tf.constant(X))["logits"].numpy()
+    logits = pruned.signatures["serving_default"](x=tf.constant(examples["x"], tf.float32))["logits"].numpy()
     assert _measured(found)["first/kernel"][0.5] == pytest.approx(_loss(logits), rel=1e-4)
-    assert found.prune_option == option
+    assert found.prune_option == "wanda"
+
+
+def test_weights_that_are_kept_are_repaired_by_least_squares(model):
+    found = sensitivity(model, {"x": X}, PruningHParams(include=("second",)), sparsities=[0.5], damping=1e-9)
+    hidden, wanted = X @ FIRST, _answer()
+    # The diagonal is kept, so each column is the least-squares fit of one input.
+    fits = [float(hidden[:, at] @ wanted[:, at] / (hidden[:, at] @ hidden[:, at])) for at in (0, 1)]
+    expected = np.square(hidden * fits - wanted).sum() / np.square(wanted).sum()
+    assert _measured(found)["second/kernel"][0.5] == pytest.approx(expected, rel=1e-3)
+    plain = sensitivity(model, {"x": X}, PruningHParams(include=("second",)), sparsities=[0.5], repair=False)
+    assert expected < _measured(plain)["second/kernel"][0.5]
+
+
+def test_a_layers_own_bias_takes_up_the_means(tmp_path):
+    network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2), keras.layers.Flatten()])
+    network.export(tmp_path / "model", verbose=False)
+    random = np.random.default_rng(2)
+    images = random.normal(size=(50, 4, 4, 1)).astype(np.float32) + 3
+    (name,) = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"].structured_input_signature[1]
+    examples = {name: images}
+    found = sensitivity(str(tmp_path / "model"), examples, sparsities=[0.5], damping=1e-9)
+    kernel = network.layers[0].kernel.numpy().reshape(4, 2)
+    patches = tf.image.extract_patches(images, [1, 2, 2, 1], [1, 1, 1, 1], [1, 1, 1, 1], "VALID").numpy().reshape(-1, 4)
+    wanted, error = patches @ kernel, 0.0
+    kept = np.abs(kernel) >= np.sort(np.abs(kernel).ravel())[-4]
+    for column in range(2):
+        given = np.c_[patches[:, kept[:, column]], np.ones(len(patches))].astype(np.float64)
+        best = np.linalg.lstsq(given, wanted[:, column], rcond=None)[0]
+        error += np.square(given @ best - wanted[:, column]).sum()
+    assert found.layers[0].measured[0][1] == pytest.approx(error / np.square(wanted).sum(), rel=1e-2)
 
 
 def test_multiply_adds_and_bytes_of_convolutions_and_matrices(two_layers, images):
@@ -144,7 +175,8 @@ def test_a_trained_model_is_pruned_with_the_fields(model, tmp_path):
         ({}, {"sparsities": "0.5"}, TypeError, "must be numbers such as"),
         ({}, {"sparsities": [0.95]}, ValueError, "first/kernel, second/kernel, idle/kernel would lose all"),
         ({"include": ("third",)}, {}, ValueError, "'third', which matches none of the variables"),
-        ({"prune_option": "first_order_gradient"}, {}, ValueError, "Use 'weight', 'wanda' or 'obc'"),
+        ({"prune_option": "first_order_gradient"}, {}, ValueError, "Use 'weight' or 'wanda'"),
+        ({"prune_option": "obc"}, {}, ValueError, "Use 'weight' or 'wanda'"),
         ({"n_of_m": "2:4", "target_sparsity": 0.5}, {}, ValueError, "nothing to share out"),
         ({}, {"label": "z"}, ValueError, r"\['z'\] is missing"),
         ({}, {"loss": "hinge"}, ValueError, "loss must be one of"),
