@@ -198,3 +198,18 @@ def test_examples_that_the_model_cannot_read_are_refused(model):
 
 def test_names_are_public():
     assert {"sensitivity", "Sensitivity", "LayerSensitivity"} <= set(tfx_pruning.__all__)
+
+
+def test_a_training_shares_out_the_zeros_as_it_was_measured(tmp_path):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)])
+    network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.export(tmp_path / "model", verbose=False)
+    (name,) = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"].structured_input_signature[1]
+    found = sensitivity(tmp_path / "model", {name: X, "y": Y}, label="y")
+    with tfx_pruning.pruning_scope(PruningHParams.for_steps(10, target_sparsity=0.7, **found.fields)):
+        network.fit(X, Y, batch_size=10, verbose=0)
+    kernels = [layer.kernel for layer in network.layers]
+    got = {kernel.path: float(np.mean(kernel.numpy() == 0)) for kernel in kernels}
+    assert got == pytest.approx(found.layer_sparsities(0.7))
+    assert sum(int(np.count_nonzero(kernel.numpy() == 0)) for kernel in kernels) == 28  # 70 % of 40
