@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     )
     from .engine.ranking.schedule import Schedule, register_schedule
     from .post_training_pruner.component import PostTrainingPruner
+    from .post_training_pruner.layer_sensitivity import LayerSensitivity, Sensitivity
     from .post_training_pruner.prune import prune_saved_model
+    from .post_training_pruner.sensitivity import sensitivity
     from .pruning_report import PruningReport
     from .pruning_trainer.component import PruningTrainer
     from .sparsity_selector.component import SparsitySelector
@@ -42,12 +44,14 @@ _HOME = {
     "Criterion": ".engine.ranking.criteria",
     "GradientCriterion": ".engine.ranking.criteria",
     "HessianCriterion": ".engine.ranking.criteria",
+    "LayerSensitivity": ".post_training_pruner.layer_sensitivity",
     "PostTrainingPruner": ".post_training_pruner.component",
     "Pruning": ".engine.pruning",
     "PruningHParams": ".engine.hparams",
     "PruningReport": ".pruning_report",
     "PruningTrainer": ".pruning_trainer.component",
     "Schedule": ".engine.ranking.schedule",
+    "Sensitivity": ".post_training_pruner.layer_sensitivity",
     "SparsitySelector": ".sparsity_selector.component",
     "Stripper": ".stripper.component",
     "WeightChangeCriterion": ".engine.ranking.criteria",
@@ -59,6 +63,7 @@ _HOME = {
     "register_criterion": ".engine.ranking.criteria",
     "register_schedule": ".engine.ranking.schedule",
     "register_exporter": ".stripper.export.formats",
+    "sensitivity": ".post_training_pruner.sensitivity",
     "start_from_target": ".engine.keras.start_from_target",
     "strip_saved_model": ".stripper.strip",
     "warm_start": ".engine.keras.warm_start",
@@ -71,12 +76,14 @@ __all__ = [
     "Criterion",
     "GradientCriterion",
     "HessianCriterion",
+    "LayerSensitivity",
     "PostTrainingPruner",
     "Pruning",
     "PruningHParams",
     "PruningReport",
     "PruningTrainer",
     "Schedule",
+    "Sensitivity",
     "SparsitySelector",
     "Stripper",
     "WeightChangeCriterion",
@@ -89,6 +96,7 @@ __all__ = [
     "register_criterion",
     "register_exporter",
     "register_schedule",
+    "sensitivity",
     "start_from_target",
     "strip_saved_model",
     "warm_start",

@@ -171,6 +171,7 @@ def _at_once(hparams: PruningHParams) -> PruningHParams:
     return PruningHParams(
         prune_option="weight",
         allocation=hparams.allocation,
+        sensitivity_map=hparams.sensitivity_map,
         min_layer_density=hparams.min_layer_density,
         include=hparams.include,
         exclude=hparams.exclude,

@@ -82,10 +82,11 @@ class PruningHParams(HParamsFields):
         allocation: 'uniform': each weight tensor has the sparsity asked for. 'global': all weights are ranked together,
             and the sparsity holds for their sum. 'erk', Erdős-Rényi-kernel (Evci et al., 2020): the sparsity holds
             for the sum, and the density of a weight tensor is proportional to the sum of its dimensions over their
-            product, so that narrow layers stay denser.
+            product, so that narrow layers stay denser. 'sensitivity': the sparsity holds for the sum, and zeros go
+            where `sensitivity_map` says that they cost least.
         min_layer_density: Fraction of every weight tensor, in [0, 1), that is kept whatever the ranking says, at least
-            one weight, so that no layer dies; 0 for no minimum. For `allocation='global'` and 'erk' and for groups; it
-            does not change their totals.
+            one weight, so that no layer dies; 0 for no minimum. For `allocation='global'`, 'erk' and 'sensitivity' and
+            for groups; it does not change their totals.
         sparsity_function: Schedule. 'polynomial' and 'cosine' (half a period) rise from `initial_sparsity` to
             `target_sparsity` between `sparsity_function_begin_step` and `sparsity_function_end_step`. 'constant' jumps
             to the target at the first of these steps, 'one_shot' at the second. Or one that
@@ -142,6 +143,11 @@ class PruningHParams(HParamsFields):
             zeros. Inputs have 256 values over the range of the batch. The gradients are as if nothing were rounded.
             What is saved is a float model. '' for no rounding.
         quantize_begin_step: First step that is rounded; -1 for the one after the sparsity has reached its target.
+        sensitivity_map: For `allocation='sensitivity'`, `regex:sparsity=rise;sparsity=rise` items, as
+            `tfx_pruning.sensitivity` and `tfx-pruning sensitivity` write them: how much the loss rises if the weight
+            whose path matches is pruned alone. Every pruned weight needs one. The sum of the rises is made as small as
+            the total of zeros allows, at every step, on the lower convex hulls of these curves. No weight gets more
+            zeros than at the largest sparsity of its curve.
 
     Raises:
         ValueError: A value is out of range, or two contradict each other.

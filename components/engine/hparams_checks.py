@@ -17,7 +17,7 @@ from .choices import (
 )
 from .hparams_fields import RUN_TOLERANCE, HParamsFields
 
-ALLOCATIONS = ("uniform", "global", "erk")
+ALLOCATIONS = ("uniform", "global", "erk", "sensitivity")
 POOLING_FUNCTIONS = ("AVG", "MAX")
 REGROWTHS = ("", "gradient")
 COSTS = ("parameters", "flops")
@@ -40,7 +40,7 @@ def check(hparams: HParamsFields) -> None:
     _check_regrowth(hparams)
     _check_distillation(hparams)
     _check_quantization(hparams)
-    _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims
+    _ = hparams.weight_sparsities, hparams.group_sparsities, hparams.block_dims, hparams.sensitivity_curves
 
 
 def check_teacher(hparams: HParamsFields, is_given: bool) -> None:
@@ -117,7 +117,7 @@ def _check_channels(hparams: HParamsFields) -> None:
     wrong = {
         "weight_sparsity_map": bool(hparams.weight_sparsity_map),
         "group_pruning": hparams.group_pruning,
-        "allocation='erk'": hparams.allocation == "erk",
+        f"allocation={hparams.allocation!r}": hparams.allocation in ("erk", "sensitivity"),
         f"regrow={hparams.regrow!r}": bool(hparams.regrow),
     }
     given = [name for name, wanted in wrong.items() if wanted]
@@ -232,11 +232,18 @@ def _check_allocation(hparams: HParamsFields) -> None:
             f"{list(hparams.weight_sparsity_map)} cannot hold. Leave out the map, or "
             + ("write the groups down." if one_group else "use allocation='uniform'.")
         )
+    if (hparams.allocation == "sensitivity") != bool(hparams.sensitivity_map):
+        raise ValueError(
+            "sensitivity_map is for allocation='sensitivity' alone. Set that, or leave out the map."
+            if hparams.sensitivity_map
+            else "allocation='sensitivity' needs sensitivity_map, which says what zeros cost in each weight. Give the "
+            "hyperparameters that `tfx-pruning sensitivity` prints, or Sensitivity.fields."
+        )
     if hparams.min_layer_density and hparams.allocation == "uniform" and not hparams.group_pruning:
         raise ValueError(
             f"min_layer_density={hparams.min_layer_density} has no effect under allocation='uniform': every layer "
-            "keeps what its own sparsity says. Use allocation='global' or 'erk', or group_pruning, or leave it "
-            "at 0."
+            "keeps what its own sparsity says. Use allocation='global', 'erk' or 'sensitivity', or group_pruning, or "
+            "leave it at 0."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from . import path_map
 from .choices import SCHEDULES
 from .name_pattern import NamePattern
+from .sensitivity_curve import SensitivityCurve
 from .update_steps import UpdateSteps
 
 # How far m * sparsity may lie from a whole number of zeros in a run of m weights.
@@ -59,6 +60,7 @@ class HParamsFields:
     distill_loss: str = ""
     quantize: str = ""
     quantize_begin_step: int = -1
+    sensitivity_map: tuple[str, ...] = ()
 
     @property
     def weight_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:
@@ -69,6 +71,11 @@ class HParamsFields:
     def group_sparsities(self) -> tuple[tuple[NamePattern, float], ...]:
         """`group_sparsity_map` as (regex, target sparsity) pairs."""
         return tuple(path_map.sparsity_item("group_sparsity_map", item) for item in self.group_sparsity_map)
+
+    @property
+    def sensitivity_curves(self) -> tuple[tuple[NamePattern, SensitivityCurve], ...]:
+        """`sensitivity_map` as (regex, curve) pairs."""
+        return tuple(path_map.curve_item("sensitivity_map", item) for item in self.sensitivity_map)
 
     @property
     def target_step_field(self) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ..typed_value import shown
 from .name_pattern import NamePattern, name_pattern
+from .sensitivity_curve import SensitivityCurve
 
 T = TypeVar("T")
 
@@ -53,6 +54,24 @@ def block_item(name: str, item: str) -> tuple[NamePattern, tuple[int, int]]:
             f"{shown(item)}."
         )
     return checked_regex(name, pattern), (int(match[1]), int(match[2]))
+
+
+def curve_item(name: str, item: str) -> tuple[NamePattern, SensitivityCurve]:
+    """Reads an item `regex:sparsity=rise;sparsity=rise` of the map `name`.
+
+    Raises:
+        ValueError: It is not of that form, or a point is wrong.
+    """
+    pattern, colon, text = item.rpartition(":")
+    if not colon or not pattern:
+        raise ValueError(
+            f"{name} items are 'regex:sparsity=rise;sparsity=rise', such as '^dense/kernel$:0.5=0.001;0.9=0.2', got "
+            f"{shown(item)}."
+        )
+    try:
+        return checked_regex(name, pattern), SensitivityCurve.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{name} holds {shown(item)}: {error}") from error
 
 
 def matches(name: str, items: Sequence[tuple[NamePattern, T]], paths: Sequence[str]) -> dict[int, tuple[str, T]]:

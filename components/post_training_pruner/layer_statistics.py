@@ -84,6 +84,23 @@ class LayerStatistics:
         _check_finite(use, hessian)
         return cls(elements[0], int(count), hessian, cross, total / count, total_before / count)
 
+    @classmethod
+    def joined(cls, found: Sequence["LayerStatistics"]) -> "LayerStatistics | None":
+        """The statistics of all uses of a weight, summed up; None if they do not use its elements alike."""
+        first = found[0]
+        for each in found[1:]:
+            if each.elements.shape != first.elements.shape or not np.array_equal(each.elements, first.elements):
+                return None
+        samples = sum(each.samples for each in found)
+        return cls(
+            first.elements,
+            samples,
+            sum(each.hessian for each in found),
+            sum(each.cross for each in found),
+            sum(each.mean * each.samples for each in found) / samples,
+            sum(each.mean_before * each.samples for each in found) / samples,
+        )
+
 
 def input_norms(
     signature: TracedSignature, calibration: Calibration, uses: Sequence[WeightUse]

@@ -50,8 +50,9 @@ class Masking:
         """
         if any(len(part) > 1 for part in self._allocation.parts):
             raise ValueError(
-                f"prune_option={self._hparams.prune_option!r} prunes one layer after the other, so that weights cannot "
-                "be ranked together. Use allocation='uniform' or 'erk', and no groups of several weights."
+                f"prune_option={self._hparams.prune_option!r} prunes one layer after the other, so that weights "
+                "cannot be ranked together. Use allocation='uniform', 'erk' or 'sensitivity', and no groups of "
+                "several weights."
             )
 
     def masks(self, scores: Sequence[np.ndarray], progress: float = 1.0) -> list[np.ndarray]:

@@ -16,7 +16,6 @@ from ..places import checked_model_path
 from ..saved_model import checkpoint, loading, sizes
 from ..saved_model.checkpoint import VALUE_SUFFIX
 from ..saved_model.checkpoint_copy import CheckpointCopy
-from ..saved_model.meta_graph import has_objects, read_saved_model
 from ..saved_model.saved_objects import SavedObjects
 from ..saved_model.tensor_bundle import TensorBundle
 from .batch_norm import recalibrated, statistics_of
@@ -24,11 +23,11 @@ from .calibration import Calibration, Examples
 from .checks import DEFAULT_DAMPING, UNSEEN_ERROR, checked_criterion, needs_examples, needs_loss
 from .gradient_pruning import pruned_by_gradients
 from .loss import AUTO, Loss
+from .model_to_prune import multiplied_weights, opened_model, signature_name
 from .pruned_values import PrunedValues, pruned_by_inputs, pruned_by_magnitude
 from .saved_weights import SavedWeight, chosen_weights, saved_weights
-from .traced_signature import TracedSignature, uses_in_signature
+from .traced_signature import TracedSignature
 
-DEFAULT_SIGNATURE = "serving_default"
 _VARIABLES = "variables"
 
 
@@ -100,7 +99,7 @@ def prune_saved_model(
     - 'wanda': by |w| * ||x||, with the L2 norm of the input x that w is multiplied by, over all examples.
     - 'obc': layer by layer, such that each layer's output, for the inputs that it gets from the pruned layers before
       it, stays as near as possible to what it was. The weights and biases that are kept are updated. Layers need a
-      sparsity of their own: `allocation` 'uniform' or 'erk'.
+      sparsity of their own: `allocation` 'uniform', 'erk' or 'sensitivity'.
     - 'second_order_gradient' with `gradient_estimator='block_fisher'`: by w^2 / [F^-1]_ii, with the empirical Fisher
       matrix F of the loss in blocks of 16 consecutive weights. The weights that are kept in a block make up for those
       that go. F takes 64 bytes a weight, in memory only, while it is gathered.
@@ -160,12 +159,12 @@ def prune_saved_model(
     source = checked_model_path(source)
     staging.check_apart(source, destination)
     checked_model_path(staging.checked_destination(destination, overwrite))
-    model = _opened(source)
+    model = opened_model(source)
     weights, untrained = saved_weights(model)
-    chosen = chosen_weights(weights, _multiplied(model, weights), hparams)
+    chosen = chosen_weights(weights, multiplied_weights(model, weights), hparams)
     name, count = None, 0
     if needs_examples(criterion) or recalibrate_bn:
-        traced = TracedSignature.of(model, _signature(model, signature), [*weights, *untrained])
+        traced = TracedSignature.of(model, signature_name(model, signature), [*weights, *untrained])
         calibration = Calibration.of(examples, traced.specs, traced.name, label if by_gradients else None)
         name, count = traced.name, calibration.count
     if by_gradients:
@@ -202,45 +201,6 @@ def prune_saved_model(
         )
     logging.info("Pruned %s to %s: sparsity %.4f of %d weights.", source, destination, report.sparsity, len(chosen))
     return report
-
-
-def _opened(source: str) -> SavedObjects:
-    if not has_objects(read_saved_model(source)):
-        raise ValueError(
-            f"The SavedModel at {source!r} is one of TensorFlow 1, which cannot be pruned. Save the model with "
-            "tf.saved_model.save."
-        )
-    model = SavedObjects.read(source)
-    if not model.graph.signatures:
-        raise ValueError(
-            f"The SavedModel at {source!r} has no signatures, so nothing says which variables are used. Save it with "
-            "tf.saved_model.save(model, path, signatures=...) or model.export."
-        )
-    return model
-
-
-def _signature(model: SavedObjects, name: str | None) -> str:
-    names = sorted(model.graph.signatures)
-    if name is None and DEFAULT_SIGNATURE in names:
-        return DEFAULT_SIGNATURE
-    if name is None and len(names) == 1:
-        return names[0]
-    if name not in names:
-        what = "none was named" if name is None else f"it has no {name!r}"
-        raise ValueError(
-            f"The SavedModel at {model.folder!r} has the signatures {names}, and {what}. Name the one that answers the "
-            "examples."
-        )
-    return name
-
-
-def _multiplied(model: SavedObjects, weights: list[SavedWeight]) -> set[int]:
-    """The objects of the weights by which some signature multiplies activations."""
-    found: set[int] = set()
-    for name in model.graph.signatures:
-        _, uses = uses_in_signature(model, name, weights)
-        found |= {use.weight for use in uses.products} | uses.inside
-    return found
 
 
 def write_pruned(model: SavedObjects, folder: str, weights: Mapping[int, SavedWeight], pruned: PrunedValues) -> None:

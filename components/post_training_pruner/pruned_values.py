@@ -19,6 +19,7 @@ from ..saved_model.saved_objects import SavedObjects
 from ..structure.weight_uses import WeightUse
 from .calibration import Calibration
 from .checks import UNSEEN_MAGNITUDE
+from .layer_repair import bias_of_layer
 from .layer_statistics import LayerStatistics, input_norms
 from .masking import Masking
 from .reconstruction import Reconstruction, multiply_adds_of_round
@@ -169,9 +170,14 @@ class _Layerwise:
         found = [LayerStatistics.of(self._signature, self._calibration, use, self._changed) for use in uses]
         if not found or any(each is None for each in found):
             return None
-        parts = _joined(weight, found)
+        parts = LayerStatistics.joined(found)
+        if parts is None:
+            raise ValueError(
+                f"{weight.name} is used in several ways, as one and as its transpose or in parts, so that no one layer "
+                "can be reconstructed. Take it out with exclude, or use prune_option='wanda'."
+            )
         value = self._signature.value(weight).astype(np.float64)
-        bias = self._bias(uses, parts)
+        bias = bias_of_layer(self._signature, uses, parts, self._biases)
         problems = Reconstruction(value, parts, bias is not None, self._damping)
         pruned, mask = problems.pruned(
             lambda scores, level: self._masking.at_level(index, scores, level), self._levels(index, parts)
@@ -195,39 +201,8 @@ class _Layerwise:
             del costs[0]
         return levels[len(levels) - 1 - len(costs) :]
 
-    def _bias(self, uses: Sequence[WeightUse], statistics: LayerStatistics) -> SavedWeight | None:
-        """The bias of a layer that uses its weight once and has it to itself."""
-        if len(uses) != 1:
-            return None
-        node = self._signature.bias_of(uses[0])
-        bias = self._biases.get(node)
-        groups, _, outputs = statistics.elements.shape
-        if bias is None or bias.shape != (groups * outputs,) or len(self._signature.uses.reads[node]) != 1:
-            return None
-        return bias
-
     def _change(self, weight: SavedWeight, value: np.ndarray) -> None:
         self._changed[weight.node] = tf.Variable(value.astype(weight.dtype.as_numpy_dtype), trainable=False)
-
-
-def _joined(weight: SavedWeight, found: Sequence[LayerStatistics]) -> LayerStatistics:
-    """The statistics of all uses of a weight, summed up."""
-    first = found[0]
-    for each in found[1:]:
-        if each.elements.shape != first.elements.shape or not np.array_equal(each.elements, first.elements):
-            raise ValueError(
-                f"{weight.name} is used in several ways, as one and as its transpose or in parts, so that no one layer "
-                "can be reconstructed. Take it out with exclude, or use prune_option='wanda'."
-            )
-    samples = sum(each.samples for each in found)
-    return LayerStatistics(
-        first.elements,
-        samples,
-        sum(each.hessian for each in found),
-        sum(each.cross for each in found),
-        sum(each.mean * each.samples for each in found) / samples,
-        sum(each.mean_before * each.samples for each in found) / samples,
-    )
 
 
 def _norms(

@@ -67,11 +67,16 @@ class Reconstruction:
             # Kept ones rank above pruned ones, whatever their score.
             floor = mask * SMALLEST
             mask = select(np.maximum(scores.reshape(mask.shape), floor).astype(np.float32), level)
+        return self.repaired(mask), mask
+
+    def repaired(self, mask: np.ndarray) -> np.ndarray:
+        """The weights with a given mask that leave the outputs as near as possible; float64 of the weight's shape."""
         values = np.zeros(self.weight.size)
-        for hessian, target, elements in problems:
+        for group in range(len(self.statistics.elements)):
+            hessian, target, elements = self._problem(group)
             for kept, column in self._columns(mask, elements):
                 values[elements[kept, column]] = np.linalg.solve(hessian[np.ix_(kept, kept)], target[kept, column])
-        return values.reshape(self.weight.shape), mask
+        return values.reshape(self.weight.shape)
 
     def bias_change(self, pruned: np.ndarray) -> np.ndarray:
         """What is added to the bias of the layer, so that the mean of its outputs stays; float64 [channels]."""

@@ -125,7 +125,7 @@ class TracedSignature:
             (reader,) = readers
             if reader.op in _SUMS:
                 (other,) = [each for each in self._flat.inputs(reader) if each != tensor] or [None]
-                while other is not None and self._flat.node(other).op in ("Identity", "Cast"):
+                while other is not None and self._flat.node(other).op in ("Cast", *_FORWARDED):
                     other = self._flat.node(other).input[0]
                 return reads.get(other)
             if reader.op not in _FORWARDED or self._flat.inputs(reader)[0] != tensor:

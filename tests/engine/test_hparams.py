@@ -55,6 +55,7 @@ NEW_DEFAULTS = {
     "distill_loss": "",
     "quantize": "",
     "quantize_begin_step": -1,
+    "sensitivity_map": (),
 }
 
 
@@ -259,7 +260,7 @@ REFUSED = [
     ({"min_layer_density": 1.0, "allocation": "global"}, ValueError, ["min_layer_density", "[0, 1)", "1.0"]),
     ({"min_layer_density": -0.1, "allocation": "global"}, ValueError, ["min_layer_density", "[0, 1)", "-0.1"]),
     ({"min_layer_density": "1"}, TypeError, ["min_layer_density", "'1'"]),
-    ({"min_layer_density": 0.1}, ValueError, ["min_layer_density=0.1", "allocation='uniform'", "'global' or 'erk'"]),
+    ({"min_layer_density": 0.1}, ValueError, ["min_layer_density=0.1", "allocation='uniform'", "'global', 'erk' or"]),
     ({"sparsity_function": "linear"}, ValueError, ["sparsity_function", "polynomial, constant", "'linear'"]),
     ({"include": ["*"]}, ValueError, ["include", "'*'", "regular expression"]),
     ({"include": "kernel"}, TypeError, ["include", "list of strings", "'kernel'"]),

@@ -5,6 +5,7 @@ Units are ranked and counted: single weights, or the blocks or channels that a w
 
 import abc
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,8 +15,9 @@ import tensorflow as tf
 
 from .. import path_map
 from ..hparams import PruningHParams
-from .schedule import ExternalSparsity, Schedule, SparsitySource, kept_count, schedule_of
+from .schedule import ExternalSparsity, SparsitySource, schedule_of
 from .selection import Scores, top_k_masks
+from .unit_count import UnitCount, kept_units
 
 Shape = tuple[int, ...]
 
@@ -145,14 +147,14 @@ class Allocation(abc.ABC):
 class PartByPart(Allocation):
     """Each part has a sparsity of its own."""
 
-    def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int, counts: Sequence["_Count"]) -> None:
+    def __init__(self, parts: list[list[int]], floors: Sequence[int], seed: int, counts: Sequence[UnitCount]) -> None:
         """Takes the parts; see `Allocation`. `counts` has for each part how many units a step keeps."""
         super().__init__(parts, floors, seed)
         self._counts = counts
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """See `Allocation.kept`."""
-        return tf.unstack(_kept(self._counts, step))
+        return tf.unstack(kept_units(self._counts, step))
 
 
 class ErdosRenyiKernel(Allocation):
@@ -168,7 +170,7 @@ class ErdosRenyiKernel(Allocation):
     """
 
     def __init__(
-        self, shapes: Sequence[Shape], units: Sequence[int], floors: Sequence[int], seed: int, total: "_Count"
+        self, shapes: Sequence[Shape], units: Sequence[int], floors: Sequence[int], seed: int, total: UnitCount
     ) -> None:
         """Takes the weights; see `Allocation`.
 
@@ -189,7 +191,7 @@ class ErdosRenyiKernel(Allocation):
 
     def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
         """See `Allocation.kept`."""
-        return tf.unstack(self._shared_out(_kept([self._total], step)[0]))
+        return tf.unstack(self._shared_out(kept_units([self._total], step)[0]))
 
     def _shared_out(self, total: tf.Tensor) -> tf.Tensor:
         """Shares out `total` units among the weights: an int64 number for each."""
@@ -210,6 +212,41 @@ class ErdosRenyiKernel(Allocation):
         """How many units the weights keep at factors given by their bits, int64 of shape [factors, weights]."""
         ideal = tf.round(tf.bitcast(factor_bits, tf.float64)[:, None] * self._shares)
         return tf.cast(tf.clip_by_value(ideal, self._least, self._most), tf.int64)
+
+
+class BySensitivity(Allocation):
+    """The sparsity holds for the sum; zeros go where they were measured to cost least.
+
+    The sum of the weights' rises of the loss is minimised under the total of zeros, each rise taken from the lower
+    convex hull of what was measured. So the pieces of all hulls are taken in the order of their slopes, and no weight's
+    number of zeros falls as the total rises.
+    """
+
+    def __init__(
+        self,
+        hulls: Sequence[Sequence[tuple[int, float]]],
+        units: Sequence[int],
+        floors: Sequence[int],
+        seed: int,
+        total: UnitCount,
+    ) -> None:
+        """Takes the weights; see `Allocation`. `hulls` has for each the corners of `SensitivityCurve.hull`."""
+        super().__init__([[index] for index in range(len(units))], floors, seed)
+        self._total = total
+        self._units = np.array(units, np.int64)
+        pieces = sorted(
+            ((end[1] - begin[1]) / (end[0] - begin[0]), index, end[0] - begin[0])
+            for index, hull in enumerate(hulls)
+            for begin, end in itertools.pairwise(hull)
+        )
+        self._owners = np.array([index for _, index, _ in pieces], np.int64)
+        self._lengths = np.array([length for *_, length in pieces], np.int64)
+
+    def kept(self, step: int | tf.Tensor) -> list[tf.Tensor]:
+        """See `Allocation.kept`."""
+        zeros = self._units.sum() - kept_units([self._total], step)[0]
+        taken = tf.clip_by_value(zeros - (np.cumsum(self._lengths) - self._lengths), 0, self._lengths)
+        return tf.unstack(self._units - tf.math.unsorted_segment_sum(taken, self._owners, len(self._units)))
 
 
 def allocation(
@@ -234,8 +271,8 @@ def allocation(
         nearest possible number is kept.
 
     Raises:
-        ValueError: A regex of a map matches no weight, two match one, a part would lose all its units or keep fewer
-            than `min_layer_density` asks for, or a map is given beside `sparsity`.
+        ValueError: A regex of a map matches no weight, two match one, `sensitivity_map` lacks one, a part would lose
+            all its units or keep fewer than `min_layer_density` asks for, or a map is given beside `sparsity`.
     """
     if sparsity is not None:
         _check_no_maps(hparams)
@@ -243,13 +280,16 @@ def allocation(
     floors = [_floor(size, hparams.min_layer_density) for size in units]
     if hparams.allocation == "erk":
         floors = [max(1, floor) for floor in floors]
+    if hparams.allocation == "sensitivity":
+        hulls = _hulls(hparams, paths, units, floors)
+        floors = [size - hull[-1][0] for size, hull in zip(units, hulls, strict=True)]
     given = None if sparsity is None else ExternalSparsity(sparsity)
     schedules = {part.target_sparsity: given or schedule_of(hparams, part.target_sparsity) for part in parts}
     counts = []
     for part in parts:
         single_weights = all(units[index] == math.prod(shapes[index]) for index in part.members)
         counts.append(
-            _Count(
+            UnitCount(
                 what=f"{'weights' if single_weights else 'units'} of {', '.join(paths[i] for i in part.members)}",
                 size=sum(units[index] for index in part.members),
                 least=max(1, sum(floors[index] for index in part.members)),
@@ -260,6 +300,8 @@ def allocation(
         )
     if hparams.allocation == "erk":
         return ErdosRenyiKernel(shapes, units, floors, hparams.seed, counts[0])
+    if hparams.allocation == "sensitivity":
+        return BySensitivity(hulls, units, floors, hparams.seed, counts[0])
     return PartByPart([part.members for part in parts], floors, hparams.seed, counts)
 
 
@@ -276,58 +318,6 @@ class _Part:
     members: list[int]
     target_sparsity: float
     targets_name: str
-
-
-class _Count:
-    """How many units of a part each step keeps."""
-
-    def __init__(
-        self, what: str, size: int, least: int, sparsity: Schedule | ExternalSparsity, targets_name: str, mend: str
-    ) -> None:
-        """Checks that the schedule keeps enough.
-
-        Args:
-            what: What the units are, for messages.
-            size: How many there are.
-            least: How many must be kept.
-            sparsity: The sparsity at a step.
-            targets_name: The hyperparameter that set the target, for messages.
-            mend: What to do if too few would be kept, for messages.
-
-        Raises:
-            ValueError: Fewer than `least` units would be kept at one of the schedule's ends.
-        """
-        self.size = size
-        self.least = least
-        self.sparsity = sparsity
-        self.refusal = f"of the {size} {what}, and {least} must stay. {mend}"
-        if isinstance(sparsity, Schedule):
-            self._check(targets_name, sparsity.target_sparsity)
-            self._check("initial_sparsity", sparsity.initial_sparsity)
-
-    def _check(self, name: str, sparsity: float) -> None:
-        kept = int(kept_count(self.size, sparsity))
-        if kept < self.least:
-            raise ValueError(f"{name}={sparsity} would leave {kept or 'none'} {self.refusal}")
-
-
-def _kept(counts: Sequence[_Count], step: int | tf.Tensor) -> tf.Tensor:
-    """How many units each part keeps at `step`, int64 of shape [parts]."""
-    # Most parts have one schedule, and a graph would compute it for each.
-    schedules = {id(count.sparsity): count.sparsity for count in counts}
-    sparsities = {key: schedule(step) for key, schedule in schedules.items()}
-    sizes = tf.constant([count.size for count in counts], tf.int64)
-    kept = kept_count(sizes, tf.stack([sparsities[id(count.sparsity)] for count in counts]))
-    if all(isinstance(schedule, Schedule) for schedule in schedules.values()):
-        return kept
-    least = tf.constant([count.least for count in counts], tf.int64)
-    too_few = kept < least
-    worst = tf.argmax(too_few)  # the first of them
-    beginning = "The sparsity given in place of the schedule would leave too few"
-    refusals = [f"{beginning} {count.refusal} Would be left:" for count in counts]
-    check = tf.debugging.Assert(~tf.reduce_any(too_few), [tf.gather(refusals, worst), kept[worst]])
-    with tf.control_dependencies([] if check is None else [check]):
-        return tf.clip_by_value(kept, least, sizes)
 
 
 def _of_one_dtype(scores: tf.Tensor | Scores, part: Sequence[int]) -> tf.Tensor | Scores:
@@ -359,6 +349,23 @@ def _parts(hparams: PruningHParams, paths: Sequence[str]) -> list[_Part]:
     return list(parts.values())
 
 
+def _hulls(
+    hparams: PruningHParams, paths: Sequence[str], units: Sequence[int], floors: Sequence[int]
+) -> list[list[tuple[int, float]]]:
+    """The hulls of the weights' sensitivities."""
+    curves = path_map.matches("sensitivity_map", hparams.sensitivity_curves, paths)
+    lacking = [path for index, path in enumerate(paths) if index not in curves]
+    if lacking:
+        raise ValueError(
+            f"sensitivity_map says nothing of {', '.join(lacking)}. Measure all weights that are pruned, or take these "
+            "out with exclude."
+        )
+    return [
+        curves[index][1].hull(size, size - max(1, floor))
+        for index, (size, floor) in enumerate(zip(units, floors, strict=True))
+    ]
+
+
 def _floor(units: int, min_layer_density: float) -> int:
     """How many of `units` are kept whatever the ranking says: `min_layer_density` of them, rounded up."""
     # With fractions: in floats, 0.07 * 100 is a little more than 7.
@@ -366,6 +373,8 @@ def _floor(units: int, min_layer_density: float) -> int:
 
 
 def _mend(hparams: PruningHParams, part: _Part) -> str:
+    if hparams.allocation == "sensitivity":
+        return "Lower it, or measure the sensitivity at higher sparsities."
     if hparams.min_layer_density:
         return f"Lower it, or min_layer_density={hparams.min_layer_density}."
     if len(part.members) > 1:
