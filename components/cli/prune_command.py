@@ -7,44 +7,22 @@ import click
 from rich.console import Console
 
 from ..engine.hparams import PruningHParams
+from .calibration_options import answer_options, examples_options
 from .console import Output, reporting, table
 
 
 @click.command("prune", short_help="Prune a trained SavedModel at once, without a training.")
 @click.argument("source")
 @click.argument("dest")
-@click.option(
-    "--examples",
-    "data",
-    multiple=True,
-    help="TFRecord file with examples to look at, gzipped or not, or a pattern of such; may be given several times.",
-)
-@click.option("--num-examples", type=click.IntRange(1), default=1024, show_default=True, help="Examples read at most.")
+@examples_options(required=False)
 @click.option(
     "--hparams",
     default="",
     help="Hyperparameters as PruningHParams reads them, such as 'prune_option=obc,target_sparsity=0.9'.",
 )
-@click.option("--signature", help="Signature that answers the examples.  [default: serving_default, or the only one]")
-@click.option("--label", help="For criteria of gradients: the feature that holds the labels.")
-@click.option(
-    "--loss",
-    type=click.Choice(["auto", "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"]),
-    default="auto",
-    show_default=True,
-    help="How answers are compared with labels.",
-)
-@click.option(
-    "--output",
-    "output_name",
-    help="Output of the signature that is compared with the labels, or is the loss.  [default: the only one]",
-)
-@click.option(
-    "--unseen",
-    type=click.Choice(["error", "magnitude"]),
-    default="error",
-    show_default=True,
-    help="What becomes of weights whose inputs are not seen, as within a loop: an error, or pruned by |w|.",
+@answer_options(
+    label="For criteria of gradients: the feature that holds the labels.",
+    unseen="What becomes of weights whose inputs are not seen, as within a loop: an error, or pruned by |w|.",
 )
 @click.option(
     "--damping",

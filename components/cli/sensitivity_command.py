@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ..engine import hparams_string
 from ..engine.hparams import PruningHParams
+from .calibration_options import answer_options, examples_options
 from .console import Output, reporting, table
 
 
@@ -22,14 +23,7 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
 
 @click.command("sensitivity", short_help="Show what pruning each layer of a trained SavedModel costs.")
 @click.argument("model_dir")
-@click.option(
-    "--examples",
-    "data",
-    multiple=True,
-    required=True,
-    help="TFRecord file with examples to answer, gzipped or not, or a pattern of such; may be given several times.",
-)
-@click.option("--num-examples", type=click.IntRange(1), default=1024, show_default=True, help="Examples read at most.")
+@examples_options(required=True)
 @click.option(
     "--sparsities",
     default="0.5,0.7,0.9,0.95,0.98",
@@ -43,32 +37,15 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
     default="",
     help="Hyperparameters as PruningHParams reads them, such as 'prune_option=wanda,exclude=[head]'.",
 )
-@click.option("--signature", help="Signature that answers the examples.  [default: serving_default, or the only one]")
-@click.option("--label", help="The feature that holds the labels. Without one, the distance from the dense answers.")
-@click.option(
-    "--loss",
-    type=click.Choice(["auto", "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"]),
-    default="auto",
-    show_default=True,
-    help="How answers are compared with labels.",
-)
-@click.option(
-    "--output",
-    "output_name",
-    help="Output of the signature that is compared with the labels, or is the loss.  [default: the only one]",
+@answer_options(
+    label="The feature that holds the labels. Without one, the distance from the dense answers.",
+    unseen="For 'wanda': what becomes of weights whose inputs are not seen.",
 )
 @click.option(
     "--repair/--no-repair",
     default=True,
     show_default=True,
     help="Whether the weights that a layer keeps make up for the others, as they would learn to in a training.",
-)
-@click.option(
-    "--unseen",
-    type=click.Choice(["error", "magnitude"]),
-    default="error",
-    show_default=True,
-    help="For 'wanda': what becomes of weights whose inputs are not seen.",
 )
 @reporting
 def command(
