@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +18,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import SubprocessSdkWorkerHandler
 from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.testing import util as testing_util
 from google.protobuf import json_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import v1 as tfx
@@ -41,6 +43,17 @@ ROWS = 1500
 def test_beam_reads_the_arguments_as_they_are_meant(workers: int, mode: str) -> None:
     options = PipelineOptions(beam_pipeline_args(workers)).view_as(DirectOptions)
     assert (options.direct_running_mode, options.direct_num_workers) == (mode, workers)
+
+
+def test_steps_never_start_prism(tmp_path: pathlib.Path) -> None:
+    started, prism = tmp_path / "started", tmp_path / "prism"
+    prism.write_text(f"#!/bin/sh\ntouch {started}\nexit 1\n")
+    prism.chmod(0o755)
+    argv = [*beam_pipeline_args(1), f"--prism_location={prism}"]
+    with beam.Pipeline(argv=argv) as pipeline:
+        numbers = pipeline | beam.Create([1, 2, 3]) | beam.Map(lambda number: 2 * number)
+        testing_util.assert_that(numbers, testing_util.equal_to([2, 4, 6]))
+    assert not started.exists()
 
 
 @pytest.mark.parametrize(
