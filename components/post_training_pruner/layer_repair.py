@@ -12,6 +12,9 @@ from .reconstruction import Reconstruction
 from .saved_weights import SavedWeight
 from .traced_signature import TracedSignature
 
+# Convolutions see far more places than a least-squares problem needs.
+_SAMPLES_AN_INPUT = 50
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerRepair:
@@ -35,7 +38,7 @@ class LayerRepair:
         biases: Mapping[int, SavedWeight],
         damping: float,
     ) -> "LayerRepair | None":
-        """Runs all examples; None if the layer's inputs are not seen, or its weight is used in several ways.
+        """Runs examples; None if the layer's inputs are not seen, or its weight is used in several ways.
 
         Args:
             signature: The signature.
@@ -45,7 +48,7 @@ class LayerRepair:
             damping: See `Reconstruction`.
         """
         uses = [use for use in signature.uses.products if use.weight == weight.node]
-        found = [LayerStatistics.of(signature, calibration, use, {}) for use in uses]
+        found = [LayerStatistics.of(signature, calibration, use, {}, _SAMPLES_AN_INPUT) for use in uses]
         if not found or weight.node in signature.uses.inside or any(each is None for each in found):
             return None
         statistics = LayerStatistics.joined(found)
