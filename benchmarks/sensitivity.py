@@ -41,7 +41,7 @@ _METHODS = {
 _JUDGED = "magnitude"
 _RATE, _RETRAINING_RATE, _DECAY, _RETRAINING_EPOCHS = 1e-3, 5e-4, 0.05, 10
 _LEAST_CORRELATION, _MOST_SECONDS = 0.8, 120.0
-_DEEP_LAYERS = 20
+_DEEP_LAYERS, _DEEP_EXAMPLES = 20, 512
 
 
 def _layers(layers: Any) -> list[Any]:
@@ -146,7 +146,7 @@ def _times() -> list[str]:
         [
             f"{'MISSED' if missed else 'pass'}: at most {_MOST_SECONDS:.0f} s for {_JUDGED!r}, the default.",
             f"{_DEEP_LAYERS} layers: {_DEEP_LAYERS - 1} convolutions of 32 channels on images of 16x16, and a Dense; "
-            "1,024 examples, five sparsities.",
+            f"{_DEEP_EXAMPLES} examples, as the command reads by default; five sparsities.",
         ],
     )
     return missed
@@ -238,10 +238,12 @@ def _deep(folder: str) -> tuple[str, dict[str, np.ndarray]]:
     """A SavedModel of 20 layers, and examples."""
     random = np.random.default_rng(0)
     layers = [keras.layers.Conv2D(32, 3, padding="same", activation="relu") for _ in range(_DEEP_LAYERS - 1)]
-    network = keras.Sequential([keras.Input((16, 16, 3)), *layers, keras.layers.Flatten(), keras.layers.Dense(10)])
+    network = keras.Sequential(
+        [keras.Input((16, 16, 3)), *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+    )
     _save(network, folder)
-    images = random.normal(size=(1024, 16, 16, 3)).astype(np.float32)
-    return folder, {"image": images, "label": random.integers(0, 10, 1024)}
+    images = random.normal(size=(_DEEP_EXAMPLES, 16, 16, 3)).astype(np.float32)
+    return folder, {"image": images, "label": random.integers(0, 10, _DEEP_EXAMPLES)}
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -29,7 +29,7 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
     required=True,
     help="TFRecord file with examples to answer, gzipped or not, or a pattern of such; may be given several times.",
 )
-@click.option("--num-examples", type=click.IntRange(1), default=1024, show_default=True, help="Examples read at most.")
+@click.option("--num-examples", type=click.IntRange(1), default=512, show_default=True, help="Examples read at most.")
 @click.option(
     "--sparsities",
     default="0.5,0.7,0.9,0.95,0.98",
@@ -131,7 +131,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     for each in found["layers"]:
         measured = dict(map(tuple, each["measured"]))
         rows.add_row(
-            each["path"],
+            each["path"] + ("" if each["repaired"] else " (not repaired)"),
             "x".join(map(str, each["shape"])),
             f"{each['bytes']:,}",
             "" if each["multiply_adds"] is None else f"{each['multiply_adds']:,}",

@@ -107,6 +107,17 @@ def test_weights_that_are_kept_are_repaired_by_least_squares(model):
     assert _measured(found)["second/kernel"][0.5] == pytest.approx(expected, rel=1e-3)
     plain = sensitivity(model, {"x": X}, PruningHParams(include=("second",)), sparsities=[0.5], repair=False)
     assert expected < _measured(plain)["second/kernel"][0.5]
+    assert (found.layers[0].repaired, plain.layers[0].repaired) == (True, False)
+
+
+def test_a_layer_of_many_inputs_is_not_repaired(tmp_path):
+    module = tf.Module()
+    module.wide = tf.Variable(np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32), name="wide/kernel")
+    serve = tf.function(lambda x: {"y": x @ module.wide}, input_signature=[tf.TensorSpec([None, 5000], name="x")])
+    tf.saved_model.save(module, tmp_path / "model", signatures=serve)
+    found = sensitivity(tmp_path / "model", {"x": np.ones((3, 5000))}, sparsities=[0.5])
+    assert not found.layers[0].repaired
+    assert found.layers[0].multiply_adds == 10000
 
 
 def test_a_layers_own_bias_takes_up_the_means(tmp_path):
