@@ -8,11 +8,12 @@ import click
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def examples_options(*, required: bool) -> Callable[[_Command], _Command]:
+def examples_options(*, required: bool, num_examples: int) -> Callable[[_Command], _Command]:
     """`--examples`, as `data`, and `--num-examples`.
 
     Args:
         required: Whether the command needs examples.
+        num_examples: How many are read at most, unless the user says otherwise.
     """
     return _all(
         click.option(
@@ -23,7 +24,11 @@ def examples_options(*, required: bool) -> Callable[[_Command], _Command]:
             help="TFRecord file with examples, gzipped or not, or a pattern of such; may be given several times.",
         ),
         click.option(
-            "--num-examples", type=click.IntRange(1), default=1024, show_default=True, help="Examples read at most."
+            "--num-examples",
+            type=click.IntRange(1),
+            default=num_examples,
+            show_default=True,
+            help="Examples read at most.",
         ),
     )
 

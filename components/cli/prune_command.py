@@ -14,7 +14,7 @@ from .console import Output, reporting, table
 @click.command("prune", short_help="Prune a trained SavedModel at once, without a training.")
 @click.argument("source")
 @click.argument("dest")
-@examples_options(required=False)
+@examples_options(required=False, num_examples=1024)
 @click.option(
     "--hparams",
     default="",

@@ -23,7 +23,7 @@ def _sparsities(_: click.Context, __: click.Parameter, text: str) -> tuple[float
 
 @click.command("sensitivity", short_help="Show what pruning each layer of a trained SavedModel costs.")
 @click.argument("model_dir")
-@examples_options(required=True)
+@examples_options(required=True, num_examples=512)
 @click.option(
     "--sparsities",
     default="0.5,0.7,0.9,0.95,0.98",
@@ -108,7 +108,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     for each in found["layers"]:
         measured = dict(map(tuple, each["measured"]))
         rows.add_row(
-            each["path"],
+            each["path"] + ("" if each["repaired"] else " (not repaired)"),
             "x".join(map(str, each["shape"])),
             f"{each['bytes']:,}",
             "" if each["multiply_adds"] is None else f"{each['multiply_adds']:,}",

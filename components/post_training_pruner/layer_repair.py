@@ -1,6 +1,7 @@
 """LayerRepair: makes a layer's outputs as near as possible with the weights that a mask keeps."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,12 @@ from .layer_statistics import LayerStatistics
 from .reconstruction import Reconstruction
 from .saved_weights import SavedWeight
 from .traced_signature import TracedSignature
+
+# Convolutions see far more places than a least-squares problem needs.
+_SAMPLES_AN_INPUT = 50
+# A matrix of inputs times inputs in float64 takes 128 MB, and the repairs of a layer some ten seconds.
+_MOST_INPUTS = 4096
+_MOST_MULTIPLY_ADDS = 5e11
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +41,9 @@ class LayerRepair:
         weight: SavedWeight,
         biases: Mapping[int, SavedWeight],
         damping: float,
+        sparsities: Sequence[float],
     ) -> "LayerRepair | None":
-        """Runs all examples; None if the layer's inputs are not seen, or its weight is used in several ways.
+        """Runs examples; None if inputs are not seen, the weight is used in several ways, or the layer is too large.
 
         Args:
             signature: The signature.
@@ -43,9 +51,12 @@ class LayerRepair:
             weight: The weight.
             biases: The weights that may be biases, by object.
             damping: See `Reconstruction`.
+            sparsities: Those at which it will be repaired.
         """
+        if not _is_affordable(weight.shape, sparsities):
+            return None
         uses = [use for use in signature.uses.products if use.weight == weight.node]
-        found = [LayerStatistics.of(signature, calibration, use, {}) for use in uses]
+        found = [LayerStatistics.of(signature, calibration, use, {}, _SAMPLES_AN_INPUT) for use in uses]
         if not found or weight.node in signature.uses.inside or any(each is None for each in found):
             return None
         statistics = LayerStatistics.joined(found)
@@ -63,6 +74,13 @@ class LayerRepair:
             bias, value = self.bias
             found[bias.node] = (value + self._problem.bias_change(repaired)).astype(value.dtype)
         return found
+
+
+def _is_affordable(shape: Sequence[int], sparsities: Sequence[float]) -> bool:
+    """Whether a layer of the usual layout can be repaired in a bearable time; each of its columns is solved alone."""
+    inputs, outputs = math.prod(shape[:-1]), shape[-1]
+    cost = sum(outputs * ((1.0 - sparsity) * inputs) ** 3 / 3 for sparsity in sparsities)
+    return inputs <= _MOST_INPUTS and cost <= _MOST_MULTIPLY_ADDS
 
 
 def bias_of_layer(

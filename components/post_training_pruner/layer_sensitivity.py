@@ -23,6 +23,7 @@ class LayerSensitivity:
         units: How many single weights, or blocks, it is pruned in.
         bytes: Size of its elements.
         multiply_adds: What it takes for one example, in matrix products and convolutions; None if that is not seen.
+        repaired: Whether the weights that are kept were repaired.
         measured: Pairs of a sparsity and what was measured there.
     """
 
@@ -31,6 +32,7 @@ class LayerSensitivity:
     units: int
     bytes: int
     multiply_adds: int | None
+    repaired: bool
     measured: tuple[tuple[float, float], ...]
 
 
@@ -99,6 +101,7 @@ class Sensitivity:
                     int(each["units"]),
                     int(each["bytes"]),
                     None if each["multiply_adds"] is None else int(each["multiply_adds"]),
+                    bool(each["repaired"]),
                     tuple((float(sparsity), float(found)) for sparsity, found in each["measured"]),
                 )
                 for each in values["layers"]

@@ -41,14 +41,17 @@ class LayerStatistics:
         calibration: Calibration,
         use: WeightUse,
         changed: Mapping[int, tf.Variable],
+        samples_an_input: int | None = None,
     ) -> "LayerStatistics | None":
-        """Runs all examples; None if the product has a form for which there is no rule.
+        """Runs examples; None if the product has a form for which there is no rule.
 
         Args:
             signature: The signature.
             calibration: The examples.
             use: The layer.
             changed: Variables that stand in for weights that are pruned already, by object.
+            samples_an_input: How many samples for each input are enough: then batches are left out evenly. None for all
+                examples.
         """
         elements: list[np.ndarray] = []
 
@@ -71,11 +74,18 @@ class LayerStatistics:
             )
 
         sums: list[np.ndarray] = []
-        for inputs, _ in calibration.batches(_BATCH_SIZE):
+        stride = 1
+        for number, (inputs, _) in enumerate(calibration.batches(_BATCH_SIZE)):
+            if number % stride:
+                continue
             found = sums_of(inputs)
             if not found:
                 return None
             if not sums:
+                if samples_an_input is not None:
+                    batches = -(-calibration.count // _BATCH_SIZE)
+                    enough = samples_an_input * elements[0].shape[1]
+                    stride = max(1, int(found[-1]) * batches // enough)
                 sums = [np.array(each, np.float64) for each in found]
             else:
                 for total, each in zip(sums, found, strict=True):

@@ -71,7 +71,8 @@ def sensitivity(
         label: The feature or array that the answers are compared with.
         loss: As `prune_saved_model` takes it.
         output: The output that is compared with the labels; without a label, the output that is the loss.
-        repair: Whether the weights that are kept are repaired. A layer whose inputs are not seen never is.
+        repair: Whether the weights that are kept are repaired. A layer is not whose inputs are not seen, or that is
+            large: of more than 4,096 inputs, or too many multiply-adds.
         unseen: As `prune_saved_model` takes it, for 'wanda'.
         damping: Of the repair: what is added to the diagonal of each layer's X^T X, as a fraction of its mean.
 
@@ -112,9 +113,14 @@ def sensitivity(
         for index, mask in zip(bearing, pruning.masks([chosen[index] for index in bearing], sparsity), strict=True):
             masks[index].append((sparsity, mask))
     biases = {each.node: each for each in weights}
+    repaired: list[bool] = []
     measured: list[list[tuple[float, float]]] = [[] for _ in chosen]
     for index, weight in enumerate(chosen):
-        repairing = LayerRepair.of(traced, calibration, weight, biases, damping) if repair and masks[index] else None
+        repairing = None
+        if repair and len(weight.shape) > 1:
+            at = [sparsity for sparsity, _ in masks[index]]
+            repairing = LayerRepair.of(traced, calibration, weight, biases, damping, at)
+        repaired.append(repairing is not None)
         for sparsity, mask in masks[index]:
             kept = (
                 {weight.node: np.where(mask, traced.value(weight), 0)} if repairing is None else repairing.values(mask)
@@ -132,7 +138,7 @@ def sensitivity(
             f"{', '.join(lacking)} would lose all at each of the sparsities {sparsities}. Measure a lower one, or take "
             "them out with exclude."
         )
-    layers = zip(chosen, units, multiply_adds(traced, calibration, chosen), measured, strict=True)
+    layers = zip(chosen, units, multiply_adds(traced, calibration, chosen), repaired, measured, strict=True)
     return Sensitivity(
         measure=measure.name,
         dense=measure.dense,
@@ -141,9 +147,15 @@ def sensitivity(
         num_examples=calibration.count,
         layers=tuple(
             LayerSensitivity(
-                each.name, each.shape, size, int(np.prod(each.shape)) * each.dtype.size, count, tuple(points)
+                path=each.name,
+                shape=each.shape,
+                units=size,
+                bytes=int(np.prod(each.shape)) * each.dtype.size,
+                multiply_adds=count,
+                repaired=is_repaired,
+                measured=tuple(points),
             )
-            for each, size, count, points in layers
+            for each, size, count, is_repaired, points in layers
         ),
     )
 

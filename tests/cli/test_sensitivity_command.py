@@ -52,8 +52,8 @@ def test_the_table_has_a_row_a_layer_and_ends_with_hyperparameters(source, run):
     assert first == "squared_error, dense 0; 20 examples"
     assert header.split() == ["weight", "shape", "bytes", "multiply-adds", "at", "0.25", "at", "0.5", "of", "0.375"]
     # Two zeros of the first layer are there already. Its loss is that of no change.
-    assert rows[0].split() == ["dense/kernel", "2x2", "16", "4", "0", "0", "50.00%"]
-    assert rows[1].split()[:4] == ["other/kernel", "2x2", "16", "4"]
+    assert rows[0].split() == ["dense/kernel", "(not", "repaired)", "2x2", "16", "4", "0", "0", "50.00%"]
+    assert rows[1].split()[3:6] == ["2x2", "16", "4"]
     assert rows[1].split()[-1] == "25.00%"
     assert empty == ""
     parsed = PruningHParams.parse(hparams)

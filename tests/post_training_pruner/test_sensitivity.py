@@ -9,6 +9,11 @@ import tensorflow as tf
 
 import tfx_pruning
 from tfx_pruning import PruningHParams, Sensitivity, prune_saved_model, sensitivity
+from tfx_pruning.post_training_pruner.calibration import Calibration
+from tfx_pruning.post_training_pruner.layer_statistics import LayerStatistics
+from tfx_pruning.post_training_pruner.saved_weights import saved_weights
+from tfx_pruning.post_training_pruner.traced_signature import TracedSignature
+from tfx_pruning.saved_model.saved_objects import SavedObjects
 
 FIRST = np.array([[1.0, -4.0], [3.0, 2.0], [0.5, 0.25]], np.float32)
 SECOND = np.array([[2.0, -1.0], [0.5, 3.0]], np.float32)
@@ -102,6 +107,17 @@ def test_weights_that_are_kept_are_repaired_by_least_squares(model):
     assert _measured(found)["second/kernel"][0.5] == pytest.approx(expected, rel=1e-3)
     plain = sensitivity(model, {"x": X}, PruningHParams(include=("second",)), sparsities=[0.5], repair=False)
     assert expected < _measured(plain)["second/kernel"][0.5]
+    assert (found.layers[0].repaired, plain.layers[0].repaired) == (True, False)
+
+
+def test_a_layer_of_many_inputs_is_not_repaired(tmp_path):
+    module = tf.Module()
+    module.wide = tf.Variable(np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32), name="wide/kernel")
+    serve = tf.function(lambda x: {"y": x @ module.wide}, input_signature=[tf.TensorSpec([None, 5000], name="x")])
+    tf.saved_model.save(module, tmp_path / "model", signatures=serve)
+    found = sensitivity(tmp_path / "model", {"x": np.ones((3, 5000))}, sparsities=[0.5])
+    assert not found.layers[0].repaired
+    assert found.layers[0].multiply_adds == 10000
 
 
 def test_a_layers_own_bias_takes_up_the_means(tmp_path):
@@ -213,3 +229,19 @@ def test_a_training_shares_out_the_zeros_as_it_was_measured(tmp_path):
     got = {kernel.path: float(np.mean(kernel.numpy() == 0)) for kernel in kernels}
     assert got == pytest.approx(found.layer_sparsities(0.7))
     assert sum(int(np.count_nonzero(kernel.numpy() == 0)) for kernel in kernels) == 28  # 70 % of 40
+
+
+@pytest.mark.parametrize(("an_input", "samples"), [(None, 480), (50, 480), (10, 256), (2, 128)])
+def test_statistics_of_convolutions_leave_out_batches_evenly(two_layers, images, an_input, samples):
+    model = SavedObjects.read(two_layers)
+    weights, _ = saved_weights(model)
+    signature = TracedSignature.of(model, "serving_default", weights)
+    calibration = Calibration.of(images, signature.specs, signature.name)
+    (use,) = [use for use in signature.uses.products if use.node.op == "Conv2D"]
+    # Four batches, of 32 images at most, with four places and 18 inputs each.
+    found = LayerStatistics.of(signature, calibration, use, {}, an_input)
+    patches = tf.image.extract_patches(images["image"], [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "SAME").numpy()
+    taken = {480: patches, 256: np.concatenate([patches[:32], patches[64:96]]), 128: patches[:32]}[samples]
+    taken = taken.reshape(-1, 18).astype(np.float64)
+    assert found.samples == samples
+    np.testing.assert_allclose(found.hessian[0], taken.T @ taken, rtol=1e-4, atol=1e-3)
