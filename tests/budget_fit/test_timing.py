@@ -27,7 +27,7 @@ def models(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["savedmodel", "tflite"])
-def test_a_model_with_a_thousandth_of_the_work_takes_less_time(models, format, tmp_path):
+def test_all_models_are_called_equally_often(models, format, tmp_path):
     budget = Budget(max_latency=1.0, format=format, batch_size=32)
     paths = dict(models)
     if format == "tflite":
@@ -35,10 +35,10 @@ def test_a_model_with_a_thousandth_of_the_work_takes_less_time(models, format, t
             (file,) = export_model(model, tmp_path / name, ["tflite"], tolerance=1.0)
             paths[name] = file.path
     times = ModelTimer(models["small"], budget).latencies(paths, most_calls=30)
-    assert times["small"].median < times["large"].median
+    assert times.keys() == {"small", "large"}
+    assert 10 <= times["small"].calls == times["large"].calls <= 30
     for each in times.values():
         assert 0 < each.lower <= each.median <= each.upper
-        assert 10 <= each.calls <= 30
 
 
 def test_a_batch_has_the_size_that_is_asked_for(models):
