@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from tfx_pruning import __version__
 from tfx_pruning.cli import main
 
-_COMMANDS = ["init", "inspect", "metadata", "prune", "report", "run", "strip", "sweep"]
+_COMMANDS = ["init", "inspect", "metadata", "prune", "report", "run", "sensitivity", "strip", "sweep"]
 # Those of a process that a shell begins, which pytest need not have.
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _SCRIPT = pathlib.Path(sys.executable).with_name("tfx-pruning")
