@@ -207,4 +207,4 @@ def test_the_export_is_written_by_the_command_line_and_by_name(ran: Ran) -> None
 @pytest.mark.slow
 def test_the_command_counts_zeros(ran: Ran) -> None:
     assert list(ran.found["zeros"].values()) == [40]
-    assert "zeros     Count the zeros in each weight of a SavedModel." in ran.found["help"]
+    assert re.search(r"^  zeros +Count the zeros in each weight of a SavedModel\.$", ran.found["help"], re.MULTILINE)
