@@ -1,7 +1,7 @@
 """Ten budgets of bytes and latency, on the UCI digits, MNIST-1D and the taxi trips: is each of them met?
 
 Each model is trained dense once. For a budget, `search_budget` finds the sparsity, the model is pruned to it from the
-dense one, stripped and exported as Stripper does it, and weighed or timed as BudgetCheck does it; what misses the
+dense one, stripped and exported as Stripper does it, and measured as BudgetCheck does it; what misses the
 budget is trained again, at most twice. A budget of bytes is met by 95 to 100 % of them; one of latency by a median of
 at most the budget, measured by turns with the dense model.
 

@@ -125,7 +125,7 @@ class Budget:
     Attributes:
         max_bytes: The most bytes; None for no limit.
         max_latency: The longest that one call may take, the median of many, in milliseconds; None for no limit.
-        format: What is weighed and timed: 'savedmodel', the folder of the stripped SavedModel, all its files;
+        format: What is measured: 'savedmodel', the folder of the stripped SavedModel, all its files;
             'savedmodel_gz', the same as one .tar.gz; 'tflite' or 'tflite_int8', a TFLite file.
         batch_size: How many examples one call has.
         threads: How many threads one call may take.
@@ -157,7 +157,7 @@ class Budget:
 
     @property
     def export(self) -> str | None:
-        """The export of Stripper that is weighed; None for the SavedModel itself."""
+        """The export of Stripper that is measured; None for the SavedModel itself."""
         return self.format if self.format in (TFLITE, TFLITE_INT8) else None
 
     @property
@@ -171,7 +171,7 @@ class Budget:
             what = f"max_bytes of the format {self.format!r}" if self.max_latency is None else "max_latency"
             raise ValueError(
                 f"{what} needs granularity='channel', got {hparams.granularity!r}: single zeros take as much room and "
-                "time as other numbers. Leave granularity out, or weigh the compressed model, format='savedmodel_gz'."
+                "time as other numbers. Leave granularity out, or limit the compressed model, format='savedmodel_gz'."
             )
         for name in ("n_of_m", "intra_block_sparsity", "weight_sparsity_map", "group_pruning"):
             if getattr(hparams, name):

@@ -33,7 +33,7 @@ def create_budget_pipeline(
     """Builds the pipeline, for any runner.
 
     The data are prepared and the dense model is trained once. For each way to prune, BudgetSearch finds the target
-    sparsity; a model is pruned to it, stripped and evaluated, and BudgetCheck weighs and times it. A further training
+    sparsity; a model is pruned to it, stripped and evaluated, and BudgetCheck measures it. A further training
     takes the sparsity that the BudgetCheck before it proposes. SparsitySelector takes the model with the best metric of
     those that keep to the budget and are within the tolerance; Pusher pushes it. The dense training starts from no
     earlier model, whatever `config.warm_start` says: all trainings share it.

@@ -282,7 +282,7 @@ class PipelineConfig:
         if self.budget.needs_channels and not self.shrink:
             raise ValueError(
                 "shrink must be true with a budget: channels that are pruned take room and time until they are cut. "
-                "Leave shrink out, or weigh the compressed model, format='savedmodel_gz'."
+                "Leave shrink out, or limit the compressed model, format='savedmodel_gz'."
             )
 
 

@@ -11,7 +11,7 @@ from .spec import DEFAULT_NUM_EXAMPLES, BudgetCheckSpec
 
 
 class BudgetCheck(base_component.BaseComponent):
-    """A TFX component that weighs and times a stripped model, against the budget that BudgetSearch was given.
+    """A TFX component that measures a stripped model against the budget that BudgetSearch was given.
 
     It is a node of its own so that an orchestrator can give it the processor that the latency is meant for. It fails no
     run: SparsitySelector takes its report, and refuses a model that is over its budget.

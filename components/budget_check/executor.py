@@ -31,7 +31,7 @@ from .spec import (
 
 
 class Executor(base_executor.BaseExecutor):
-    """Weighs and times a stripped model, against the budget that it was pruned for."""
+    """Measures the size and the latency of a stripped model, against the budget that it was pruned for."""
 
     def Do(
         self,

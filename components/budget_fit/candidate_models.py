@@ -1,4 +1,4 @@
-"""CandidateModels: copies of a dense model, pruned at once and made small, which are weighed before any is trained."""
+"""CandidateModels: copies of a dense model, pruned at once and made small, whose size is measured before any is trained."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ from .channel_pruning import ChannelPruning
 _LARGEST_SPARSITY = 0.999
 _SPARSITY_DIGITS = 6
 _PRUNED = "pruned"
-# Candidates are weighed, not served: quantised ones of untrained weights may answer otherwise.
+# Candidates are measured, not served: quantised ones of untrained weights may answer otherwise.
 _ANY_DIFFERENCE = 1e9
 
 
@@ -145,7 +145,7 @@ class CandidateModels:
             # Units die of single zeros where no training makes up for them.
             if not shrink or self._channels is not None:
                 raise
-            logging.info("The candidate at the sparsity %g is weighed without being shrunk: %s", sparsity, error)
+            logging.info("The candidate at the sparsity %g is measured without being shrunk: %s", sparsity, error)
             self._strip(pruned, small, exports, False)
         path = artifact_path(small, exports, self._budget)
         candidate = Candidate(sparsity, small, path, artifact_bytes(path, self._budget))

@@ -20,7 +20,7 @@ _LAST_STEP = 0
 class ChannelPruning:
     """The channels of a SavedModel, ranked as a training with `granularity='channel'` and `prune_option='weight'` does.
 
-    It is for candidates that are weighed: a training moves the weights, so that other channels may go. How much of the
+    It is for candidates that are measured: a training moves the weights, so that other channels may go. How much of the
     model goes at a sparsity is the same, up to one channel.
 
     Attributes:

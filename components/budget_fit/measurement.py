@@ -18,7 +18,7 @@ def measured(
     known: Delivered,
     examples: Sequence[bytes] | None = None,
 ) -> BudgetVerdict:
-    """Weighs a pruned model, and times it by turns with the dense one if the budget has a latency.
+    """Measures the size of a pruned model, and its latency, by turns with the dense one, if the budget has one.
 
     Args:
         pruned: Folder of the stripped SavedModel, and that of its exports.

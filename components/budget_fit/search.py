@@ -32,7 +32,7 @@ def search_budget(
     examples: Sequence[bytes] | None = None,
     shrink: bool = True,
 ) -> SparsityPlan:
-    """Weighs copies of a dense model that are pruned at once, and times them if the budget has a latency.
+    """Measures copies of a dense model that are pruned at once: their size, and their latency if the budget has one.
 
     A model's size hardly depends on which channels go, as long as as many weights do. So the candidates, pruned by
     magnitude and not trained, are as large as the trained model will be; the training that follows need not be repeated
@@ -102,7 +102,7 @@ def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> Sp
 def _timed(
     models: CandidateModels, budget: Budget, unpruned: Candidate, examples: Sequence[bytes] | None
 ) -> SparsityPlan:
-    """Weighs and times candidates at several sparsities, all by turns."""
+    """Measures candidates at several sparsities, all by turns."""
     largest = _smallest(models, budget).sparsity
     found = {f"{share:g}": models.at(share * largest) for share in _TIMED}
     found["dense"] = unpruned
@@ -122,7 +122,7 @@ def _smallest(models: CandidateModels, budget: Budget) -> Candidate:
             logging.info("No candidate at the sparsity %g: %s", 1.0 - left, error)
             left, dead, failure = min(left * _MORE_LEFT, (1.0 + left) / 2), left, error
     else:
-        raise ValueError(f"The model cannot be pruned at once to weigh it: {failure}") from failure
+        raise ValueError(f"The model cannot be pruned at once to measure its size: {failure}") from failure
     for _ in range(_HALVINGS if dead is not None and budget.failures(Delivered(found.bytes)) else 0):
         middle = (dead + left) / 2
         try:

@@ -96,7 +96,7 @@ class SparsityPlan:
             return 0.0
         curve = [(each.sparsity, self._load(each.delivered)) for each in self.candidates]
         if not self.trained:
-            # Sizes fall in steps, of one channel: rather a candidate that was weighed than a place between two.
+            # Sizes fall in steps, of one channel: rather a candidate that was measured than a place between two.
             sparsity, load = min(curve, key=lambda each: abs(each[1] - 1))
             return sparsity if abs(load - 1) <= _NEAR else round(self._crossing(curve), _DIGITS)
         points = [(each.sparsity, self._load(each.delivered)) for each in self.trained]

@@ -20,7 +20,7 @@ class BudgetSearch(base_component.BaseComponent):
     """A TFX component that finds the target sparsity by which a pruned model has a size or a latency.
 
     It stands between the dense model and PruningTrainer. Copies of the dense model are pruned at once, stripped,
-    shrunk, exported and weighed, without training any.
+    shrunk, exported and measured, without training any.
 
     Example:
         ```
@@ -66,7 +66,7 @@ class BudgetSearch(base_component.BaseComponent):
                 RuntimeParameter is a str, '' for no limit.
             max_latency: The longest that one call may take, the median of many: a number of milliseconds, or a text
                 such as '2ms'; None for no limit. A RuntimeParameter likewise.
-            format: What is weighed and timed: 'savedmodel', 'savedmodel_gz', 'tflite' or 'tflite_int8'.
+            format: What is measured: 'savedmodel', 'savedmodel_gz', 'tflite' or 'tflite_int8'.
             batch_size: How many examples one call has.
             threads: How many threads one call may take.
             examples: A channel of type `standard_artifacts.Examples`, as Stripper takes it: for calls that are timed,

@@ -38,7 +38,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Weighs, and times, copies of the dense model that are pruned at once.
+        """Measures copies of the dense model that are pruned at once.
 
         Args:
             input_dict: Artifacts by input: one Model under `dense_model`, stripped; optional Examples under `examples`.

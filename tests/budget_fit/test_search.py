@@ -1,4 +1,4 @@
-"""Candidates of a small network: what goes, what they weigh, and what cannot be met."""
+"""Candidates of a small network: what goes, how large they are, and what cannot be met."""
 
 import dataclasses
 
