@@ -1,4 +1,4 @@
-"""CandidateModels: copies of a dense model, pruned at once and made small, whose size is measured before any is trained."""
+"""CandidateModels: copies of a dense model, pruned at once and made small, to be measured before any is trained."""
 
 import dataclasses
 import os
