@@ -3,7 +3,9 @@
 The package mnist1d makes the signals.
 """
 
+import argparse
 import functools
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -22,6 +24,24 @@ import numpy
 from mnist1d.data import make_dataset
 numpy.savez(sys.argv[1], **{name: values for name, values in make_dataset().items() if name not in ("t", "templates")})
 """
+
+
+def parsed_arguments(description: str | None) -> argparse.Namespace:
+    """The command line of a benchmark that trains on MNIST-1D: `mnist1d_python`, `seeds`, `jobs`, `cache`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--mnist1d-python",
+        required=True,
+        help="a Python of an environment of its own: pip install mnist1d==0.0.2.post1",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each row, at least 2 (default: 5)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
+    parser.add_argument("--cache", type=pathlib.Path, help="file that keeps results; what it has is not trained again")
+    arguments = parser.parse_args()
+    for option, least in {"seeds": 2, "jobs": 1}.items():
+        if getattr(arguments, option) < least:
+            parser.error(f"--{option} must be at least {least}, got {getattr(arguments, option)}.")
+    return arguments
 
 
 def mnist1d(python: str) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ import _digits
 import keras
 import numpy as np
 import tensorflow as tf
-from _mnist1d import BATCH, EPOCHS, RATE, STEPS_PER_EXECUTION, compiled, mnist1d
+from _mnist1d import BATCH, EPOCHS, RATE, STEPS_PER_EXECUTION, compiled, mnist1d, parsed_arguments
 from _results_file import ResultsFile
 from _table import publish
 
@@ -70,19 +70,7 @@ class Result:
 
 def main() -> int:
     """Trains everything, prints the table, and judges it; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--mnist1d-python",
-        required=True,
-        help="a Python of an environment of its own: pip install mnist1d==0.0.2.post1",
-    )
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each row, at least 2 (default: 5)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
-    parser.add_argument("--cache", type=pathlib.Path, help="file that keeps results; what it has is not trained again")
-    arguments = parser.parse_args()
-    for option, least in {"seeds": 2, "jobs": 1}.items():
-        if getattr(arguments, option) < least:
-            parser.error(f"--{option} must be at least {least}, got {getattr(arguments, option)}.")
+    arguments = parsed_arguments(__doc__)
     results = _results(ResultsFile(arguments.cache), arguments)
     passed, notes = {}, []
     for model, description in _MODELS.items():
