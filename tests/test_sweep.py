@@ -135,13 +135,17 @@ def test_a_wrong_goal_is_refused(arguments, error, message):
 BUDGET = Budget(max_bytes=1000)
 
 
-def _weighed(name, sparsity, metric, size):
+def _measured(name, sparsity, metric, size):
     check = BudgetVerdict(BUDGET, Delivered(4000), Delivered(size))
     return dataclasses.replace(_candidate(name, sparsity, metric), check=check)
 
 
 def test_with_a_budget_the_best_that_keeps_to_it_is_chosen():
-    over, sparse, good = _weighed("a", 0.5, 0.95, 1001), _weighed("b", 0.9, 0.85, 900), _weighed("c", 0.8, 0.88, 1000)
+    over, sparse, good = (
+        _measured("a", 0.5, 0.95, 1001),
+        _measured("b", 0.9, 0.85, 900),
+        _measured("c", 0.8, 0.88, 1000),
+    )
     assert _chosen(over, sparse, good) == "c"
     sweep = _sweep(over, sparse, good)
     assert sweep.refusals == ()
@@ -150,29 +154,29 @@ def test_with_a_budget_the_best_that_keeps_to_it_is_chosen():
 
 
 def test_a_budget_that_is_missed_is_told_with_what_would_pass():
-    sweep = _sweep(_weighed("a", 0.5, 0.95, 1200), _weighed("b", 0.6, 0.85, 1100))
+    sweep = _sweep(_measured("a", 0.5, 0.95, 1200), _measured("b", 0.6, 0.85, 1100))
     assert sweep.chosen is None
     assert sweep.nearest.name == "b"
     assert sweep.refusals == ("the savedmodel takes 1,100 bytes, allowed are 1,000: max_bytes=1100 would take it",)
 
 
 def test_a_metric_that_is_missed_within_the_budget_is_told_with_the_tolerance_that_would_take_it():
-    sweep = _sweep(_weighed("a", 0.9, 0.7, 900), _weighed("b", 0.5, 0.9, 1200))
+    sweep = _sweep(_measured("a", 0.9, 0.7, 900), _measured("b", 0.5, 0.9, 1200))
     (refusal,) = sweep.refusals
     assert refusal == "the auc is 0.7, allowed is at least 0.8: a tolerance of 0.2 would take it"
-    bound = _sweep(_weighed("a", 0.9, 0.85, 900), bound=0.87)
+    bound = _sweep(_measured("a", 0.9, 0.85, 900), bound=0.87)
     assert bound.refusals == ("the auc is 0.85, allowed is at least 0.87: a bound of 0.85 would take it",)
-    (both,) = _sweep(_weighed("a", 0.9, 0.7, 900), bound=0.87).refusals
+    (both,) = _sweep(_measured("a", 0.9, 0.7, 900), bound=0.87).refusals
     assert both.endswith("a tolerance of 0.2 and a bound of 0.7 would take it")
-    assert _sweep(_weighed("a", 0.9, math.nan, 900)).refusals == ("the auc is nan, allowed is at least 0.8",)
+    assert _sweep(_measured("a", 0.9, math.nan, 900)).refusals == ("the auc is nan, allowed is at least 0.8",)
 
 
 def test_both_are_told_if_both_are_missed():
-    size, metric = _sweep(_weighed("a", 0.9, 0.7, 1100)).refusals
+    size, metric = _sweep(_measured("a", 0.9, 0.7, 1100)).refusals
     assert "max_bytes=1100" in size
     assert "a tolerance of 0.2" in metric
 
 
 def test_a_sweep_with_a_budget_is_read_as_it_was_written():
-    sweep = _sweep(_weighed("a", 0.9, 0.85, 900), _candidate("b", 0.5, 0.9))
+    sweep = _sweep(_measured("a", 0.9, 0.85, 900), _candidate("b", 0.5, 0.9))
     assert Sweep.from_dict(json.loads(json.dumps(sweep.to_dict()))) == sweep

@@ -58,9 +58,9 @@ def search_budget(
         models = CandidateModels(dense, hparams, budget, folder, examples, shrink)
         unpruned = models.at(0.0)
         if budget.max_latency is None:
-            plan = _weighed(models, budget, unpruned)
+            plan = _by_size(models, budget, unpruned)
         else:
-            plan = _timed(models, budget, unpruned, examples)
+            plan = _by_latency(models, budget, unpruned, examples)
     plan.check_reachable()
     if plan.dense_meets:
         logging.warning(
@@ -70,7 +70,7 @@ def search_budget(
     return plan
 
 
-def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> SparsityPlan:
+def _by_size(models: CandidateModels, budget: Budget, unpruned: Candidate) -> SparsityPlan:
     """Finds where the size crosses the budget, between the dense and the smallest candidate."""
     found = [unpruned]
     if budget.failures(Delivered(unpruned.bytes)):
@@ -99,7 +99,7 @@ def _weighed(models: CandidateModels, budget: Budget, unpruned: Candidate) -> Sp
     return _plan(budget, [(each, Delivered(each.bytes)) for each in found])
 
 
-def _timed(
+def _by_latency(
     models: CandidateModels, budget: Budget, unpruned: Candidate, examples: Sequence[bytes] | None
 ) -> SparsityPlan:
     """Measures candidates at several sparsities, all by turns."""
